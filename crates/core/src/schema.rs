@@ -1,0 +1,80 @@
+//! JSON Schema 2020-12 with limits: compile once, report every finding as a [`FieldError`].
+//!
+//! Schemas come from tenants, so: no remote `$ref` (the `jsonschema` crate is built without resolvers), bounded size and
+//! depth, and a regular-expression engine without backtracking.
+
+use serde_json::Value;
+
+use crate::FieldError;
+
+/// Largest schema, as JSON text.
+pub const SCHEMA_BYTES_MAX: usize = 128 * 1024;
+/// Deepest nesting of a schema document.
+pub const SCHEMA_DEPTH_MAX: usize = 64;
+/// Most findings reported for one value.
+pub const FINDINGS_MAX: usize = 20;
+
+/// A compiled schema. Cheap to keep, not to build: build once per run.
+#[derive(Debug)]
+pub struct Schema {
+    validator: jsonschema::Validator,
+}
+
+impl Schema {
+    /// Compiles `schema`.
+    ///
+    /// # Errors
+    /// A sentence for the author when it is too large, too deep, or no valid 2020-12 schema.
+    pub fn compile(schema: &Value) -> Result<Self, String> {
+        if schema.to_string().len() > SCHEMA_BYTES_MAX {
+            return Err(format!("the schema is larger than {SCHEMA_BYTES_MAX} bytes"));
+        }
+        if depth(schema) > SCHEMA_DEPTH_MAX {
+            return Err(format!("the schema is nested deeper than {SCHEMA_DEPTH_MAX} levels"));
+        }
+        jsonschema::options()
+            .with_draft(jsonschema::Draft::Draft202012)
+            .with_pattern_options(jsonschema::PatternOptions::regex())
+            .build(schema)
+            .map(|validator| Self { validator })
+            .map_err(|error| format!("not a valid JSON Schema: {error}"))
+    }
+
+    /// Every way in which `value` does not fit, at most [`FINDINGS_MAX`]; empty when it fits. Pointers start with `prefix`.
+    pub fn findings(&self, value: &Value, prefix: &str) -> Vec<FieldError> {
+        self.validator
+            .iter_errors(value)
+            .take(FINDINGS_MAX)
+            .map(|error| FieldError::new(format!("{prefix}{}", error.instance_path()), "schema", error.to_string()))
+            .collect()
+    }
+}
+
+fn depth(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Schema;
+    use serde_json::json;
+
+    #[test]
+    fn findings_name_the_place() {
+        let schema = Schema::compile(&json!({"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}})).unwrap();
+        assert!(schema.findings(&json!({"a": 1}), "/input").is_empty());
+        assert_eq!(schema.findings(&json!({"a": "x"}), "/input")[0].pointer, "/input/a");
+        assert_eq!(schema.findings(&json!({}), "/input")[0].pointer, "/input");
+    }
+
+    #[test]
+    fn remote_references_and_broken_schemas_are_refused() {
+        for schema in [json!({"$ref": "https://example.com/schema.json"}), json!({"type": "no such type"}), json!({"pattern": "("}), json!({"$ref": "file:///etc/passwd"})] {
+            assert!(Schema::compile(&schema).is_err(), "{schema}");
+        }
+    }
+}
