@@ -89,6 +89,8 @@ pub enum Delta {
         /// The tool.
         name: String,
     },
+    /// The provider started over: forget every delta of this answer.
+    Reset,
     /// More of a tool call's arguments, as raw JSON text.
     Arguments {
         /// Our id of the call.
@@ -158,4 +160,12 @@ pub struct ModelError {
     /// The provider's explicit word (`x-should-retry`) on whether to try again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub should_retry: Option<bool>,
+}
+
+impl ModelError {
+    /// Whether the same request is worth sending again: the provider's explicit no wins, its yes cannot revive a request
+    /// that is wrong or a quota that is used up.
+    pub fn is_retryable(&self) -> bool {
+        self.should_retry != Some(false) && self.class.retryable()
+    }
 }

@@ -1,1 +1,25 @@
-//! placeholder
+//! Fakes with teeth: a model server that plays scripts, obeys every instruction it reads or breaks in every known way,
+//! and a webhook receiver that checks signatures. Both remember every byte they were sent.
+//!
+//! Refused: outbound calls. Everything here listens on 127.0.0.1, on a port of the kernel's choice.
+//!
+//! Walk on: [`fake_model`], then [`webhook_sink`].
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
+pub mod fake_model;
+pub mod webhook_sink;
+
+use std::path::PathBuf;
+
+pub use fake_model::{Config, FakeModel};
+pub use webhook_sink::WebhookSink;
+
+/// The recorded traffic and packages tests read: `LIVERY_FIXTURES`, or `shared/fixtures` beside the checkout. `None` when
+/// absent; the caller then prints `SKIPPED:` with the reason.
+pub fn fixtures_dir() -> Option<PathBuf> {
+    let folder = std::env::var_os("LIVERY_FIXTURES").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/fixtures")),
+        PathBuf::from,
+    );
+    folder.is_dir().then_some(folder)
+}
