@@ -1,0 +1,50 @@
+//! What an operator can set for the engine. `livery` fills it from flags and environment; nothing below reads either.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Limits and places of one node. Every queue and wait of the engine has its number here.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data directory: database, files, workspaces.
+    pub data_dir: PathBuf,
+    /// This node's name in leases; unique per life of the process.
+    pub node: String,
+    /// Runs a node works on at a time; the rest stay queued.
+    pub concurrent_runs_max: usize,
+    /// Model calls and tools performed at a time within one run.
+    pub parallel_tools_max: usize,
+    /// How long a lease lasts without a heartbeat.
+    pub lease: Duration,
+    /// How often leases are renewed.
+    pub heartbeat: Duration,
+    /// How often a poisoned run may be recovered before it fails as `internal`.
+    pub recoveries_max: u32,
+    /// The longest silence of a model stream.
+    pub model_idle: Duration,
+    /// The longest wait for a model's first byte.
+    pub model_first_byte: Duration,
+    /// One attempt of a webhook delivery.
+    pub webhook_timeout: Duration,
+    /// How long running work may take to stop at shutdown.
+    pub drain: Duration,
+}
+
+impl Config {
+    /// The defaults for a data directory.
+    pub fn new(data_dir: PathBuf, node: String) -> Self {
+        Self {
+            data_dir,
+            node,
+            concurrent_runs_max: 1000,
+            parallel_tools_max: 8,
+            lease: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(10),
+            recoveries_max: 5,
+            model_idle: Duration::from_secs(300),
+            model_first_byte: Duration::from_secs(120),
+            webhook_timeout: Duration::from_secs(15),
+            drain: Duration::from_secs(20),
+        }
+    }
+}

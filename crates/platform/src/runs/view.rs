@@ -1,0 +1,77 @@
+//! A run as callers see it: exactly the shape of `contracts.md`.
+
+use livery_core::id::{AppId, EndUserId, FileId, OrgId, RunId};
+use livery_core::run::{Cost, Usage};
+use livery_core::{RunError, RunStatus, Timestamp};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// `{id, status, agent, …}`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunView {
+    /// The run.
+    pub id: RunId,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// Which agent it runs.
+    pub agent: RunAgent,
+    /// The tenant.
+    pub organization: OrgId,
+    /// The application that started it.
+    pub application: AppId,
+    /// The end user it acts for.
+    pub end_user: Option<EndUserId>,
+    /// Its input.
+    pub input: Value,
+    /// Its output, once it succeeded.
+    pub output: Option<Value>,
+    /// Why it did not.
+    pub error: Option<RunError>,
+    /// Where its tools run.
+    pub sandbox: RunSandbox,
+    /// `PROVIDER/MODEL`; a `scripted/…` model plays a script and thinks nothing.
+    pub model: String,
+    /// What it used so far.
+    pub usage: Usage,
+    /// What that cost.
+    pub cost: Cost,
+    /// Files it left behind.
+    pub artifacts: Vec<Artifact>,
+    /// The caller's own labels.
+    pub metadata: Map<String, Value>,
+    /// The last sequence number of its log.
+    pub last_seq: u64,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When a worker first took it.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// The agent of a run. `version` is null for an inline agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunAgent {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: Option<u32>,
+}
+
+/// The sandbox of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunSandbox {
+    /// `container`, …
+    pub tier: String,
+}
+
+/// A file a run left in `/workspace/outputs/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Artifact {
+    /// Download it with `GET /v1/files/{id}/content`.
+    pub id: FileId,
+    /// Its path below `outputs/`.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+}
