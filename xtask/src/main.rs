@@ -1,2 +1,48 @@
-//! placeholder
-fn main() {}
+//! `cargo xtask VERB`: reads the command line and hands over to the verb's own file.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The chores of the house.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what the tests need; says what it will do, and does nothing the second time.
+    Setup,
+    /// Run every test, list what was skipped, end with `N passed, N failed, N skipped`.
+    Test {
+        /// Passed on to `cargo test` in place of `--workspace`, for instance `-p livery-core`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        cargo_arguments: Vec<String>,
+    },
+    /// Formatting, clippy, tidy and (when installed) cargo-deny; warnings are errors.
+    Lint,
+    /// The house rules alone: crate edges, SQL, processes, module docs, error pages, file length.
+    Tidy,
+    /// The sandbox's escape attempts alone.
+    Escape,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Setup => xtask::setup::run(),
+        Verb::Test { cargo_arguments } => xtask::test::run(&cargo_arguments),
+        Verb::Lint => xtask::lint::run(),
+        Verb::Tidy => xtask::tidy::run(),
+        Verb::Escape => xtask::escape::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            xtask::root::complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

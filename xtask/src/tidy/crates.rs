@@ -1,0 +1,86 @@
+//! Rules about crates: who may name whom, which outside crate lives in which room, what every manifest says.
+
+use super::Finding;
+use super::rules::{CONFINED_PACKAGES, DEV_EDGES, EDGES};
+use super::tree::{Crate, Tree};
+
+/// The direction of architecture: an edge that is not in the table is a finding, and so is a crate without a row.
+pub fn edges(tree: &Tree, findings: &mut Vec<Finding>) {
+    for krate in &tree.crates {
+        let Some((_, allowed)) = EDGES.iter().find(|(name, _)| *name == krate.name) else {
+            findings.push(Finding::new(&krate.manifest, 0, "a crate without a row in xtask's table of edges"));
+            continue;
+        };
+        for dependency in &krate.dependencies {
+            let Some(target) = house_name(&dependency.package) else { continue };
+            let in_tests = dependency.dev && DEV_EDGES.contains(&target);
+            // A crate's own tests may use any crate its code may reach by allowed steps.
+            let reachable = dependency.dev && reaches(&krate.name, target);
+            if !allowed.contains(&target) && !in_tests && !reachable {
+                findings.push(Finding::new(
+                    &krate.manifest,
+                    0,
+                    format!("{} may not depend on {target}; allowed: {}", krate.name, allowed.join(", ")),
+                ));
+            }
+        }
+    }
+}
+
+/// `livery-core` → `core`; a package from outside → nothing.
+fn house_name(package: &str) -> Option<&str> {
+    match package {
+        "livery" | "xtask" => Some(package),
+        _ => package.strip_prefix("livery-"),
+    }
+}
+
+fn reaches(from: &str, to: &str) -> bool {
+    let mut open = vec![from];
+    let mut seen = Vec::new();
+    while let Some(name) = open.pop() {
+        if seen.contains(&name) {
+            continue;
+        }
+        seen.push(name);
+        if let Some((_, next)) = EDGES.iter().find(|(row, _)| *row == name) {
+            open.extend(next.iter().copied());
+        }
+    }
+    seen.contains(&to)
+}
+
+/// Outside crates that have a home stay there; tests may use them where they like, save for SQL.
+pub fn outside_crates(tree: &Tree, findings: &mut Vec<Finding>) {
+    for krate in &tree.crates {
+        for dependency in &krate.dependencies {
+            let Some((package, rooms, why)) = CONFINED_PACKAGES.iter().find(|(name, ..)| *name == dependency.package)
+            else {
+                continue;
+            };
+            let for_tests = dependency.dev && *package != "sqlx";
+            if !rooms.contains(&krate.name.as_str()) && !for_tests {
+                findings.push(Finding::new(
+                    &krate.manifest,
+                    0,
+                    format!("{package} belongs to {}: {why}", rooms.join(", ")),
+                ));
+            }
+        }
+    }
+}
+
+/// Every crate takes the workspace's lints, version and licence.
+pub fn manifests(tree: &Tree, findings: &mut Vec<Finding>) {
+    for Crate { manifest, .. } in &tree.crates {
+        let Some(text) = tree.files.get(manifest) else { continue };
+        for wanted in ["[lints]\nworkspace = true", "version.workspace = true", "license.workspace = true"] {
+            if !text.contains(wanted) {
+                findings.push(Finding::new(manifest, 0, format!("lacks `{}`", wanted.replace('\n', " "))));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

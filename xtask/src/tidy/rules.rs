@@ -1,0 +1,127 @@
+//! What is allowed where. Every exception has its reason beside it; a list of exceptions may only get shorter.
+
+/// Which crates of the house a crate may name in its code. Anything not listed is forbidden.
+pub const EDGES: &[(&str, &[&str])] = &[
+    ("core", &[]),
+    ("llm", &["core"]),
+    ("harness", &["core", "llm"]),
+    ("guest", &[]),
+    // The launcher speaks the guest's wire format: both ends are compiled from the one definition.
+    ("sandbox", &["core", "guest"]),
+    ("broker", &["core"]),
+    ("store", &["core"]),
+    ("platform", &["core", "llm", "harness", "sandbox", "broker", "store"]),
+    ("server", &["core", "platform"]),
+    // `livery dev fake-model` is the test kit's server under a name.
+    ("livery", &["core", "platform", "server", "testkit"]),
+    ("testkit", &["core", "llm"]),
+    // The error pages are compared with the codes themselves.
+    ("xtask", &["core"]),
+];
+
+/// Crates that any crate's tests may use beside those of its row in [`EDGES`].
+pub const DEV_EDGES: &[&str] = &["testkit", "core"];
+
+/// Crates from outside that belong to some rooms alone: (package, rooms, reason).
+pub const CONFINED_PACKAGES: &[(&str, &[&str], &str)] = &[
+    ("sqlx", &["store"], "only the store contains SQL"),
+    ("axum", &["server"], "HTTP types stay at the edge"),
+    ("utoipa", &["server"], "the wire protocol is described where it is spoken"),
+    ("rustls", &["broker"], "what leaves, leaves through the broker"),
+    ("tokio-rustls", &["broker"], "what leaves, leaves through the broker"),
+    ("hickory-resolver", &["broker"], "names are resolved where addresses are judged"),
+    ("seccompiler", &["sandbox"], "system call filters belong to the sandbox"),
+    ("chacha20poly1305", &["broker"], "secrets are sealed and opened in the vault"),
+    ("clap", &["livery", "xtask"], "command lines belong to the programs"),
+    ("anyhow", &["livery", "xtask"], "libraries have their own small error"),
+    (
+        "tokio",
+        &["sandbox", "broker", "store", "platform", "server", "livery", "testkit"],
+        "core, llm and harness are pure, guest and xtask single-threaded",
+    ),
+];
+
+/// A sequence of code tokens that may stand in some places alone.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfinedWord {
+    /// Tokens, separated by blanks.
+    pub words: &'static str,
+    /// Crates it belongs to.
+    pub crates: &'static [&'static str],
+    /// Whether tests, benches and examples may use it everywhere.
+    pub tests: bool,
+    /// What to do instead.
+    pub instead: &'static str,
+}
+
+/// Words of code with a home.
+pub const CONFINED_WORDS: &[ConfinedWord] = &[
+    ConfinedWord {
+        words: "unsafe",
+        crates: &["sandbox", "guest"],
+        tests: false,
+        instead: "only sandbox and guest talk to the kernel directly",
+    },
+    ConfinedWord {
+        words: "Command :: new",
+        crates: &["sandbox", "guest", "xtask"],
+        tests: true,
+        instead: "only sandbox and guest start programs",
+    },
+    ConfinedWord {
+        words: "TcpStream :: connect",
+        crates: &["broker", "testkit"],
+        tests: true,
+        instead: "dial through the broker, where the address guard is",
+    },
+    ConfinedWord {
+        words: "TcpSocket",
+        crates: &["broker", "testkit"],
+        tests: true,
+        instead: "dial through the broker, where the address guard is",
+    },
+    ConfinedWord {
+        words: "client :: conn",
+        crates: &["broker", "testkit"],
+        tests: true,
+        instead: "send through the broker's client",
+    },
+    ConfinedWord {
+        words: "legacy :: Client",
+        crates: &["broker", "testkit"],
+        tests: true,
+        instead: "send through the broker's client",
+    },
+    ConfinedWord {
+        words: "to_socket_addrs",
+        crates: &["broker"],
+        tests: true,
+        instead: "the broker resolves names, judges addresses and dials what it judged",
+    },
+    ConfinedWord {
+        words: "lookup_host",
+        crates: &["broker"],
+        tests: true,
+        instead: "the broker resolves names, judges addresses and dials what it judged",
+    },
+];
+
+/// Files that may use a confined word all the same: (path, words, reason).
+pub const WORD_EXCEPTIONS: &[(&str, &str, &str)] = &[
+    ("crates/livery/src/client.rs", "TcpStream :: connect", "the command line calls the platform's own API"),
+    ("crates/livery/src/client.rs", "client :: conn", "the command line calls the platform's own API"),
+];
+
+/// Files that may hold text that looks like SQL: (path, reason).
+pub const SQL_EXCEPTIONS: &[(&str, &str)] = &[
+    ("xtask/src/tidy/source.rs", "the rule's own words"),
+    ("xtask/src/tidy/source/tests.rs", "the rule's own examples"),
+];
+
+/// Lines from which a file is too long.
+pub const FILE_LINES_MAX: usize = 500;
+/// How far below its entry a long file may shrink before the entry must follow.
+pub const LENGTH_SLACK: usize = 25;
+
+/// Files longer than [`FILE_LINES_MAX`], with the lines they may have: (path, lines, reason). Only ever shorter.
+pub const LONG_FILES: &[(&str, usize, &str)] = &[];
