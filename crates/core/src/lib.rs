@@ -9,11 +9,13 @@
 pub mod agent;
 pub mod error;
 pub mod event;
+pub mod finding;
 pub mod id;
 pub mod money;
 pub mod run;
 pub mod schema;
 pub mod time;
+pub mod yaml;
 
 pub use error::{Error, FieldError, Result};
 pub use event::{Event, EventType};

@@ -13,6 +13,8 @@ pub const SCHEMA_BYTES_MAX: usize = 128 * 1024;
 pub const SCHEMA_DEPTH_MAX: usize = 64;
 /// Most findings reported for one value.
 pub const FINDINGS_MAX: usize = 20;
+/// Longest sentence of one finding, in characters.
+pub const DETAIL_CHARS_MAX: usize = 300;
 
 /// A compiled schema. Cheap to keep, not to build: build once per run.
 #[derive(Debug)]
@@ -45,9 +47,34 @@ impl Schema {
         self.validator
             .iter_errors(value)
             .take(FINDINGS_MAX)
-            .map(|error| FieldError::new(format!("{prefix}{}", error.instance_path()), "schema", error.to_string()))
+            .map(|error| finding(prefix, &error))
             .collect()
     }
+}
+
+/// Every way in which `schema` is no JSON Schema 2020-12, at most [`FINDINGS_MAX`], each once. Pointers are into the schema.
+///
+/// Checks keywords and their types; what only shows when compiling (a broken pattern, a missing `$ref`) is [`Schema::compile`]'s.
+pub fn schema_findings(schema: &Value) -> Vec<FieldError> {
+    let meta = jsonschema::draft202012::meta::validator();
+    let mut findings: Vec<FieldError> = Vec::new();
+    for error in meta.iter_errors(schema).take(FINDINGS_MAX) {
+        let finding = finding("", &error);
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    }
+    findings
+}
+
+/// The library repeats the whole value in its sentence: shortened, it stays readable and bounded.
+fn finding(prefix: &str, error: &jsonschema::ValidationError<'_>) -> FieldError {
+    let mut detail = error.to_string();
+    if detail.chars().nth(DETAIL_CHARS_MAX).is_some() {
+        let masked = error.masked().to_string();
+        detail = masked.chars().take(DETAIL_CHARS_MAX).collect();
+    }
+    FieldError::new(format!("{prefix}{}", error.instance_path()), "schema", detail)
 }
 
 fn depth(value: &Value) -> usize {

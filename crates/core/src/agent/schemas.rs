@@ -1,0 +1,134 @@
+//! JSON Schemas inside an agent's files: read with their places, and asked which paths an input can have.
+
+use serde_json::{Value, json};
+
+use super::fields::Cx;
+use crate::schema::{Schema, schema_findings};
+use crate::yaml::{Data, Node};
+
+/// How many `$ref` are followed and branches entered for one placeholder.
+const STEPS_MAX: usize = 200;
+
+/// The input of an agent that says nothing about it: any object.
+pub fn any_object() -> Value {
+    json!({"type": "object"})
+}
+
+/// The output of an agent that says nothing about it: `{text}`.
+pub fn text_output() -> Value {
+    json!({
+        "type": "object",
+        "properties": {"text": {"type": "string", "description": "The answer."}},
+        "required": ["text"],
+        "additionalProperties": false
+    })
+}
+
+/// Reads a schema that must describe an object; one without `type` gets `type: object`.
+pub(super) fn read_object(what: &str, node: &Node, cx: &mut Cx<'_>) -> Option<Value> {
+    let Data::Map(_) = &node.data else {
+        cx.wrong_type(what, "a JSON Schema (a mapping)", node);
+        return None;
+    };
+    let mut schema = node.to_json();
+    let problems = schema_findings(&schema);
+    for problem in &problems {
+        let mark = node.nearest(&problem.pointer).mark;
+        let at = if problem.pointer.is_empty() { String::new() } else { format!(" at {}", problem.pointer) };
+        cx.error(mark, format!("{what} is not a valid JSON Schema{at}: {}", problem.detail), "");
+    }
+    if !problems.is_empty() {
+        return None;
+    }
+    match schema.get("type") {
+        Some(Value::String(kind)) if kind == "object" => {}
+        Some(_) => {
+            let mark = node.nearest("/type").mark;
+            cx.error(mark, format!("{what} must describe an object"), "type: object, with the value as one of its properties");
+            return None;
+        }
+        None => {
+            if let Some(fields) = schema.as_object_mut() {
+                fields.insert("type".into(), "object".into());
+            }
+        }
+    }
+    if let Err(problem) = Schema::compile(&schema) {
+        cx.error(node.mark, format!("{what}: {problem}"), "");
+        return None;
+    }
+    Some(schema)
+}
+
+/// Whether a value that fits `schema` can have something at `path`. `false` only when it certainly cannot.
+pub(super) fn can_have(schema: &Value, path: &[String]) -> bool {
+    let mut steps = 0;
+    descend(schema, schema, path, &mut steps)
+}
+
+fn descend(root: &Value, schema: &Value, path: &[String], steps: &mut usize) -> bool {
+    *steps += 1;
+    if *steps > STEPS_MAX {
+        return true;
+    }
+    let Some(fields) = schema.as_object() else {
+        // `true` allows everything, `false` nothing.
+        return schema.as_bool().unwrap_or(true);
+    };
+    let Some((key, rest)) = path.split_first() else { return true };
+    let mut closed = fields.contains_key("properties") || fields.get("additionalProperties") == Some(&Value::Bool(false));
+    for branch in branches(root, fields) {
+        if descend(root, branch, path, steps) && mentions(branch) {
+            return true;
+        }
+        closed = closed || mentions(branch);
+    }
+    if let Some(next) = fields.get("properties").and_then(|properties| properties.get(key)) {
+        return descend(root, next, rest, steps);
+    }
+    if key.bytes().all(|byte| byte.is_ascii_digit()) && (fields.contains_key("items") || fields.contains_key("prefixItems")) {
+        let index = key.parse::<usize>().unwrap_or(usize::MAX);
+        let item = fields.get("prefixItems").and_then(|items| items.get(index)).or_else(|| fields.get("items"));
+        return item.is_none_or(|item| descend(root, item, rest, steps));
+    }
+    if fields.contains_key("patternProperties") {
+        return true;
+    }
+    match fields.get("additionalProperties") {
+        Some(Value::Bool(allowed)) => *allowed,
+        Some(next) => descend(root, next, rest, steps),
+        None => !closed && may_be_container(fields),
+    }
+}
+
+/// Whether a schema without properties can be an object or a list at all.
+fn may_be_container(fields: &serde_json::Map<String, Value>) -> bool {
+    match fields.get("type") {
+        None => !fields.contains_key("const") && !fields.contains_key("enum"),
+        Some(Value::String(kind)) => kind == "object" || kind == "array",
+        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "object" || kind == "array"),
+        Some(_) => true,
+    }
+}
+
+/// Whether a schema says something about the keys of an object.
+fn mentions(schema: &Value) -> bool {
+    ["properties", "patternProperties", "additionalProperties", "items", "prefixItems", "$ref", "allOf", "anyOf", "oneOf"]
+        .iter()
+        .any(|key| schema.get(key).is_some())
+}
+
+/// The schemas that hold for the same value: a local `$ref`, and the members of the combining keywords.
+fn branches<'s>(root: &'s Value, fields: &'s serde_json::Map<String, Value>) -> Vec<&'s Value> {
+    let mut found = Vec::new();
+    if let Some(pointer) = fields.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#')) {
+        found.extend(root.pointer(pointer));
+    }
+    for key in ["allOf", "anyOf", "oneOf"] {
+        found.extend(fields.get(key).and_then(Value::as_array).into_iter().flatten());
+    }
+    for key in ["if", "then", "else"] {
+        found.extend(fields.get(key));
+    }
+    found
+}

@@ -1,0 +1,1 @@
+//! Findings as the author of an agent sees them.
