@@ -1,1 +1,22 @@
-//! placeholder
+//! The only way out for a run: address guard, injection at the last moment, scrubbing on the way back, sealing of secrets.
+//!
+//! Absent on purpose: persistence. What has to be kept (wrapped keys, sealed values) leaves as text and comes back as text;
+//! `platform` keeps it. Nothing outside this crate builds an HTTP client, and nothing in it hands a plaintext secret to
+//! anything but the one header of the one request it was sealed for.
+//!
+//! One call walks the rooms in this order: [`guard`] (is this address allowed?) → [`transport`] (dial exactly that address,
+//! strip, inject, send) → [`scrub`] (the answer without the key). [`seal`] and [`secret`] are what the key is kept in.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
+pub mod error;
+pub mod guard;
+pub mod scrub;
+pub mod seal;
+pub mod secret;
+pub mod transport;
+
+pub use error::{Error, Result};
+pub use guard::{Target, UrlRefused};
+pub use secret::Secret;
+pub use seal::{Aad, Dek, Sealer};
+pub use transport::{Body, Broker, BrokerConfig, Credential, Inbound, Limits, Outbound, Slot, Timeouts};

@@ -1,0 +1,21 @@
+//! One HTTP/1.1 call out: dial the checked address, strip what the caller may not send, inject the key, stream the answer
+//! back scrubbed.
+//!
+//! [`Broker::send`] is the only way out. Refused: redirects (the 3xx is the answer), encoded bodies, upgrades, trailers,
+//! a destination the guard did not pass. Dropping the returned future or [`Body`] closes the connection.
+//!
+//! Read next: `transport/send.rs` for the walk, `transport/headers.rs` for what is stripped and what comes back.
+
+mod body;
+mod config;
+mod dial;
+mod headers;
+mod outbound;
+mod pool;
+mod send;
+mod tls;
+
+pub use body::Body;
+pub use config::{BrokerConfig, ConfigError, Limits, Timeouts};
+pub use outbound::{Credential, Inbound, Outbound, Slot};
+pub use send::Broker;
