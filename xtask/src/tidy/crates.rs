@@ -1,7 +1,7 @@
 //! Rules about crates: who may name whom, which outside crate lives in which room, what every manifest says.
 
 use super::Finding;
-use super::rules::{CONFINED_PACKAGES, DEV_EDGES, EDGES};
+use super::rules::{CONFINED_PACKAGES, DEV_EDGES, EDGES, UNSAFE_CRATES};
 use super::tree::{Crate, Tree};
 
 /// The direction of architecture: an edge that is not in the table is a finding, and so is a crate without a row.
@@ -72,13 +72,34 @@ pub fn outside_crates(tree: &Tree, findings: &mut Vec<Finding>) {
 
 /// Every crate takes the workspace's lints, version and licence.
 pub fn manifests(tree: &Tree, findings: &mut Vec<Finding>) {
-    for Crate { manifest, .. } in &tree.crates {
-        let Some(text) = tree.files.get(manifest) else { continue };
-        for wanted in ["[lints]\nworkspace = true", "version.workspace = true", "license.workspace = true"] {
+    for krate in &tree.crates {
+        let Some(text) = tree.files.get(&krate.manifest) else { continue };
+        for wanted in ["version.workspace = true", "license.workspace = true"] {
             if !text.contains(wanted) {
-                findings.push(Finding::new(manifest, 0, format!("lacks `{}`", wanted.replace('\n', " "))));
+                findings.push(Finding::new(&krate.manifest, 0, format!("lacks `{wanted}`")));
             }
         }
+        if !text.contains("[lints]\nworkspace = true") {
+            own_lints(tree, krate, text, findings);
+        }
+    }
+}
+
+/// The two crates that may be unsafe repeat the workspace's lints, all but that one, and ask for a reason at each block.
+fn own_lints(tree: &Tree, krate: &Crate, text: &str, findings: &mut Vec<Finding>) {
+    if !UNSAFE_CRATES.contains(&krate.name.as_str()) {
+        findings.push(Finding::new(&krate.manifest, 0, "lacks `[lints] workspace = true`"));
+        return;
+    }
+    let shared = tree.files.get("Cargo.toml").map_or("", String::as_str);
+    let wanted = shared
+        .lines()
+        .skip_while(|line| !line.starts_with("[workspace.lints"))
+        .take_while(|line| !line.starts_with("[profile"))
+        .filter(|line| line.contains(" = ") && !line.starts_with("unsafe_code"))
+        .chain(["undocumented_unsafe_blocks = \"deny\""]);
+    for line in wanted.filter(|line| !text.contains(line)) {
+        findings.push(Finding::new(&krate.manifest, 0, format!("its own lints lack `{line}`")));
     }
 }
 

@@ -22,6 +22,9 @@ pub const EDGES: &[(&str, &[&str])] = &[
 /// Crates that any crate's tests may use beside those of its row in [`EDGES`].
 pub const DEV_EDGES: &[&str] = &["testkit", "core"];
 
+/// Crates that talk to the kernel directly.
+pub const UNSAFE_CRATES: &[&str] = &["sandbox", "guest"];
+
 /// Crates from outside that belong to some rooms alone: (package, rooms, reason).
 pub const CONFINED_PACKAGES: &[(&str, &[&str], &str)] = &[
     ("sqlx", &["store"], "only the store contains SQL"),
@@ -58,7 +61,7 @@ pub struct ConfinedWord {
 pub const CONFINED_WORDS: &[ConfinedWord] = &[
     ConfinedWord {
         words: "unsafe",
-        crates: &["sandbox", "guest"],
+        crates: UNSAFE_CRATES,
         tests: false,
         instead: "only sandbox and guest talk to the kernel directly",
     },
