@@ -3,10 +3,10 @@
 //! Refused: keys. [`EncodedRequest`] names the header the key belongs in; `broker` puts it there.
 
 pub mod compat;
-
-use livery_core::Timestamp;
+mod fault;
 
 pub use compat::Compat;
+pub use fault::classify;
 
 use crate::message::Message;
 use crate::request::ModelRequest;
@@ -158,17 +158,5 @@ impl Decoder {
             status: None,
             should_retry: None,
         })
-    }
-}
-
-/// What a status other than 2xx means. Header names in any case; `now` is needed for a `retry-after` that is a date.
-pub fn classify<N: AsRef<str>, V: AsRef<str>>(status: u16, headers: &[(N, V)], body: &[u8], now: Timestamp) -> ModelError {
-    let _ = (headers, body, now);
-    ModelError {
-        class: ModelErrorClass::ServerError,
-        message: String::new(),
-        retry_after_ms: None,
-        status: Some(status),
-        should_retry: None,
     }
 }

@@ -110,9 +110,9 @@ pub enum ModelErrorClass {
     QuotaExhausted,
     /// 503 or 529: too busy.
     Overloaded,
-    /// 5xx.
+    /// 5xx, or 409: a conflict that passes.
     ServerError,
-    /// 408, connect, first-byte or idle time-out, reset.
+    /// 408, 425, 504, connect, first-byte or idle time-out, reset.
     Timeout,
     /// The stream ended before its terminal event.
     StreamCut,
@@ -162,7 +162,17 @@ pub struct ModelError {
     pub should_retry: Option<bool>,
 }
 
+/// The most characters of a provider's words an error keeps.
+pub const ERROR_CHARACTERS_MAX: usize = 2_000;
+
 impl ModelError {
+    /// A failure without a status or a word on when to come back. Control characters are dropped and long texts cut.
+    pub fn new(class: ModelErrorClass, message: impl AsRef<str>) -> Self {
+        let keep = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+        let message = message.as_ref().chars().filter(keep).take(ERROR_CHARACTERS_MAX).collect();
+        Self { class, message, retry_after_ms: None, status: None, should_retry: None }
+    }
+
     /// Whether the same request is worth sending again: the provider's explicit no wins, its yes cannot revive a request
     /// that is wrong or a quota that is used up.
     pub fn is_retryable(&self) -> bool {
