@@ -6,6 +6,7 @@
 //! Refuses to fix anything: it says where and what, a person decides.
 
 pub mod crates;
+pub mod deps;
 pub mod lex;
 pub mod pages;
 pub mod rules;
@@ -50,6 +51,7 @@ pub fn check() -> anyhow::Result<Vec<Finding>> {
     crates::edges(&tree, &mut findings);
     crates::outside_crates(&tree, &mut findings);
     crates::manifests(&tree, &mut findings);
+    deps::compiled(&tree, &mut findings)?;
     source::module_docs(&tree, &mut findings);
     source::reachable(&tree, &mut findings);
     source::placeholders(&tree, &mut findings);

@@ -1,7 +1,7 @@
 //! Rules about crates: who may name whom, which outside crate lives in which room, what every manifest says.
 
 use super::Finding;
-use super::rules::{CONFINED_PACKAGES, DEV_EDGES, EDGES, UNSAFE_CRATES};
+use super::rules::{CONFINED_IN_TESTS, CONFINED_PACKAGES, DEV_EDGES, EDGES, UNSAFE_CRATES};
 use super::tree::{Crate, Tree};
 
 /// The direction of architecture: an edge that is not in the table is a finding, and so is a crate without a row.
@@ -58,7 +58,7 @@ pub fn outside_crates(tree: &Tree, findings: &mut Vec<Finding>) {
             else {
                 continue;
             };
-            let for_tests = dependency.dev && *package != "sqlx";
+            let for_tests = dependency.dev && !CONFINED_IN_TESTS.contains(package);
             if !rooms.contains(&krate.name.as_str()) && !for_tests {
                 findings.push(Finding::new(
                     &krate.manifest,

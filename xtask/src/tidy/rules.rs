@@ -27,6 +27,7 @@ pub const UNSAFE_CRATES: &[&str] = &["sandbox", "guest"];
 
 /// Crates from outside that belong to some rooms alone: (package, rooms, reason).
 pub const CONFINED_PACKAGES: &[(&str, &[&str], &str)] = &[
+    ("rusqlite", &["store"], "only the store contains SQL"),
     ("sqlx", &["store"], "only the store contains SQL"),
     ("axum", &["server"], "HTTP types stay at the edge"),
     ("utoipa", &["server"], "the wire protocol is described where it is spoken"),
@@ -43,6 +44,9 @@ pub const CONFINED_PACKAGES: &[(&str, &[&str], &str)] = &[
         "core, llm and harness are pure, guest and xtask single-threaded",
     ),
 ];
+
+/// Of those, the crates that not even a test outside their room may use.
+pub const CONFINED_IN_TESTS: &[&str] = &["rusqlite", "sqlx"];
 
 /// A sequence of code tokens that may stand in some places alone.
 #[derive(Debug, Clone, Copy)]

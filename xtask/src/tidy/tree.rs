@@ -80,7 +80,7 @@ fn walk(root: &Path, relative: &str, depth: usize, files: &mut BTreeMap<String, 
         let kind = entry.file_type()?;
         if kind.is_dir() && !SKIPPED_FOLDERS.contains(&name.as_str()) {
             walk(root, &path, depth + 1, files)?;
-        } else if kind.is_file() && (name.ends_with(".rs") || name.ends_with(".md") || name == "Cargo.toml") {
+        } else if kind.is_file() && (name.ends_with(".rs") || name.ends_with(".md") || name.ends_with(".toml")) {
             let text = std::fs::read_to_string(entry.path()).with_context(|| format!("reading {path}"))?;
             files.insert(path, text);
         }
