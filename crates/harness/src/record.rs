@@ -1,0 +1,273 @@
+//! What the log stores about a run's loop: one [`Record`] per event, with the event's data as its fields.
+//!
+//! A record says what was decided, so that applying it decides nothing again. Fields are only ever added, each with a
+//! default, and unknown ones are ignored: a newer version reads the log of an older one. Read next: [`crate::state`].
+
+use std::sync::Arc;
+
+use livery_core::{EventType, RunError, RunStatus, Usd};
+use livery_llm::message::{Message, Part};
+use livery_llm::stream::{StopReason, TokenUsage};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::effect::Terminal;
+use crate::setup::ModelRef;
+use crate::tools::Refused;
+
+/// `model.requested`: the intent of a model call. The request itself follows from the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelRequested {
+    /// Model turns of the run, from 1.
+    pub step: u32,
+    /// Tries of this step, from 1.
+    pub attempt: u32,
+    /// Provider and model.
+    pub model: ModelRef,
+    /// The output limit, clamped to the token budget that was left.
+    pub max_output_tokens: u32,
+    /// What the harness told the model before this call: a reminder, a wish to go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Note>,
+}
+
+/// Words of the harness to the model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Why.
+    pub kind: NoteKind,
+    /// What.
+    pub text: String,
+}
+
+/// Why the harness speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoteKind {
+    /// Plain text where `finish` is due.
+    CallFinish,
+    /// A text was cut off.
+    Continue,
+    /// A kind of a newer version.
+    #[serde(other)]
+    Other,
+}
+
+/// `model.responded`: the whole answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelResponded {
+    /// The step that was answered.
+    pub step: u32,
+    /// Provider and model that were asked.
+    pub model: ModelRef,
+    /// The answer, cleaned: no empty text, no doubled call ids.
+    pub message: Arc<Message>,
+    /// Why it ended.
+    pub stop_reason: StopReason,
+    /// What the provider counted.
+    pub usage: TokenUsage,
+    /// Tokens counted by estimate because the provider counted none; they weigh on the token limit only.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub estimated_tokens: u64,
+    /// What it cost; absent without a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Usd>,
+    /// Milliseconds from request to the answer's end.
+    pub latency_ms: u64,
+}
+
+/// `model.retried`: a call failed, or was declined, and another follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelRetried {
+    /// The step.
+    pub step: u32,
+    /// The attempt that failed.
+    pub attempt: u32,
+    /// A [`livery_llm::stream::ModelErrorClass`] in snake case, or `refusal`.
+    pub class: String,
+    /// The provider's words.
+    pub message: String,
+    /// How long to wait.
+    pub delay_ms: u64,
+    /// The model of the next try.
+    pub model: ModelRef,
+}
+
+/// `tool.requested`: the model asked for a tool and the call was looked at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolRequested {
+    /// The call.
+    pub call_id: String,
+    /// The tool's name as the model wrote it.
+    pub tool: String,
+    /// The arguments: an object, or the text that is none.
+    pub arguments: Value,
+}
+
+/// `tool.started`: the intent to run it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolStarted {
+    /// The call.
+    pub call_id: String,
+    /// The tool.
+    pub tool: String,
+}
+
+/// `tool.finished`: what the model is told about the call. Without a `tool.started` before it, nothing was run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolFinished {
+    /// The call.
+    pub call_id: String,
+    /// The tool.
+    pub tool: String,
+    /// Whether it did what was asked.
+    pub ok: bool,
+    /// Milliseconds it ran.
+    pub duration_ms: u64,
+    /// The text the model reads, already shortened.
+    pub result: String,
+    /// Why the harness answered the call itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+    /// What the model gets beside the text: images.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Part>,
+}
+
+/// `tool.outcome_unknown`: the tool was started, and whether it did its work is not known. Closes the call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolOutcomeUnknown {
+    /// The call.
+    pub call_id: String,
+    /// The tool.
+    pub tool: String,
+    /// What the model is told.
+    pub result: String,
+}
+
+/// `run.recovered`: what was in flight is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecovered {
+    /// Whether the sandbox of before is gone with its files.
+    #[serde(default)]
+    pub workspace_lost: bool,
+    /// What the model is told about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
+}
+
+/// `run.succeeded`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSucceeded {
+    /// Fits the agent's output schema.
+    pub output: Value,
+}
+
+/// `run.failed`, `run.cancelled` and `run.timed_out`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStopped {
+    /// Why.
+    pub error: RunError,
+}
+
+macro_rules! records {
+    ($($(#[$doc:meta])* $name:ident($data:ident) = $text:literal as $event:ident;)*) => {
+        /// One event of the loop. JSON: `{"type": "tool.started", "data": {…}}`.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "type", content = "data")]
+        pub enum Record { $($(#[$doc])* #[serde(rename = $text)] $name($data),)* }
+
+        impl Record {
+            /// The event's name.
+            pub const fn event_type(&self) -> EventType {
+                match self { $(Self::$name(_) => EventType::$event,)* }
+            }
+
+            /// The event's data.
+            pub fn data(&self) -> Value {
+                match self { $(Self::$name(data) => to_value(data),)* }
+            }
+
+            /// The event's data as JSON text, without the detour over a [`Value`].
+            pub fn data_json(&self) -> String {
+                match self { $(Self::$name(data) => to_json(data),)* }
+            }
+
+            /// The record of a stored event; `None` for events that are not the loop's (`run.queued`, `sandbox.started`, …).
+            ///
+            /// # Errors
+            /// The data does not have the shape of its type.
+            pub fn from_event(event_type: EventType, data: &Value) -> Result<Option<Self>, serde_json::Error> {
+                Ok(Some(match event_type {
+                    $(EventType::$event => Self::$name($data::deserialize(data)?),)*
+                    _ => return Ok(None),
+                }))
+            }
+        }
+    };
+}
+
+records! {
+    /// A model call is about to be made.
+    ModelRequested(ModelRequested) = "model.requested" as ModelRequested;
+    /// The model answered.
+    ModelResponded(ModelResponded) = "model.responded" as ModelResponded;
+    /// A model call failed and another follows.
+    ModelRetried(ModelRetried) = "model.retried" as ModelRetried;
+    /// The model asked for a tool.
+    ToolRequested(ToolRequested) = "tool.requested" as ToolRequested;
+    /// The tool is about to run.
+    ToolStarted(ToolStarted) = "tool.started" as ToolStarted;
+    /// What the model is told about a call.
+    ToolFinished(ToolFinished) = "tool.finished" as ToolFinished;
+    /// A started tool was interrupted.
+    ToolOutcomeUnknown(ToolOutcomeUnknown) = "tool.outcome_unknown" as ToolOutcomeUnknown;
+    /// The run goes on after a crash.
+    RunRecovered(RunRecovered) = "run.recovered" as RunRecovered;
+    /// The end, with an output.
+    RunSucceeded(RunSucceeded) = "run.succeeded" as RunSucceeded;
+    /// The end, with an error.
+    RunFailed(RunStopped) = "run.failed" as RunFailed;
+    /// The end, on request.
+    RunCancelled(RunStopped) = "run.cancelled" as RunCancelled;
+    /// The end, at the time limit.
+    RunTimedOut(RunStopped) = "run.timed_out" as RunTimedOut;
+}
+
+impl Record {
+    /// How the run ended, when this record ends it.
+    pub fn terminal(&self) -> Option<Terminal> {
+        let stopped = |status, data: &RunStopped| Terminal { status, output: None, error: Some(data.error.clone()) };
+        Some(match self {
+            Self::RunSucceeded(data) => {
+                Terminal { status: RunStatus::Succeeded, output: Some(data.output.clone()), error: None }
+            }
+            Self::RunFailed(data) => stopped(RunStatus::Failed, data),
+            Self::RunCancelled(data) => stopped(RunStatus::Cancelled, data),
+            Self::RunTimedOut(data) => stopped(RunStatus::TimedOut, data),
+            _ => return None,
+        })
+    }
+}
+
+/// The arguments of a call as JSON: an object, or the unusable text.
+pub(crate) fn arguments_value(arguments: &livery_llm::message::Arguments) -> Value {
+    match arguments {
+        livery_llm::message::Arguments::Object(fields) => Value::Object(Map::clone(fields)),
+        livery_llm::message::Arguments::Unusable { text, .. } => Value::String(text.clone()),
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+// A record is made of strings, numbers and maps with string keys, for which serialisation cannot fail.
+fn to_value(data: &impl Serialize) -> Value {
+    serde_json::to_value(data).unwrap_or(Value::Null)
+}
+
+fn to_json(data: &impl Serialize) -> String {
+    serde_json::to_string(data).unwrap_or_else(|_| "null".to_owned())
+}

@@ -1,0 +1,164 @@
+//! Calls as values: arguments that were checked, with their defaults filled in.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::BuiltIn;
+use crate::text::LINES_DEFAULT;
+
+/// Seconds a command may run when the call does not say.
+pub const SHELL_TIMEOUT_S_DEFAULT: u32 = 120;
+/// Most seconds a call may ask for.
+pub const SHELL_TIMEOUT_S_MAX: u32 = 3_600;
+
+/// What a sandbox is to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "tool", rename_all = "snake_case")]
+pub enum Invocation {
+    /// Run a command.
+    Shell(Shell),
+    /// Read a file.
+    ReadFile(ReadFile),
+    /// Write a file.
+    WriteFile(WriteFile),
+    /// Replace text in a file.
+    EditFile(EditFile),
+    /// List files.
+    ListFiles(ListFiles),
+    /// Search in files.
+    SearchFiles(SearchFiles),
+    /// Run a tool of the agent's own.
+    Own(OwnCall),
+}
+
+/// `sh -c command`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shell {
+    /// For `sh -c`.
+    pub command: String,
+    /// Seconds, 1..=[`SHELL_TIMEOUT_S_MAX`].
+    #[serde(default = "timeout_s_default")]
+    pub timeout_s: u32,
+    /// Where; `/workspace` when absent.
+    #[serde(default)]
+    pub cwd: Option<String>,
+    /// Whether to return at once and leave it running.
+    #[serde(default)]
+    pub background: bool,
+}
+
+/// Lines of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadFile {
+    /// Relative to `/workspace`, or absolute.
+    pub path: String,
+    /// First line, from 1.
+    #[serde(default = "offset_default")]
+    pub offset: u64,
+    /// Most lines.
+    #[serde(default = "limit_default")]
+    pub limit: u64,
+}
+
+/// A whole new content; folders on the way are made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteFile {
+    /// Relative to `/workspace`, or absolute.
+    pub path: String,
+    /// The content.
+    pub content: String,
+}
+
+/// One text replaced by another; [`crate::text::apply_edit`] does it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EditFile {
+    /// Relative to `/workspace`, or absolute.
+    pub path: String,
+    /// What is there.
+    pub old: String,
+    /// What is to be there.
+    pub new: String,
+    /// Whether to replace every occurrence.
+    #[serde(default)]
+    pub replace_all: bool,
+}
+
+/// Files below a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListFiles {
+    /// The folder; `/workspace` when absent.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Which of them, relative to the folder; absent: its direct entries.
+    #[serde(default)]
+    pub glob: Option<String>,
+}
+
+/// Lines that match, in files below a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchFiles {
+    /// A regular expression.
+    pub pattern: String,
+    /// A folder or file; `/workspace` when absent.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Which files, relative to the folder; absent: all.
+    #[serde(default)]
+    pub glob: Option<String>,
+}
+
+/// A tool from the agent's folder; the arguments go to its standard input as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OwnCall {
+    /// The tool.
+    pub name: String,
+    /// Fit the tool's schema.
+    pub arguments: Map<String, Value>,
+}
+
+impl Invocation {
+    /// The tool's name.
+    pub fn tool(&self) -> &str {
+        match self {
+            Self::Shell(_) => BuiltIn::Shell.name(),
+            Self::ReadFile(_) => BuiltIn::ReadFile.name(),
+            Self::WriteFile(_) => BuiltIn::WriteFile.name(),
+            Self::EditFile(_) => BuiltIn::EditFile.name(),
+            Self::ListFiles(_) => BuiltIn::ListFiles.name(),
+            Self::SearchFiles(_) => BuiltIn::SearchFiles.name(),
+            Self::Own(call) => &call.name,
+        }
+    }
+
+    /// Whether doing it twice does no harm, so that it may be repeated after a crash.
+    pub const fn is_safe(&self) -> bool {
+        match self {
+            Self::ReadFile(_) | Self::ListFiles(_) | Self::SearchFiles(_) => true,
+            Self::Shell(_) | Self::WriteFile(_) | Self::EditFile(_) | Self::Own(_) => false,
+        }
+    }
+
+    /// Reads arguments that fit the tool's schema.
+    pub(super) fn read(tool: BuiltIn, arguments: Value) -> Result<Self, serde_json::Error> {
+        Ok(match tool {
+            BuiltIn::Shell => Self::Shell(serde_json::from_value(arguments)?),
+            BuiltIn::ReadFile => Self::ReadFile(serde_json::from_value(arguments)?),
+            BuiltIn::WriteFile => Self::WriteFile(serde_json::from_value(arguments)?),
+            BuiltIn::EditFile => Self::EditFile(serde_json::from_value(arguments)?),
+            BuiltIn::ListFiles => Self::ListFiles(serde_json::from_value(arguments)?),
+            BuiltIn::SearchFiles => Self::SearchFiles(serde_json::from_value(arguments)?),
+        })
+    }
+}
+
+const fn timeout_s_default() -> u32 {
+    SHELL_TIMEOUT_S_DEFAULT
+}
+
+const fn offset_default() -> u64 {
+    1
+}
+
+const fn limit_default() -> u64 {
+    LINES_DEFAULT
+}
