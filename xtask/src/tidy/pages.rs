@@ -10,6 +10,8 @@ use super::tree::{Tree, crate_of, is_test};
 
 /// Where the pages are; `type` of a problem points at them.
 const FOLDER: &str = "docs/errors/";
+/// Where every code of a problem document has its title.
+const TITLES: &str = "crates/server/src/problem.rs";
 /// What each page has beside its title.
 const HEADINGS: &[&str] = &["## What it means", "## What to check"];
 
@@ -47,7 +49,18 @@ pub fn codes(tree: &Tree) -> BTreeSet<String> {
             codes.extend(named_in_place(text));
         }
     }
+    codes.extend(tree.files.get(TITLES).map(|text| titled(text)).unwrap_or_default());
     codes
+}
+
+/// The codes in the server's table of titles: `("code", "Title"),` after `CODES`.
+fn titled(text: &str) -> Vec<String> {
+    text.lines()
+        .skip_while(|line| !line.contains("const CODES"))
+        .take_while(|line| *line != "];")
+        .filter_map(|line| line.trim().strip_prefix("(\"")?.split_once('"'))
+        .map(|(code, _)| code.to_owned())
+        .collect()
 }
 
 /// `code: "name"` in code.
