@@ -2,15 +2,22 @@
 //!
 //! Refused: keys. [`EncodedRequest`] names the header the key belongs in; `broker` puts it there.
 
+mod arguments;
 pub mod compat;
+mod decode;
+mod draft;
 mod fault;
+mod json;
+mod names;
 
+pub use arguments::ARGUMENTS_BYTES_MAX;
 pub use compat::Compat;
+pub use decode::Decoder;
+pub use draft::{ANSWER_BYTES_MAX, BLOCKS_MAX};
 pub use fault::classify;
+pub use names::IdPattern;
 
-use crate::message::Message;
 use crate::request::ModelRequest;
-use crate::stream::{Delta, ModelError, ModelErrorClass, ModelResponse};
 
 /// A wire format this version speaks.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +48,14 @@ impl Dialect {
             "anthropic" => Ok(Self::Anthropic),
             "openai" | "openai_compatible" => Ok(Self::OpenAiChat(Compat::detect(base_url.unwrap_or_default()))),
             _ => Err(Unsupported { kind: kind.to_owned(), reason: "comes later".to_owned() }),
+        }
+    }
+
+    /// The codec's name, as it stands in [`crate::message::Thinking::provider`].
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Anthropic => "anthropic",
+            Self::OpenAiChat(_) => "openai",
         }
     }
 
@@ -114,49 +129,4 @@ pub struct KeySlot {
     pub header: &'static str,
     /// Before the key: empty or `Bearer `.
     pub prefix: &'static str,
-}
-
-/// Reads one answer, streamed or whole, from the bytes of a 200.
-#[derive(Debug)]
-pub struct Decoder {}
-
-impl Decoder {
-    /// For the answer to `request`. Tool calls get the ids `{call_id_prefix}_1`, `_2`, ….
-    pub fn new(dialect: &Dialect, request: &ModelRequest, call_id_prefix: &str) -> Self {
-        let _ = (dialect, request, call_id_prefix);
-        Self {}
-    }
-
-    /// Takes the next bytes, cut anywhere, and tells `on_delta` what they add.
-    ///
-    /// # Errors
-    /// The provider reports an error, or the bytes are no answer of this format. The decoder is spent then.
-    pub fn push(&mut self, bytes: &[u8], on_delta: &mut impl FnMut(Delta)) -> Result<(), ModelError> {
-        let _ = (bytes, on_delta);
-        Ok(())
-    }
-
-    /// Whether the format's terminal event was seen: nothing after it matters, the connection may be drained.
-    pub const fn is_done(&self) -> bool {
-        false
-    }
-
-    /// What has arrived so far, for a run that stops in the middle: tool calls that are not whole are left out.
-    pub fn partial(&self) -> Message {
-        Message { role: crate::message::Role::Assistant, parts: Vec::new() }
-    }
-
-    /// The whole answer, after the last byte.
-    ///
-    /// # Errors
-    /// The stream ended before its terminal event, or a body that is no stream is no answer either.
-    pub fn finish(self) -> Result<ModelResponse, ModelError> {
-        Err(ModelError {
-            class: ModelErrorClass::StreamCut,
-            message: String::new(),
-            retry_after_ms: None,
-            status: None,
-            should_retry: None,
-        })
-    }
 }
