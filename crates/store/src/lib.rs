@@ -1,1 +1,60 @@
-//! placeholder
+//! The only crate with SQL; every function takes a tenant or is named `system_…`.
+//!
+//! One ordered log, the runs that are readings of it, the queue, the outbox and the few tables around them, in SQLite
+//! (WAL, `synchronous=FULL`). Writes go through one group-commit writer ([`Store::write`]), reads through a small pool.
+//! Statements are portable text with `$1` placeholders; what is engine-specific is the schema folder, `sqlite` and the
+//! statements named in `catalogue`.
+//!
+//! Absent on purpose: policy decisions, clocks (times are arguments), minting of ids, HTTP, sealing (secrets arrive sealed).
+//!
+//! Walk on: `writer` is how a write becomes durable, [`runs`](RunRow) and `events` are the log, `queue` is who may work on
+//! a run, `doorbell` is how readers learn of a commit.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
+mod agents;
+#[cfg(test)]
+mod catalogue;
+mod deliveries;
+mod doorbell;
+mod error;
+mod events;
+mod files;
+mod idempotency;
+mod json;
+mod keys;
+mod lock;
+mod meta;
+mod page;
+mod providers;
+mod queue;
+mod reader;
+mod run_list;
+mod runs;
+mod sql;
+mod sqlite;
+mod store;
+mod tenants;
+mod tx;
+mod vault;
+mod webhooks;
+mod writer;
+
+pub use agents::{AgentFile, AgentRow, AgentSelector, NewAgent, Saved};
+pub use deliveries::{ClaimedDelivery, DeliveryAttempt, DeliveryRow, DeliveryStatus, NewDelivery};
+pub use doorbell::Doorbell;
+pub use error::{Error, Result};
+pub use events::{NewEvent, OrgEvent, StoredEvent};
+pub use files::{FileRow, FileRole, RunFile};
+pub use idempotency::{Answer, IdempotencyKey, Reservation};
+pub use json::Json;
+pub use keys::{ApiKeyRow, NewApiKey};
+pub use page::{List, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Page};
+pub use providers::ProviderRow;
+pub use queue::{ClaimedRun, Heartbeat};
+pub use run_list::{METADATA_FILTERS_MAX, RunFilter};
+pub use runs::{CancelRequest, Lease, NewRun, Progress, RunRow, Terminal};
+pub use store::{Options, Store};
+pub use tenants::{ApplicationRow, EndUserRow, OrganizationRow};
+pub use tx::Tx;
+pub use vault::DataKeyRow;
+pub use webhooks::WebhookRow;

@@ -1,0 +1,114 @@
+//! Doorbells: "look again", rung after a commit, carrying nothing else.
+//!
+//! Take the bell first, then read, then wait: what is committed after the read rings it. A ring may be one too many, never
+//! one too few. A polling fallback belongs to the caller, for the day the writer is another process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use livery_core::id::RunId;
+use tokio::sync::watch;
+
+use crate::tx::Rings;
+
+/// Runs with a bell of their own; listeners of further runs share one that rings for any run.
+const RUN_BELLS_MAX: usize = 65_536;
+
+/// Something to wait on. Dropping it leaves nothing behind.
+pub struct Doorbell {
+    receiver: watch::Receiver<u64>,
+    _listing: Option<Listing>,
+}
+
+impl Doorbell {
+    /// Waits for the next ring, or answers at once when one came since the last wait. Never answers after the store was
+    /// closed and dropped, so put a deadline around it.
+    pub async fn rung(&mut self) {
+        if self.receiver.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// All bells of one store.
+pub(crate) struct Doorbells {
+    runs: Arc<RunBells>,
+    any_run: watch::Sender<u64>,
+    queue: watch::Sender<u64>,
+    deliveries: watch::Sender<u64>,
+    run_bells_max: usize,
+}
+
+type RunBells = Mutex<HashMap<RunId, watch::Sender<u64>>>;
+
+/// Takes the run's bell off the list when its last listener goes.
+struct Listing {
+    run: RunId,
+    bells: Arc<RunBells>,
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        // This listener's receiver is dropped before its listing (field order), so it no longer counts.
+        if bells.get(&self.run).is_some_and(|bell| bell.receiver_count() == 0) {
+            bells.remove(&self.run);
+        }
+    }
+}
+
+impl Doorbells {
+    pub(crate) fn new() -> Arc<Self> {
+        Self::with_limit(RUN_BELLS_MAX)
+    }
+
+    fn with_limit(run_bells_max: usize) -> Arc<Self> {
+        let bell = || watch::Sender::new(0);
+        Arc::new(Self { runs: Arc::default(), any_run: bell(), queue: bell(), deliveries: bell(), run_bells_max })
+    }
+
+    pub(crate) fn run(&self, run: RunId) -> Doorbell {
+        let mut bells = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if bells.len() >= self.run_bells_max && !bells.contains_key(&run) {
+            return plain(&self.any_run);
+        }
+        let receiver = bells.entry(run).or_insert_with(|| watch::Sender::new(0)).subscribe();
+        Doorbell { receiver, _listing: Some(Listing { run, bells: Arc::clone(&self.runs) }) }
+    }
+
+    pub(crate) fn queue(&self) -> Doorbell {
+        plain(&self.queue)
+    }
+
+    pub(crate) fn deliveries(&self) -> Doorbell {
+        plain(&self.deliveries)
+    }
+
+    pub(crate) fn ring(&self, rings: &Rings) {
+        if !rings.runs.is_empty() {
+            let bells = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            for bell in rings.runs.iter().filter_map(|run| bells.get(run)) {
+                ring(bell);
+            }
+            drop(bells);
+            ring(&self.any_run);
+        }
+        if rings.queue {
+            ring(&self.queue);
+        }
+        if rings.deliveries {
+            ring(&self.deliveries);
+        }
+    }
+}
+
+fn plain(bell: &watch::Sender<u64>) -> Doorbell {
+    Doorbell { receiver: bell.subscribe(), _listing: None }
+}
+
+fn ring(bell: &watch::Sender<u64>) {
+    bell.send_modify(|count| *count = count.wrapping_add(1));
+}
+
+#[cfg(test)]
+mod tests;

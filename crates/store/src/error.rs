@@ -1,0 +1,101 @@
+//! What a store call can answer besides a value. Callers branch on the variant; the driver's own error is for the log.
+
+use std::sync::Arc;
+
+/// `Result` with the store's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong below `platform`. Cloned to every operation of a batch whose commit failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The caller no longer holds the lease, or the run is over: nothing was written.
+    #[error("the lease on this run is lost")]
+    LeaseLost,
+    /// A row this write depends on does not exist in this tenant.
+    #[error("no such {what}")]
+    NotFound {
+        /// The noun.
+        what: &'static str,
+    },
+    /// A row with this unique name or id exists already.
+    #[error("exists already: {constraint}")]
+    Exists {
+        /// What the database said, for the log.
+        constraint: String,
+    },
+    /// A cursor that this list did not hand out: altered, of another list, filter or tenant.
+    #[error("the cursor does not belong to this list")]
+    InvalidCursor,
+    /// A value larger than its named limit.
+    #[error("{what} is larger than {limit_bytes} bytes")]
+    TooLarge {
+        /// What was too large.
+        what: &'static str,
+        /// The limit in bytes.
+        limit_bytes: u64,
+    },
+    /// The write queue stayed full, or this operation did not start before its deadline. Nothing was written.
+    #[error("the store is busy: {reason}")]
+    Busy {
+        /// Which wait ended.
+        reason: &'static str,
+    },
+    /// The disk or the database cannot serve now (full, read-only, locked by another process). Nothing was written.
+    #[error("the store is unavailable: {reason}")]
+    Unavailable {
+        /// For the operator.
+        reason: String,
+    },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// A row that this version cannot read.
+    #[error("a stored {what} cannot be read: {detail}")]
+    Corrupt {
+        /// Which value.
+        what: &'static str,
+        /// What is wrong with it; never the value itself.
+        detail: String,
+    },
+    /// A domain decision taken inside a write: rolls the operation back and comes out as it went in.
+    #[error(transparent)]
+    Domain(#[from] livery_core::Error),
+    /// A bug: a statement the database refused, a panic inside an operation.
+    #[error("database error: {0}")]
+    Database(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// A bug, with its cause.
+    pub(crate) fn bug(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Database(Arc::from(cause.into()))
+    }
+}
+
+/// Seconds a caller is told to wait when the store cannot serve.
+const RETRY_AFTER_S: u64 = 1;
+
+impl From<Error> for livery_core::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Domain(error) => error,
+            Error::LeaseLost => Self::LeaseLost,
+            Error::NotFound { what } => Self::NotFound { what },
+            Error::Exists { .. } => Self::Conflict { code: "conflict", detail: "it exists already".into() },
+            Error::InvalidCursor => Self::Invalid {
+                code: "invalid_cursor",
+                detail: "the cursor does not belong to this list; start again without one".into(),
+                errors: Vec::new(),
+            },
+            Error::TooLarge { what, limit_bytes } => Self::TooLarge { what, limit_bytes },
+            Error::Busy { .. } => {
+                Self::Unavailable { detail: "the database is busy".into(), retry_after_s: RETRY_AFTER_S }
+            }
+            Error::Unavailable { .. } => {
+                Self::Unavailable { detail: "the database is unavailable".into(), retry_after_s: RETRY_AFTER_S }
+            }
+            Error::Closed => Self::Unavailable { detail: "shutting down".into(), retry_after_s: RETRY_AFTER_S },
+            Error::Corrupt { .. } | Error::Database(_) => Self::internal(error),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The one ordered log: headers and, apart from them, payloads.
+//!
+//! A run's stream is written through `runs` and `progress`, always together with the head in `runs.last_seq`; an
+//! organization's stream through [`Tx::append_org_event`]. Nothing updates an event; a payload may be deleted, its header
+//! and digest stay.
+
+use livery_core::event::{Event, EventType};
+use livery_core::id::{OrgId, RunId};
+use livery_core::run::EVENT_PAYLOAD_BYTES_MAX;
+use livery_core::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::json::Json;
+use crate::reader::Lane;
+use crate::sql::{FromRow, Row, args, statements};
+use crate::store::Store;
+use crate::tx::Tx;
+
+/// The shape of payloads this version writes.
+const SCHEMA_VERSION: u32 = 1;
+/// Most events of one read.
+const EVENTS_READ_MAX: u32 = 1000;
+
+statements! {
+    INSERT_HEADER = "insert into events
+        (stream, seq, org_id, type, actor, on_behalf_of, at, schema_version, digest)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    INSERT_PAYLOAD = "insert into event_payloads (stream, seq, data) values ($1, $2, $3)";
+    READ = "select e.seq, e.type, e.actor, e.on_behalf_of, e.at, e.schema_version, e.digest, p.data
+        from events e left join event_payloads p on p.stream = e.stream and p.seq = e.seq
+        where e.stream = $1 and e.seq > $2 and e.org_id = $3 order by e.seq limit $4";
+    SYSTEM_READ = "select e.seq, e.type, e.actor, e.on_behalf_of, e.at, e.schema_version, e.digest, p.data
+        from events e left join event_payloads p on p.stream = e.stream and p.seq = e.seq
+        where e.stream = $1 and e.seq > $2 order by e.seq limit $3";
+    ADVANCE_ORG = "insert into org_streams (org_id, last_seq) values ($1, 1)
+        on conflict (org_id) do update set last_seq = org_streams.last_seq + 1 returning last_seq";
+    DELETE_PAYLOADS = "delete from event_payloads where stream = $1
+        and exists (select 1 from runs where runs.id = $1 and runs.org_id = $2)";
+}
+
+/// An event to append to a run's stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// What happened.
+    pub event_type: EventType,
+    /// Who did it: `key_…`, `usr_…`, `worker`, `system`.
+    pub actor: String,
+    /// The end user it was done for.
+    pub on_behalf_of: Option<String>,
+    /// When.
+    pub at: Timestamp,
+    /// What is particular to the type; at most [`EVENT_PAYLOAD_BYTES_MAX`] bytes.
+    pub data: Json,
+}
+
+impl NewEvent {
+    /// An event of nobody's end user.
+    ///
+    /// # Errors
+    /// When `data` cannot be JSON.
+    pub fn new(event_type: EventType, actor: impl Into<String>, at: Timestamp, data: &impl Serialize) -> Result<Self> {
+        Ok(Self { event_type, actor: actor.into(), on_behalf_of: None, at, data: Json::of(data)? })
+    }
+}
+
+/// An event of an organization's own stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrgEvent {
+    /// What happened, a past-tense name such as `api_key.created`.
+    pub event_type: String,
+    /// Who did it.
+    pub actor: String,
+    /// The end user it was done for.
+    pub on_behalf_of: Option<String>,
+    /// When.
+    pub at: Timestamp,
+    /// What is particular to the type.
+    pub data: Json,
+}
+
+/// An event as the log holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredEvent {
+    /// Position in its stream, from 1, without gaps.
+    pub seq: u64,
+    /// What happened.
+    pub event_type: String,
+    /// Who did it.
+    pub actor: String,
+    /// The end user it was done for.
+    pub on_behalf_of: Option<String>,
+    /// When.
+    pub at: Timestamp,
+    /// The shape of the payload.
+    pub schema_version: u32,
+    /// SHA-256 of the payload's bytes as stored, hex.
+    pub digest: String,
+    /// The payload; `None` once it was deleted.
+    pub data: Option<Json>,
+}
+
+impl FromRow for StoredEvent {
+    fn from_row(row: &mut impl Row) -> Result<Self> {
+        Ok(Self {
+            seq: row.take()?,
+            event_type: row.take()?,
+            actor: row.take()?,
+            on_behalf_of: row.take()?,
+            at: row.take()?,
+            schema_version: row.take()?,
+            digest: row.take()?,
+            data: row.take()?,
+        })
+    }
+}
+
+impl StoredEvent {
+    /// The event as readers of a run see it; a deleted payload reads as null.
+    ///
+    /// # Errors
+    /// `Corrupt` for a type this version does not know.
+    pub fn into_event(self, run_id: RunId) -> Result<Event> {
+        let event_type = self
+            .event_type
+            .parse()
+            .map_err(|_| Error::Corrupt { what: "event type", detail: self.event_type.clone() })?;
+        let data = self.data.map_or(Ok(Value::Null), |data| data.parse())?;
+        Ok(Event { seq: self.seq, run_id, event_type, at: self.at, data })
+    }
+}
+
+/// The digest an event carries for this payload: SHA-256 over its bytes, hex.
+pub(crate) fn digest(data: &Json) -> String {
+    use std::fmt::Write;
+    Sha256::digest(data.as_str()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        write!(hex, "{byte:02x}").unwrap_or_default();
+        hex
+    })
+}
+
+impl Tx {
+    /// Writes events `first_seq`, `first_seq + 1`, … of a run whose head was moved in the same operation.
+    pub(crate) async fn insert_run_events(
+        &mut self,
+        org: OrgId,
+        run: RunId,
+        first_seq: u64,
+        events: &[NewEvent],
+    ) -> Result<()> {
+        let stream = run.to_string();
+        for (seq, event) in (first_seq..).zip(events) {
+            let header = Header {
+                event_type: event.event_type.as_str().into(),
+                actor: &event.actor,
+                on_behalf_of: &event.on_behalf_of,
+                at: event.at,
+            };
+            self.insert_event(org, &stream, seq, header, &event.data).await?;
+        }
+        self.rings.runs.push(run);
+        Ok(())
+    }
+
+    async fn insert_event(&mut self, org: OrgId, stream: &str, seq: u64, head: Header<'_>, data: &Json) -> Result<()> {
+        if data.as_str().len() > EVENT_PAYLOAD_BYTES_MAX {
+            return Err(Error::TooLarge { what: "event payload", limit_bytes: EVENT_PAYLOAD_BYTES_MAX as u64 });
+        }
+        let args = args![
+            stream.to_owned(),
+            seq,
+            org,
+            head.event_type,
+            head.actor.to_owned(),
+            head.on_behalf_of,
+            head.at,
+            SCHEMA_VERSION,
+            digest(data),
+        ];
+        self.execute(INSERT_HEADER, args).await?;
+        self.execute(INSERT_PAYLOAD, args![stream.to_owned(), seq, data]).await.map(drop)
+    }
+
+    /// Appends to the organization's own stream; the event's sequence.
+    ///
+    /// # Errors
+    /// `NotFound` without that organization, `TooLarge` for the payload.
+    pub async fn append_org_event(&mut self, org: OrgId, event: &OrgEvent) -> Result<u64> {
+        let (seq,): (u64,) = self
+            .fetch_optional(ADVANCE_ORG, args![org])
+            .await?
+            .ok_or_else(|| Error::bug("the head of an organization's stream was not returned"))?;
+        let header = Header {
+            event_type: event.event_type.clone(),
+            actor: &event.actor,
+            on_behalf_of: &event.on_behalf_of,
+            at: event.at,
+        };
+        self.insert_event(org, &org.to_string(), seq, header, &event.data).await?;
+        Ok(seq)
+    }
+
+    /// Deletes the payloads of a run's events; headers and digests stay. How many went.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn delete_run_payloads(&mut self, org: OrgId, run: RunId) -> Result<u64> {
+        self.execute(DELETE_PAYLOADS, args![run, org]).await
+    }
+}
+
+/// What the two kinds of streams have in common.
+struct Header<'a> {
+    event_type: String,
+    actor: &'a str,
+    on_behalf_of: &'a Option<String>,
+    at: Timestamp,
+}
+
+impl Store {
+    /// Events of a run after `seq`, in order, at most `limit` (and at most a thousand). Empty for another tenant's run.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn events_after(&self, org: OrgId, run: RunId, seq: u64, limit: u32) -> Result<Vec<Event>> {
+        let stored = self.stored_events_after(org, run, seq, limit).await?;
+        stored.into_iter().map(|event| event.into_event(run)).collect()
+    }
+
+    /// The same with the header's other fields and the payload unparsed.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn stored_events_after(&self, org: OrgId, run: RunId, seq: u64, limit: u32) -> Result<Vec<StoredEvent>> {
+        let args = args![run.to_string(), seq, org, limit.min(EVENTS_READ_MAX)];
+        self.fetch_all(Lane::Point, READ, args).await
+    }
+
+    /// Events of the organization's own stream after `seq`, in order, at most `limit` (and at most a thousand).
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn org_events_after(&self, org: OrgId, seq: u64, limit: u32) -> Result<Vec<StoredEvent>> {
+        let args = args![org.to_string(), seq, org, limit.min(EVENTS_READ_MAX)];
+        self.fetch_all(Lane::Point, READ, args).await
+    }
+
+    /// A run's whole stream, for a worker that takes the run over.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn system_events_of(&self, run: RunId) -> Result<Vec<StoredEvent>> {
+        let mut all: Vec<StoredEvent> = Vec::new();
+        loop {
+            let after = all.last().map_or(0, |event| event.seq);
+            let args = args![run.to_string(), after, EVENTS_READ_MAX];
+            let page = self.fetch_all(Lane::Scan, SYSTEM_READ, args).await?;
+            let end = page.len() < EVENTS_READ_MAX as usize;
+            all.extend(page);
+            if end {
+                return Ok(all);
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Who may work on which run: the queue, leases with an epoch, heartbeats.
+//!
+//! A claim takes due runs of tenants that are below their limit, and runs whose lease ran out. It raises the epoch, so
+//! whatever the previous holder still wants to write is void. Tenants take turns: each gets its share of a claim before
+//! anybody gets more, the one that waits longest first.
+//!
+//! Written for many nodes; on SQLite the writer makes it trivially exclusive. The claim statements are the ones Postgres
+//! gets a variant of (`for update skip locked`).
+
+use livery_core::id::{OrgId, RunId};
+use livery_core::Timestamp;
+
+use crate::error::{Error, Result};
+use crate::runs::{Lease, RunRow, run_columns};
+use crate::sql::{FromRow, Row, args, statements};
+use crate::store::Store;
+use crate::tx::Tx;
+
+/// Tenants one claim looks at.
+const TENANTS_PER_CLAIM_MAX: u32 = 256;
+/// Runs one claim takes at most.
+const CLAIM_MAX: u32 = 256;
+/// How often a claim goes round the tenants to fill up.
+const ROUNDS_MAX: u32 = 4;
+
+statements! {
+    ENQUEUE = "insert into run_queue (run_id, org_id, available_at)
+        select r.id, r.org_id, $3 from runs r where r.org_id = $1 and r.id = $2 and r.status in ('queued', 'waiting')
+        on conflict (run_id) do nothing";
+    /// Hops from tenant to tenant through the index, so that a long queue of one costs nothing.
+    DUE_TENANTS = "with recursive tenant (org_id) as (
+            select min(org_id) from run_queue
+            union all
+            select (select min(q.org_id) from run_queue q where q.org_id > tenant.org_id)
+            from tenant where tenant.org_id is not null
+        )
+        select org_id, room from (
+            select o.id as org_id,
+                (select min(q.available_at) from run_queue q where q.org_id = o.id) as oldest,
+                case when o.max_concurrent_runs is null then 1000000
+                    else o.max_concurrent_runs
+                        - (select count(*) from runs r where r.org_id = o.id and r.status = 'running')
+                end as room
+            from tenant join organizations o on o.id = tenant.org_id
+        ) due
+        where oldest <= $1 and room > 0 order by oldest, org_id limit $2";
+    CLAIM_QUEUED = concat!("update runs set status = 'running', lease_owner = $1, lease_epoch = lease_epoch + 1,
+            lease_expires_at = $2, started_at = coalesce(started_at, $3)
+        where id in (select q.run_id from run_queue q where q.org_id = $4 and q.available_at <= $3
+            order by q.available_at, q.run_id limit $5)
+        and status in ('queued', 'waiting') returning ", run_columns!());
+    DEQUEUE = "delete from run_queue where org_id = $1 and run_id = $2";
+    /// A lease given back (no owner) is no recovery; one that ran out is.
+    CLAIM_EXPIRED = concat!("update runs set lease_owner = $1, lease_epoch = lease_epoch + 1, lease_expires_at = $2,
+            recoveries = recoveries + case when lease_owner is null then 0 else 1 end
+        where id in (select x.id from runs x where x.lease_expires_at is not null and x.lease_expires_at <= $3
+            order by x.lease_expires_at limit $4)
+        and status = 'running' and lease_expires_at <= $3 returning ", run_columns!());
+    HEARTBEAT = "update runs set lease_expires_at = $4
+        where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'
+        returning case when cancel_requested_at is null then 0 else 1 end";
+    RELEASE = "update runs set lease_owner = null, lease_expires_at = $4, lease_epoch = lease_epoch + 1
+        where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'";
+    EXPIRE_ALL = "update runs set lease_expires_at = 0 where status = 'running' and lease_expires_at is not null";
+    COUNT = "select count(*) from run_queue";
+}
+
+/// A run this caller now holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimedRun {
+    /// The right to write to it.
+    pub lease: Lease,
+    /// The run as it stands, lease taken.
+    pub run: RunRow,
+    /// Somebody held it before and its log has to be folded: after a crash, a release, or out of `waiting`. `false`: it
+    /// starts now.
+    pub resumed: bool,
+    /// Of these, the ones taken from a holder whose lease ran out (each counts in `run.recoveries`) or who released it.
+    pub recovered: bool,
+}
+
+/// What a round of heartbeats learned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Runs that are no longer this caller's: stop working on them, nothing more can be written.
+    pub lost: Vec<RunId>,
+    /// Runs that somebody asked to cancel.
+    pub cancel_requested: Vec<RunId>,
+}
+
+struct Tenant {
+    org: OrgId,
+    room: u32,
+}
+
+impl FromRow for Tenant {
+    fn from_row(row: &mut impl Row) -> Result<Self> {
+        Ok(Self { org: row.take()?, room: row.take()? })
+    }
+}
+
+impl Tx {
+    /// Puts a queued run, or a waiting one that may go on, into the queue; due at `available_at`. Twice is once.
+    ///
+    /// # Errors
+    /// Those of the database. A run that is not in such a state is left alone.
+    pub async fn enqueue(&mut self, org: OrgId, run: RunId, available_at: Timestamp) -> Result<()> {
+        self.execute(ENQUEUE, args![org, run, available_at]).await?;
+        self.rings.queue = true;
+        Ok(())
+    }
+
+    /// Takes up to `max` runs (and at most 256): first those whose lease ran out, then due ones from the queue.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn system_claim_runs(
+        &mut self,
+        owner: &str,
+        now: Timestamp,
+        lease_until: Timestamp,
+        max: u32,
+    ) -> Result<Vec<ClaimedRun>> {
+        let max = max.min(CLAIM_MAX);
+        let args = args![owner.to_owned(), lease_until, now, max];
+        let expired: Vec<RunRow> = self.fetch_all(CLAIM_EXPIRED, args).await?;
+        let mut claimed: Vec<ClaimedRun> = expired.into_iter().map(|run| claimed(run, Origin::Expired)).collect();
+        for _ in 0..ROUNDS_MAX {
+            let wanted = max.saturating_sub(count(&claimed));
+            let before = claimed.len();
+            if wanted > 0 {
+                self.claim_round(owner, now, lease_until, wanted, &mut claimed).await?;
+            }
+            if claimed.len() == before {
+                break;
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// One turn for every due tenant: its share of `wanted`, within its room.
+    async fn claim_round(
+        &mut self,
+        owner: &str,
+        now: Timestamp,
+        lease_until: Timestamp,
+        mut wanted: u32,
+        claimed_runs: &mut Vec<ClaimedRun>,
+    ) -> Result<()> {
+        let tenants: Vec<Tenant> = self.fetch_all(DUE_TENANTS, args![now, TENANTS_PER_CLAIM_MAX]).await?;
+        let turns = u32::try_from(tenants.len()).unwrap_or(u32::MAX);
+        for (turn, tenant) in (0..turns).zip(tenants) {
+            let share = wanted.div_ceil(turns - turn).min(tenant.room);
+            if share == 0 {
+                break;
+            }
+            let args = args![owner.to_owned(), lease_until, now, tenant.org, share];
+            let mut runs: Vec<RunRow> = self.fetch_all(CLAIM_QUEUED, args).await?;
+            for run in &runs {
+                self.execute(DEQUEUE, args![run.org, run.id]).await?;
+            }
+            runs.sort_unstable_by_key(|run| (run.created_at, run.id));
+            wanted = wanted.saturating_sub(u32::try_from(runs.len()).unwrap_or(u32::MAX));
+            claimed_runs.extend(runs.into_iter().map(|run| claimed(run, Origin::Queue)));
+        }
+        Ok(())
+    }
+
+    /// Extends these leases to `lease_until` and says which are lost.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn heartbeat(&mut self, leases: &[Lease], lease_until: Timestamp) -> Result<Heartbeat> {
+        let mut heartbeat = Heartbeat::default();
+        for lease in leases {
+            let args = args![lease.org, lease.run, lease.epoch, lease_until];
+            match self.fetch_optional::<(bool,)>(HEARTBEAT, args).await? {
+                None => heartbeat.lost.push(lease.run),
+                Some((true,)) => heartbeat.cancel_requested.push(lease.run),
+                Some((false,)) => {}
+            }
+        }
+        Ok(heartbeat)
+    }
+
+    /// Gives a running run back, unfinished: the next claim takes it at once, and it does not count as a recovery. For a
+    /// graceful stop.
+    ///
+    /// # Errors
+    /// `LeaseLost` when the caller no longer holds it.
+    pub async fn release_run(&mut self, lease: &Lease, now: Timestamp) -> Result<()> {
+        match self.execute(RELEASE, args![lease.org, lease.run, lease.epoch, now]).await? {
+            0 => Err(Error::LeaseLost),
+            _ => {
+                self.rings.queue = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Voids every lease, so that recovery starts at once. Only where no other process can hold one: an embedded store
+    /// at its start. How many were void.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn system_expire_all_leases(&mut self) -> Result<u64> {
+        self.rings.queue = true;
+        self.execute(EXPIRE_ALL, args![]).await
+    }
+}
+
+enum Origin {
+    Queue,
+    Expired,
+}
+
+fn claimed(run: RunRow, origin: Origin) -> ClaimedRun {
+    let recovered = matches!(origin, Origin::Expired);
+    ClaimedRun {
+        lease: Lease { org: run.org, run: run.id, epoch: run.lease_epoch },
+        resumed: recovered || run.lease_epoch > 1,
+        recovered,
+        run,
+    }
+}
+
+fn count(runs: &[ClaimedRun]) -> u32 {
+    u32::try_from(runs.len()).unwrap_or(u32::MAX)
+}
+
+impl Store {
+    /// Runs in the queue, of all tenants.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn system_count_queued(&self) -> Result<u64> {
+        Ok(self.fetch_optional::<(u64,)>(COUNT, args![]).await?.map_or(0, |(count,)| count))
+    }
+}

@@ -1,0 +1,243 @@
+//! The SQLite engine: opening, migrating, binding, stepping. The only file that names the driver.
+//!
+//! Calls are synchronous: a statement costs two microseconds here, a thread hop per statement would cost fifty. Who calls
+//! from where is `writer`'s and `reader`'s business.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{ErrorCode, OpenFlags, ffi};
+
+use crate::error::{Error, Result};
+use crate::sql::{Arg, Cell, FromRow, Row, Statement};
+
+/// How long a connection waits for a lock that another connection holds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Page cache per connection, in KiB.
+const PAGE_CACHE_KIB: i64 = 2 * 1024;
+/// Prepared statements kept per connection.
+const STATEMENT_CACHE_MAX: usize = 96;
+/// Pages in the write-ahead log before a commit moves them into the database (4 KiB each).
+const CHECKPOINT_PAGES: i64 = 2000;
+/// The write-ahead log file is cut back to this size after a checkpoint.
+const WAL_BYTES_KEPT_MAX: i64 = 16 * 1024 * 1024;
+
+/// The migrations, in order. Forward only: a released text never changes.
+const MIGRATIONS: &[(&str, &str)] = &[("0001_house", include_str!("../migrations/sqlite/0001_house.sql"))];
+
+/// What a connection may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// The writer's own connection.
+    Write,
+    /// A reader: the database refuses it every write.
+    Read,
+}
+
+/// One connection with its prepared statements.
+pub(crate) struct Connection {
+    inner: rusqlite::Connection,
+}
+
+impl Connection {
+    /// Opens the file; a writer creates it.
+    pub(crate) fn open(path: &Path, access: Access) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | match access {
+                Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+                Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            };
+        let inner = rusqlite::Connection::open_with_flags(path, flags).map_err(translate)?;
+        inner.busy_timeout(BUSY_TIMEOUT).map_err(translate)?;
+        inner.set_prepared_statement_cache_capacity(STATEMENT_CACHE_MAX);
+        let connection = Self { inner };
+        connection.pragma("cache_size", -PAGE_CACHE_KIB)?;
+        if access == Access::Write {
+            connection.pragma("journal_mode", "wal")?;
+            // In WAL mode, FULL is what makes a commit durable; NORMAL may lose the last ones with the power.
+            connection.pragma("synchronous", "full")?;
+            connection.pragma("foreign_keys", "on")?;
+            connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)?;
+            connection.pragma("journal_size_limit", WAL_BYTES_KEPT_MAX)?;
+        }
+        Ok(connection)
+    }
+
+    fn pragma(&self, name: &str, value: impl rusqlite::ToSql) -> Result<()> {
+        self.inner.pragma_update(None, name, value).map_err(translate)
+    }
+
+    /// Brings the schema up to this version, one transaction per step.
+    pub(crate) fn migrate(&mut self) -> Result<()> {
+        self.control(
+            "create table if not exists schema_migrations (version integer primary key, name text not null) strict",
+        )?;
+        let applied: i64 = self
+            .inner
+            .query_row("select coalesce(max(version), 0) from schema_migrations", [], |row| row.get(0))
+            .map_err(translate)?;
+        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        if applied > known {
+            return Err(Error::Unavailable {
+                reason: format!("the database has schema {applied}, this version knows {known}: use a newer Livery"),
+            });
+        }
+        for (version, (name, text)) in (1..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= applied) {
+            let transaction = self.inner.transaction().map_err(translate)?;
+            transaction.execute_batch(text).map_err(translate)?;
+            transaction
+                .execute("insert into schema_migrations (version, name) values (?1, ?2)", (version, name))
+                .map_err(translate)?;
+            transaction.commit().map_err(translate)?;
+        }
+        Ok(())
+    }
+
+    /// A word of transaction control, or a pragma that answers nothing.
+    pub(crate) fn control(&self, sql: &'static str) -> Result<()> {
+        self.inner.prepare_cached(sql).and_then(|mut statement| statement.raw_execute()).map(|_| ()).map_err(translate)
+    }
+
+    /// Moves the log into the database file and cuts it to nothing.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        self.inner.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(())).map_err(translate)
+    }
+
+    /// Whether no transaction is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.inner.is_autocommit()
+    }
+
+    /// Runs a statement that answers no rows; says how many it changed.
+    pub(crate) fn execute(&self, statement: Statement, args: &[Arg]) -> Result<u64> {
+        let mut prepared = self.bound(statement, args)?;
+        let changed = prepared.raw_execute().map_err(|error| named(statement, error))?;
+        Ok(changed as u64)
+    }
+
+    /// The first row, if any.
+    pub(crate) fn fetch_optional<T: FromRow>(&self, statement: Statement, args: &[Arg]) -> Result<Option<T>> {
+        let mut prepared = self.bound(statement, args)?;
+        let mut rows = prepared.raw_query();
+        match rows.next().map_err(|error| named(statement, error))? {
+            Some(row) => T::from_row(&mut Cursor { row, next: 0 }).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// All rows. Every statement bounds its own number of rows.
+    pub(crate) fn fetch_all<T: FromRow>(&self, statement: Statement, args: &[Arg]) -> Result<Vec<T>> {
+        let mut prepared = self.bound(statement, args)?;
+        let mut rows = prepared.raw_query();
+        let mut all = Vec::new();
+        while let Some(row) = rows.next().map_err(|error| named(statement, error))? {
+            all.push(T::from_row(&mut Cursor { row, next: 0 })?);
+        }
+        Ok(all)
+    }
+
+    /// Prepares without running; the number of parameters.
+    #[cfg(test)]
+    pub(crate) fn prepare(&self, statement: Statement) -> Result<usize> {
+        let prepared = self.inner.prepare(statement.sql).map_err(|error| named(statement, error))?;
+        Ok(prepared.parameter_count())
+    }
+
+    /// How the database means to answer, one line per step.
+    #[cfg(test)]
+    pub(crate) fn explain(&self, statement: Statement) -> Result<String> {
+        let sql = format!("explain query plan {}", statement.sql);
+        let mut prepared = self.inner.prepare(&sql).map_err(|error| named(statement, error))?;
+        let mut rows = prepared.raw_query();
+        let mut plan = String::new();
+        while let Some(row) = rows.next().map_err(translate)? {
+            plan.push_str(&row.get::<_, String>(3).map_err(translate)?);
+            plan.push('\n');
+        }
+        Ok(plan)
+    }
+
+    fn bound(&self, statement: Statement, args: &[Arg]) -> Result<rusqlite::CachedStatement<'_>> {
+        let mut prepared = self.inner.prepare_cached(statement.sql).map_err(|error| named(statement, error))?;
+        // SQLite numbers `$2` by first appearance, not by its digits; bind each place by the number in its name.
+        for place in 1..=prepared.parameter_count() {
+            let number = prepared
+                .parameter_name(place)
+                .and_then(|name| name.strip_prefix('$'))
+                .and_then(|digits| digits.parse::<usize>().ok());
+            let arg = number.and_then(|number| args.get(number.checked_sub(1)?)).ok_or_else(|| {
+                Error::bug(format!("{}: parameter {place} has no argument", statement.name))
+            })?;
+            prepared.raw_bind_parameter(place, arg).map_err(|error| named(statement, error))?;
+        }
+        Ok(prepared)
+    }
+}
+
+impl rusqlite::ToSql for Arg {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Int(Some(value)) => ToSqlOutput::Owned(Value::Integer(*value)),
+            Self::Text(Some(text)) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Self::Blob(Some(bytes)) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+            Self::Int(None) | Self::Text(None) | Self::Blob(None) => ToSqlOutput::Owned(Value::Null),
+        })
+    }
+}
+
+struct Cursor<'r> {
+    row: &'r rusqlite::Row<'r>,
+    next: usize,
+}
+
+impl Row for Cursor<'_> {
+    fn cell(&mut self) -> Result<Cell<'_>> {
+        let value = self.row.get_ref(self.next).map_err(translate)?;
+        self.next += 1;
+        Ok(match value {
+            ValueRef::Null => Cell::Null,
+            ValueRef::Integer(value) => Cell::Int(value),
+            ValueRef::Text(text) => Cell::Text(
+                std::str::from_utf8(text)
+                    .map_err(|error| Error::Corrupt { what: "text", detail: error.to_string() })?,
+            ),
+            ValueRef::Blob(bytes) => Cell::Blob(bytes),
+            ValueRef::Real(_) => return Err(Error::Corrupt { what: "number", detail: "a float".into() }),
+        })
+    }
+}
+
+fn named(statement: Statement, error: rusqlite::Error) -> Error {
+    match translate(error) {
+        Error::Database(cause) => Error::bug(format!("{}: {cause}", statement.name)),
+        error => error,
+    }
+}
+
+/// The driver's error in the store's words.
+fn translate(error: rusqlite::Error) -> Error {
+    let rusqlite::Error::SqliteFailure(failure, detail) = &error else {
+        return Error::bug(error);
+    };
+    let detail = || detail.clone().unwrap_or_else(|| failure.to_string());
+    match failure.code {
+        ErrorCode::ConstraintViolation => match failure.extended_code {
+            ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY => Error::Exists { constraint: detail() },
+            ffi::SQLITE_CONSTRAINT_FOREIGNKEY => Error::NotFound { what: "referenced row" },
+            _ => Error::bug(error),
+        },
+        ErrorCode::DatabaseBusy
+        | ErrorCode::DatabaseLocked
+        | ErrorCode::DiskFull
+        | ErrorCode::ReadOnly
+        | ErrorCode::SystemIoFailure
+        | ErrorCode::CannotOpen
+        | ErrorCode::OutOfMemory
+        | ErrorCode::PermissionDenied => Error::Unavailable { reason: detail() },
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
+            Error::Corrupt { what: "database file", detail: detail() }
+        }
+        _ => Error::bug(error),
+    }
+}

@@ -1,0 +1,134 @@
+//! The handle everybody holds: opening, writing, the plumbing of reads, bells, closing.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::BoxFuture;
+use livery_core::Timestamp;
+use livery_core::id::{KeyId, RunId};
+
+use crate::doorbell::{Doorbell, Doorbells};
+use crate::error::{Error, Result};
+use crate::lock::DatabaseLock;
+use crate::reader::{Lane, Readers};
+use crate::sql::{Arg, FromRow, Statement};
+use crate::sqlite::{Access, Connection};
+use crate::tx::Tx;
+use crate::writer::Writer;
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Connections for reading; each holds at most 2 MiB of pages.
+    pub reader_connections: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { reader_connections: 4 }
+    }
+}
+
+/// The store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writer: Writer,
+    readers: Arc<Readers>,
+    doorbells: Arc<Doorbells>,
+    /// When a key's last use was last written, so that a busy key costs one write a minute.
+    touched: Mutex<HashMap<KeyId, Timestamp>>,
+    _lock: DatabaseLock,
+}
+
+impl Store {
+    /// Opens the database file, creating it with mode 0600 and bringing its schema up to date. Needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// `Unavailable` when another process has it open, the disk refuses, or a newer version wrote it.
+    pub async fn open(path: &Path, options: Options) -> Result<Self> {
+        let path = path.to_owned();
+        let opened = path.clone();
+        let (lock, connection) = tokio::task::spawn_blocking(move || {
+            let lock = DatabaseLock::take(&opened)?;
+            let mut connection = Connection::open(&opened, Access::Write)?;
+            connection.migrate()?;
+            Ok::<_, Error>((lock, connection))
+        })
+        .await
+        .map_err(Error::bug)??;
+        let doorbells = Doorbells::new();
+        let writer = Writer::start(path.clone(), connection, Arc::clone(&doorbells))?;
+        let readers = Readers::new(path, options.reader_connections);
+        Ok(Self { inner: Arc::new(Inner { writer, readers, doorbells, touched: Mutex::default(), _lock: lock }) })
+    }
+
+    /// Finishes queued writes, folds the write-ahead log into the database and stops. Later calls answer `Closed`.
+    pub async fn close(self) {
+        self.inner.writer.close().await;
+        self.inner.readers.close();
+    }
+
+    /// Runs `operation` in a savepoint of a transaction shared with other writers and answers after its commit, when the
+    /// write is on the disk. If the operation fails, only its own changes are undone.
+    ///
+    /// The operation holds up all others, so it does nothing but `Tx` calls.
+    ///
+    /// # Errors
+    /// Those of the operation; `Busy` when its turn did not come in time and `Unavailable` when the commit failed, both of
+    /// which mean that nothing was written.
+    pub async fn write<T, F>(&self, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
+        self.inner.writer.write(operation).await
+    }
+
+    /// Rings when events of this run were committed. Take it before reading.
+    pub fn subscribe_run(&self, run: RunId) -> Doorbell {
+        self.inner.doorbells.run(run)
+    }
+
+    /// Rings when a run was put into the queue.
+    pub fn queue_doorbell(&self) -> Doorbell {
+        self.inner.doorbells.queue()
+    }
+
+    /// Rings when a delivery became due, or will.
+    pub fn delivery_doorbell(&self) -> Doorbell {
+        self.inner.doorbells.deliveries()
+    }
+
+    pub(crate) fn write_if_idle<F>(&self, operation: F)
+    where
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<()>> + Send + 'static,
+    {
+        self.inner.writer.write_if_idle(operation);
+    }
+
+    pub(crate) fn touched(&self) -> &Mutex<HashMap<KeyId, Timestamp>> {
+        &self.inner.touched
+    }
+
+    pub(crate) async fn fetch_optional<T: FromRow + Send + 'static>(
+        &self,
+        statement: Statement,
+        args: Vec<Arg>,
+    ) -> Result<Option<T>> {
+        self.inner.readers.read(Lane::Point, move |connection| connection.fetch_optional(statement, &args)).await
+    }
+
+    pub(crate) async fn fetch_all<T: FromRow + Send + 'static>(
+        &self,
+        lane: Lane,
+        statement: Statement,
+        args: Vec<Arg>,
+    ) -> Result<Vec<T>> {
+        self.inner.readers.read(lane, move |connection| connection.fetch_all(statement, &args)).await
+    }
+}
