@@ -76,9 +76,13 @@ impl Finding {
         }
     }
 
-    /// As a problem document shows it: the pointer is the place.
+    /// As a problem document shows it: the pointer is the place, the code `invalid_agent` or `warning`.
     pub fn to_field_error(&self) -> FieldError {
-        FieldError::new(self.place(), "invalid_agent", self.detail())
+        let code = match self.severity {
+            Severity::Error => "invalid_agent",
+            Severity::Warning => "warning",
+        };
+        FieldError::new(self.place(), code, self.detail())
     }
 }
 
@@ -120,7 +124,14 @@ impl Findings {
             return;
         }
         let hint = (!hint.is_empty()).then_some(hint);
-        self.list.push(Finding { file: file.to_owned(), line: mark.line, column: mark.column, severity, message, hint });
+        self.list.push(Finding {
+            file: file.to_owned(),
+            line: mark.line,
+            column: mark.column,
+            severity,
+            message,
+            hint,
+        });
     }
 
     /// Whether anything must be mended.

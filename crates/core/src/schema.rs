@@ -16,6 +16,9 @@ pub const FINDINGS_MAX: usize = 20;
 /// Longest sentence of one finding, in characters.
 pub const DETAIL_CHARS_MAX: usize = 300;
 
+/// The types of JSON Schema, for a message.
+const TYPES: &str = "array, boolean, integer, null, number, object, string or a list of them";
+
 /// A compiled schema. Cheap to keep, not to build: build once per run.
 #[derive(Debug)]
 pub struct Schema {
@@ -28,27 +31,32 @@ impl Schema {
     /// # Errors
     /// A sentence for the author when it is too large, too deep, or no valid 2020-12 schema.
     pub fn compile(schema: &Value) -> Result<Self, String> {
-        if schema.to_string().len() > SCHEMA_BYTES_MAX {
-            return Err(format!("the schema is larger than {SCHEMA_BYTES_MAX} bytes"));
-        }
+        Self::compile_located(schema).map_err(|finding| finding.detail)
+    }
+
+    /// The same with the place of what is wrong, as a pointer into the schema.
+    ///
+    /// # Errors
+    /// The first finding.
+    pub fn compile_located(schema: &Value) -> Result<Self, FieldError> {
+        let refuse = |detail: String| Err(FieldError::new("", "schema", detail));
         if depth(schema) > SCHEMA_DEPTH_MAX {
-            return Err(format!("the schema is nested deeper than {SCHEMA_DEPTH_MAX} levels"));
+            return refuse(format!("the schema is nested deeper than {SCHEMA_DEPTH_MAX} levels"));
+        }
+        if schema.to_string().len() > SCHEMA_BYTES_MAX {
+            return refuse(format!("the schema is larger than {SCHEMA_BYTES_MAX} bytes"));
         }
         jsonschema::options()
             .with_draft(jsonschema::Draft::Draft202012)
             .with_pattern_options(jsonschema::PatternOptions::regex())
             .build(schema)
             .map(|validator| Self { validator })
-            .map_err(|error| format!("not a valid JSON Schema: {error}"))
+            .map_err(|error| broken(schema, &error))
     }
 
     /// Every way in which `value` does not fit, at most [`FINDINGS_MAX`]; empty when it fits. Pointers start with `prefix`.
     pub fn findings(&self, value: &Value, prefix: &str) -> Vec<FieldError> {
-        self.validator
-            .iter_errors(value)
-            .take(FINDINGS_MAX)
-            .map(|error| finding(prefix, &error))
-            .collect()
+        self.validator.iter_errors(value).take(FINDINGS_MAX).map(|error| finding(prefix, &error)).collect()
     }
 }
 
@@ -59,7 +67,11 @@ pub fn schema_findings(schema: &Value) -> Vec<FieldError> {
     let meta = jsonschema::draft202012::meta::validator();
     let mut findings: Vec<FieldError> = Vec::new();
     for error in meta.iter_errors(schema).take(FINDINGS_MAX) {
-        let finding = finding("", &error);
+        let mut finding = finding("", &error);
+        if finding.pointer.ends_with("/type") {
+            // The meta-schema only says "none of two alternatives".
+            finding.detail = format!("{} is no type: write {TYPES}", error.instance());
+        }
         if !findings.contains(&finding) {
             findings.push(finding);
         }
@@ -77,6 +89,47 @@ fn finding(prefix: &str, error: &jsonschema::ValidationError<'_>) -> FieldError 
     FieldError::new(format!("{prefix}{}", error.instance_path()), "schema", detail)
 }
 
+/// Why a schema does not compile. A reference is told in our words: the library's speak of its own features.
+fn broken(schema: &Value, error: &jsonschema::ValidationError<'_>) -> FieldError {
+    if let jsonschema::error::ValidationErrorKind::Referencing(_) = error.kind() {
+        let pointer = foreign_reference(schema).unwrap_or_default();
+        return FieldError::new(
+            pointer,
+            "schema",
+            "a $ref cannot be followed: only parts of the same schema can, like #/$defs/name",
+        );
+    }
+    let mut finding = finding("", error);
+    finding.detail = format!("not a valid JSON Schema: {}", finding.detail);
+    finding
+}
+
+/// The pointer of the first `$ref` that leads out of the schema or nowhere.
+fn foreign_reference(root: &Value) -> Option<String> {
+    fn walk(root: &Value, value: &Value, at: &mut String) -> Option<String> {
+        let mut step = |name: &str, next: &Value| {
+            let length = at.len();
+            at.push('/');
+            at.push_str(&name.replace('~', "~0").replace('/', "~1"));
+            let found = match next {
+                Value::String(target) if name == "$ref" => {
+                    let leads = target.strip_prefix('#').is_some_and(|pointer| root.pointer(pointer).is_some());
+                    (!leads).then(|| at.clone())
+                }
+                _ => walk(root, next, at),
+            };
+            at.truncate(length);
+            found
+        };
+        match value {
+            Value::Object(fields) => fields.iter().find_map(|(name, next)| step(name, next)),
+            Value::Array(items) => items.iter().enumerate().find_map(|(index, next)| step(&index.to_string(), next)),
+            _ => None,
+        }
+    }
+    walk(root, root, &mut String::new())
+}
+
 fn depth(value: &Value) -> usize {
     1 + match value {
         Value::Array(items) => items.iter().map(depth).max().unwrap_or(0),
@@ -92,7 +145,9 @@ mod tests {
 
     #[test]
     fn findings_name_the_place() {
-        let schema = Schema::compile(&json!({"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}})).unwrap();
+        let schema =
+            Schema::compile(&json!({"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}))
+                .unwrap();
         assert!(schema.findings(&json!({"a": 1}), "/input").is_empty());
         assert_eq!(schema.findings(&json!({"a": "x"}), "/input")[0].pointer, "/input/a");
         assert_eq!(schema.findings(&json!({}), "/input")[0].pointer, "/input");
@@ -100,7 +155,12 @@ mod tests {
 
     #[test]
     fn remote_references_and_broken_schemas_are_refused() {
-        for schema in [json!({"$ref": "https://example.com/schema.json"}), json!({"type": "no such type"}), json!({"pattern": "("}), json!({"$ref": "file:///etc/passwd"})] {
+        for schema in [
+            json!({"$ref": "https://example.com/schema.json"}),
+            json!({"type": "no such type"}),
+            json!({"pattern": "("}),
+            json!({"$ref": "file:///etc/passwd"}),
+        ] {
             assert!(Schema::compile(&schema).is_err(), "{schema}");
         }
     }

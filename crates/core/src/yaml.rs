@@ -81,9 +81,9 @@ impl Node {
             Data::Number(number) => Value::Number(number.clone()),
             Data::Text(text) => Value::String(text.clone()),
             Data::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
-            Data::Map(entries) => {
-                Value::Object(entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect::<Map<_, _>>())
-            }
+            Data::Map(entries) => Value::Object(
+                entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect::<Map<_, _>>(),
+            ),
         }
     }
 
@@ -112,7 +112,12 @@ impl Node {
 /// leave a value, so that the rest can be checked too. An empty text is [`Data::Null`].
 pub fn parse(file: &str, text: &str, lines_before: usize, findings: &mut Findings) -> Option<Node> {
     if text.len() > YAML_BYTES_MAX {
-        findings.error(file, Mark::START, format!("the YAML is larger than {YAML_BYTES_MAX} bytes"), "move long text into files");
+        findings.error(
+            file,
+            Mark::START,
+            format!("the YAML is larger than {YAML_BYTES_MAX} bytes"),
+            "move long text into files",
+        );
         return None;
     }
     let mut reader = Reader {
@@ -182,7 +187,9 @@ impl<'t> Reader<'t, '_> {
         loop {
             match self.next()? {
                 (Event::StreamEnd, _) => return Ok(node),
-                (Event::DocumentStart(_), mark) => return Err(self.stop(mark, "a second YAML document begins here", "keep one document")),
+                (Event::DocumentStart(_), mark) => {
+                    return Err(self.stop(mark, "a second YAML document begins here", "keep one document"));
+                }
                 _ => {}
             }
         }
@@ -223,7 +230,9 @@ impl<'t> Reader<'t, '_> {
         self.nodes = self.nodes.saturating_add(nodes);
         self.text_bytes = self.text_bytes.saturating_add(text_bytes);
         if self.nodes > YAML_NODES_MAX || self.text_bytes > YAML_TEXT_BYTES_MAX {
-            let message = format!("more than {YAML_NODES_MAX} values or {YAML_TEXT_BYTES_MAX} bytes of text, aliases written out");
+            let message = format!(
+                "more than {YAML_NODES_MAX} values or {YAML_TEXT_BYTES_MAX} bytes of text, aliases written out"
+            );
             return Err(self.stop(mark, &message, "use fewer aliases"));
         }
         Ok(())
@@ -283,7 +292,9 @@ impl<'t> Reader<'t, '_> {
     fn scalar(&mut self, text: Cow<'t, str>, style: ScalarStyle, tag: Option<&Tag>, mark: Mark) -> Data {
         match tag {
             Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => return Data::Text(text.into_owned()),
-            Some(tag) if !(tag.is_yaml_core_schema() && matches!(tag.suffix.as_str(), "int" | "float" | "bool" | "null")) => {
+            Some(tag)
+                if !(tag.is_yaml_core_schema() && matches!(tag.suffix.as_str(), "int" | "float" | "bool" | "null")) =>
+            {
                 self.unknown_tag(tag, mark);
                 return Data::Text(text.into_owned());
             }
@@ -349,7 +360,9 @@ fn number(text: &str) -> Result<Option<Data>, NotFinite> {
             && !digits.is_empty()
             && digits.chars().all(|digit| digit.is_digit(radix))
         {
-            return u64::from_str_radix(digits, radix).map(|value| Some(Data::Number(value.into()))).map_err(|_| NotFinite);
+            return u64::from_str_radix(digits, radix)
+                .map(|value| Some(Data::Number(value.into())))
+                .map_err(|_| NotFinite);
         }
     }
     let numeric = unsigned.starts_with(|first: char| first.is_ascii_digit() || first == '.')

@@ -166,11 +166,14 @@ impl<'n> Fields<'n> {
 
 /// `did you mean …?` when one of the known words is close.
 pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let folded = word.to_lowercase().replace('-', "_");
+    let fold = |text: &str| text.to_lowercase().replace('-', "_");
+    let folded = fold(word);
+    // One edit for every three letters; a word of three is too short to guess.
+    let near = |candidate: &str| (candidate.chars().count().saturating_sub(1) / 3).min(3);
     known
         .into_iter()
-        .map(|candidate| (distance(&folded, &candidate.replace('-', "_")), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).clamp(1, 3))
+        .map(|candidate| (distance(&folded, &fold(candidate)), candidate))
+        .filter(|(distance, candidate)| *distance <= near(candidate))
         .min()
         .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
 }

@@ -184,8 +184,7 @@ impl Folder {
         Self { files: self.files.into_iter().map(strip).collect() }
     }
 
-    /// The folder's identity: the same files, bits and bytes give the same text (`sha256:` and 64 hexadecimal digits),
-    /// in whatever order they came.
+    /// The folder's identity: SHA-256 in hexadecimal over paths, bits and bytes, in whatever order they came.
     pub fn digest(&self) -> String {
         let mut hasher = Sha256::new();
         hasher.update(b"livery-folder-1\n");
@@ -195,8 +194,7 @@ impl Folder {
             hasher.update(path);
             hasher.update(&file.bytes);
         }
-        let digest = hasher.finalize();
-        digest.iter().fold(String::from("sha256:"), |text, byte| format!("{text}{byte:02x}"))
+        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -255,8 +253,7 @@ impl Builder {
 
     /// Notes an entry that is larger than [`room`](Self::room).
     pub fn refuse_size(&mut self, path: &str) {
-        let message =
-            format!("too large: a file has at most {FILE_BYTES_MAX} bytes, the folder {FOLDER_BYTES_MAX}");
+        let message = format!("too large: a file has at most {FILE_BYTES_MAX} bytes, the folder {FOLDER_BYTES_MAX}");
         self.refuse(path, message, "upload large data as an input file of the run");
     }
 
@@ -281,7 +278,11 @@ impl Builder {
 
 /// A path fit for a finding.
 fn shown(path: &str) -> String {
-    let text: String = path.chars().take(PATH_BYTES_MAX).map(|letter| if is_unprintable(letter) { '\u{fffd}' } else { letter }).collect();
+    let text: String = path
+        .chars()
+        .take(PATH_BYTES_MAX)
+        .map(|letter| if is_unprintable(letter) { '\u{fffd}' } else { letter })
+        .collect();
     if text.is_empty() { "(folder)".into() } else { text }
 }
 

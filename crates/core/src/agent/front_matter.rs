@@ -34,7 +34,12 @@ pub(super) fn read<'t>(file: &str, bytes: &'t [u8], findings: &mut Findings) -> 
     let mut lines = text.split_inclusive('\n');
     let first = lines.next().unwrap_or_default();
     if first.trim_end() != "---" {
-        findings.error(file, Mark::START, "the file does not begin with front matter", "begin with a line --- , YAML, and a second line ---");
+        findings.error(
+            file,
+            Mark::START,
+            "the file does not begin with front matter",
+            "begin with a line --- , YAML, and a second line ---",
+        );
         return None;
     }
     let start = first.len();

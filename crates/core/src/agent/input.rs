@@ -17,7 +17,10 @@ impl Agent {
         }
         let bytes = input.to_string().len();
         if bytes > INPUT_BYTES_MAX {
-            return refuse("too_large", format!("the input has {bytes} bytes as JSON, at most {INPUT_BYTES_MAX} fit; upload it as a file"));
+            return refuse(
+                "too_large",
+                format!("the input has {bytes} bytes as JSON, at most {INPUT_BYTES_MAX} fit; upload it as a file"),
+            );
         }
         let findings = match Schema::compile(&self.input) {
             Ok(schema) => schema.findings(input, "/input"),
@@ -25,7 +28,10 @@ impl Agent {
             Err(problem) => return refuse("schema", format!("the agent's input schema: {problem}")),
         };
         if findings.is_empty() && self.prompt.rendered_bytes(input) > RENDERED_BYTES_MAX {
-            return refuse("too_large", format!("the prompt filled with this input is longer than {RENDERED_BYTES_MAX} bytes"));
+            return refuse(
+                "too_large",
+                format!("the prompt filled with this input is longer than {RENDERED_BYTES_MAX} bytes"),
+            );
         }
         findings
     }

@@ -17,6 +17,8 @@ use crate::yaml::{Data, Node};
 const LATER_KEYS: &[&str] = &["harness", "mcp", "delegate", "continue_from"];
 /// Largest `max_tokens`.
 const TOKENS_MAX: u64 = 1_000_000_000;
+/// Scripts named in a hint.
+const SCRIPTS_SHOWN: usize = 8;
 /// Longest name of a connector.
 const CONNECTOR_CHARS_MAX: usize = 64;
 
@@ -41,7 +43,8 @@ fn check_entries(folder: &Folder, findings: &mut Findings) {
     const IGNORED: &[&str] = &["README", "LICENSE", "NOTICE", "CHANGELOG"];
     if !folder.contains(AGENT_MD) {
         let near = folder.names("").find(|name| name.eq_ignore_ascii_case(AGENT_MD) || *name == "AGENTS.md");
-        let hint = near.map_or_else(|| "an agent is a folder with AGENT.md at its top".into(), |name| format!("rename {name}"));
+        let hint = near
+            .map_or_else(|| "an agent is a folder with AGENT.md at its top".into(), |name| format!("rename {name}"));
         findings.error(AGENT_MD, Mark::START, "this file is missing", hint);
     }
     for name in folder.names("") {
@@ -68,8 +71,14 @@ fn read_head(folder: &Folder, node: &Node, cx: &mut Cx<'_>) -> Option<Agent> {
             .unwrap_or_default(),
         model: fields.take("model").map(|node| read_models(folder, node, cx)).unwrap_or_default(),
         tools: fields.take("tools").and_then(|node| tools::read_choice(node, folder, cx)),
-        input: fields.take("input").and_then(|node| schemas::read_object("`input`", node, cx)).unwrap_or_else(schemas::any_object),
-        output: fields.take("output").and_then(|node| schemas::read_object("`output`", node, cx)).unwrap_or_else(schemas::text_output),
+        input: fields
+            .take("input")
+            .and_then(|node| schemas::read_object("`input`", node, cx))
+            .unwrap_or_else(schemas::any_object),
+        output: fields
+            .take("output")
+            .and_then(|node| schemas::read_object("`output`", node, cx))
+            .unwrap_or_else(schemas::text_output),
         limits: fields.take("limits").map(|node| read_limits(node, cx)).unwrap_or_default(),
         sandbox: fields.take("sandbox").map(|node| sandbox::read(node, cx)).unwrap_or_default(),
         connections: fields.take("connections").map(|node| read_connections(node, cx)).unwrap_or_default(),
@@ -99,7 +108,11 @@ fn read_models(folder: &Folder, node: &Node, cx: &mut Cx<'_>) -> Vec<ModelRef> {
             for item in items {
                 if let Some(model) = read_model(folder, item, cx) {
                     if models.contains(&model) {
-                        cx.error(item.mark, format!("the model {} is here twice", quote(&model.to_string())), "keep one");
+                        cx.error(
+                            item.mark,
+                            format!("the model {} is here twice", quote(&model.to_string())),
+                            "keep one",
+                        );
                     }
                     models.push(model);
                 }
@@ -124,9 +137,12 @@ fn read_model(folder: &Folder, node: &Node, cx: &mut Cx<'_>) -> Option<ModelRef>
     if let Some(path) = model.script_path()
         && !folder.contains(&path)
     {
-        let scripts = folder.below("scripts/").filter_map(|(name, _)| name.strip_suffix(".yaml"));
-        let hint = did_you_mean(&model.model, scripts)
-            .unwrap_or_else(|| format!("a {SCRIPTED} model is played from a script in the agent's folder"));
+        let scripts: Vec<&str> = folder.names("scripts/").filter_map(|name| name.strip_suffix(".yaml")).collect();
+        let hint = match scripts.as_slice() {
+            [] => format!("a {SCRIPTED} model is played from a script in the agent's folder"),
+            _ => did_you_mean(&model.model, scripts.iter().copied())
+                .unwrap_or_else(|| format!("scripts here: {}", scripts[..scripts.len().min(SCRIPTS_SHOWN)].join(", "))),
+        };
         cx.error(node.mark, format!("there is no file {}", quote(&path)), hint);
     }
     Some(model)
@@ -159,7 +175,11 @@ fn read_cost(node: &Node, cx: &mut Cx<'_>) -> Option<Usd> {
     };
     let cost = Usd::parse(&text);
     if cost.is_none() {
-        cx.error(node.mark, format!("{} is no amount in dollars", quote(&text)), "like 1.5: not negative, at most six decimals");
+        cx.error(
+            node.mark,
+            format!("{} is no amount in dollars", quote(&text)),
+            "like 1.5: not negative, at most six decimals",
+        );
     }
     cost
 }
@@ -172,7 +192,11 @@ fn read_connections(node: &Node, cx: &mut Cx<'_>) -> BTreeMap<String, Slot> {
     }
     for entry in entries.iter().take(CONNECTIONS_MAX) {
         if !is_slot_name(&entry.key) {
-            cx.error(entry.mark, format!("{} is no name for a connection", quote(&entry.key)), "1 to 64 of a-z, 0-9, _ and -");
+            cx.error(
+                entry.mark,
+                format!("{} is no name for a connection", quote(&entry.key)),
+                "1 to 64 of a-z, 0-9, _ and -",
+            );
         }
         if let Some(slot) = read_slot(&entry.value, entry.mark, cx) {
             slots.insert(entry.key.clone(), slot);
@@ -201,8 +225,7 @@ fn read_slot(node: &Node, key: Mark, cx: &mut Cx<'_>) -> Option<Slot> {
 }
 
 fn is_slot_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+    (1..=64).contains(&name.len()) && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
 }
 
 fn read_body(document: &Document<'_>, input: &serde_json::Value, findings: &mut Findings) -> prompt::Prompt {

@@ -98,7 +98,12 @@ fn lookup<'v>(input: &'v Value, path: &[String]) -> Option<&'v Value> {
 }
 
 /// Parses the prompt of `file`, which begins after `lines_before` lines; answers with every placeholder of the input.
-pub(super) fn parse(file: &str, source: &str, lines_before: usize, findings: &mut Findings) -> (Prompt, Vec<Placeholder>) {
+pub(super) fn parse(
+    file: &str,
+    source: &str,
+    lines_before: usize,
+    findings: &mut Findings,
+) -> (Prompt, Vec<Placeholder>) {
     let mut pieces = Vec::new();
     let mut placeholders = Vec::new();
     let mut text = String::new();
@@ -117,7 +122,12 @@ pub(super) fn parse(file: &str, source: &str, lines_before: usize, findings: &mu
             text.push_str(before);
             let inner = &rest[start + 2..];
             let Some(end) = inner.find("}}") else {
-                findings.error(file, mark, "this placeholder has no `}}` in its line", "close it, or write \\{{ for a literal {{");
+                findings.error(
+                    file,
+                    mark,
+                    "this placeholder has no `}}` in its line",
+                    "close it, or write \\{{ for a literal {{",
+                );
                 text.push_str("{{");
                 rest = inner;
                 continue;
@@ -154,7 +164,9 @@ fn path(inner: &str) -> Result<Vec<String>, String> {
         return Err(format!("unknown placeholder {}", quote(inner)));
     }
     let path: Vec<String> = parts.map(str::to_owned).collect();
-    let word = |part: &String| !part.is_empty() && part.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '$'));
+    let word = |part: &String| {
+        !part.is_empty() && part.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '$'))
+    };
     if path.iter().all(word) { Ok(path) } else { Err(format!("{} is no path into the input", quote(inner))) }
 }
 

@@ -136,8 +136,9 @@ impl Serialize for Cpu {
 impl<'de> Deserialize<'de> for Cpu {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let count = f64::deserialize(deserializer)?;
-        Self::from_count(count)
-            .ok_or_else(|| serde::de::Error::custom(format!("cpu must be a number from {} to {}", CPU_RANGE.0, CPU_RANGE.1)))
+        Self::from_count(count).ok_or_else(|| {
+            serde::de::Error::custom(format!("cpu must be a number from {} to {}", CPU_RANGE.0, CPU_RANGE.1))
+        })
     }
 }
 
@@ -323,7 +324,11 @@ fn read_cpu(node: &Node, cx: &mut Cx<'_>) -> Option<Cpu> {
     };
     let cpu = number.as_f64().and_then(Cpu::from_count);
     if cpu.is_none() {
-        cx.error(node.mark, format!("`cpu` must be a number from {} to {}, not {number}", CPU_RANGE.0, CPU_RANGE.1), "");
+        cx.error(
+            node.mark,
+            format!("`cpu` must be a number from {} to {}, not {number}", CPU_RANGE.0, CPU_RANGE.1),
+            "",
+        );
     }
     cpu
 }
@@ -370,7 +375,11 @@ fn read_hosts(node: &Node, cx: &mut Cx<'_>) -> Option<Vec<String>> {
         if is_host(&host) {
             hosts.push(host);
         } else {
-            cx.error(item.mark, format!("{} is no name of a host", quote(&host)), "a plain name like api.example.com, in lower case");
+            cx.error(
+                item.mark,
+                format!("{} is no name of a host", quote(&host)),
+                "a plain name like api.example.com, in lower case",
+            );
         }
     }
     Some(hosts)

@@ -44,7 +44,11 @@ pub(super) fn read_object(what: &str, node: &Node, cx: &mut Cx<'_>) -> Option<Va
         Some(Value::String(kind)) if kind == "object" => {}
         Some(_) => {
             let mark = node.nearest("/type").mark;
-            cx.error(mark, format!("{what} must describe an object"), "type: object, with the value as one of its properties");
+            cx.error(
+                mark,
+                format!("{what} must describe an object"),
+                "type: object, with the value as one of its properties",
+            );
             return None;
         }
         None => {
@@ -53,8 +57,8 @@ pub(super) fn read_object(what: &str, node: &Node, cx: &mut Cx<'_>) -> Option<Va
             }
         }
     }
-    if let Err(problem) = Schema::compile(&schema) {
-        cx.error(node.mark, format!("{what}: {problem}"), "");
+    if let Err(problem) = Schema::compile_located(&schema) {
+        cx.error(node.nearest(&problem.pointer).mark, format!("{what}: {}", problem.detail), "");
         return None;
     }
     Some(schema)
@@ -76,7 +80,8 @@ fn descend(root: &Value, schema: &Value, path: &[String], steps: &mut usize) -> 
         return schema.as_bool().unwrap_or(true);
     };
     let Some((key, rest)) = path.split_first() else { return true };
-    let mut closed = fields.contains_key("properties") || fields.get("additionalProperties") == Some(&Value::Bool(false));
+    let mut closed =
+        fields.contains_key("properties") || fields.get("additionalProperties") == Some(&Value::Bool(false));
     for branch in branches(root, fields) {
         if descend(root, branch, path, steps) && mentions(branch) {
             return true;
@@ -86,7 +91,9 @@ fn descend(root: &Value, schema: &Value, path: &[String], steps: &mut usize) -> 
     if let Some(next) = fields.get("properties").and_then(|properties| properties.get(key)) {
         return descend(root, next, rest, steps);
     }
-    if key.bytes().all(|byte| byte.is_ascii_digit()) && (fields.contains_key("items") || fields.contains_key("prefixItems")) {
+    if key.bytes().all(|byte| byte.is_ascii_digit())
+        && (fields.contains_key("items") || fields.contains_key("prefixItems"))
+    {
         let index = key.parse::<usize>().unwrap_or(usize::MAX);
         let item = fields.get("prefixItems").and_then(|items| items.get(index)).or_else(|| fields.get("items"));
         return item.is_none_or(|item| descend(root, item, rest, steps));
@@ -97,31 +104,43 @@ fn descend(root: &Value, schema: &Value, path: &[String], steps: &mut usize) -> 
     match fields.get("additionalProperties") {
         Some(Value::Bool(allowed)) => *allowed,
         Some(next) => descend(root, next, rest, steps),
-        None => !closed && may_be_container(fields),
+        None => !closed && may_hold(fields, key),
     }
 }
 
-/// Whether a schema without properties can be an object or a list at all.
-fn may_be_container(fields: &serde_json::Map<String, Value>) -> bool {
+/// Whether a schema without properties can be an object, or for an index a list.
+fn may_hold(fields: &serde_json::Map<String, Value>, key: &str) -> bool {
+    let index = key.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = |kind: &Value| kind == "object" || (index && kind == "array");
     match fields.get("type") {
         None => !fields.contains_key("const") && !fields.contains_key("enum"),
-        Some(Value::String(kind)) => kind == "object" || kind == "array",
-        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "object" || kind == "array"),
-        Some(_) => true,
+        Some(Value::Array(kinds)) => kinds.iter().any(fits),
+        Some(kind) => fits(kind),
     }
 }
 
 /// Whether a schema says something about the keys of an object.
 fn mentions(schema: &Value) -> bool {
-    ["properties", "patternProperties", "additionalProperties", "items", "prefixItems", "$ref", "allOf", "anyOf", "oneOf"]
-        .iter()
-        .any(|key| schema.get(key).is_some())
+    [
+        "properties",
+        "patternProperties",
+        "additionalProperties",
+        "items",
+        "prefixItems",
+        "$ref",
+        "allOf",
+        "anyOf",
+        "oneOf",
+    ]
+    .iter()
+    .any(|key| schema.get(key).is_some())
 }
 
 /// The schemas that hold for the same value: a local `$ref`, and the members of the combining keywords.
 fn branches<'s>(root: &'s Value, fields: &'s serde_json::Map<String, Value>) -> Vec<&'s Value> {
     let mut found = Vec::new();
-    if let Some(pointer) = fields.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#')) {
+    if let Some(pointer) = fields.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#'))
+    {
         found.extend(root.pointer(pointer));
     }
     for key in ["allOf", "anyOf", "oneOf"] {

@@ -70,7 +70,12 @@ pub(super) fn read_all(folder: &Folder, findings: &mut Findings) -> Vec<Skill> {
             continue;
         };
         if index >= SKILLS_MAX {
-            findings.error(&format!("skills/{name}/SKILL.md"), Mark::START, format!("more than {SKILLS_MAX} skills"), "");
+            findings.error(
+                &format!("skills/{name}/SKILL.md"),
+                Mark::START,
+                format!("more than {SKILLS_MAX} skills"),
+                "",
+            );
             break;
         }
         skills.extend(read_one(folder, name, findings));
@@ -86,7 +91,12 @@ fn read_one(folder: &Folder, name: &str, findings: &mut Findings) -> Option<Skil
         findings.error(&file, Mark::START, format!("{} is no name for a skill", quote(name)), hint);
     }
     let Some(content) = folder.get(&file) else {
-        findings.error(&file, Mark::START, "this file is missing", "a skill needs a SKILL.md with name and description");
+        findings.error(
+            &file,
+            Mark::START,
+            "this file is missing",
+            "a skill needs a SKILL.md with name and description",
+        );
         return None;
     };
     let document = front_matter::read(&file, &content.bytes, findings)?;
@@ -102,9 +112,14 @@ fn read_fields(folder_name: &str, node: &Node, cx: &mut Cx<'_>) -> Option<Skill>
         && let Some(name) = cx.text("`name`", node)
         && name != folder_name
     {
-        cx.error(node.mark, format!("the name {} is not that of its folder", quote(&name)), format!("name: {folder_name}"));
+        cx.error(
+            node.mark,
+            format!("the name {} is not that of its folder", quote(&name)),
+            format!("name: {folder_name}"),
+        );
     }
-    let description = fields.take("description").and_then(|node| cx.short_text("`description`", node, SKILL_DESCRIPTION_CHARS_MAX));
+    let description =
+        fields.take("description").and_then(|node| cx.short_text("`description`", node, SKILL_DESCRIPTION_CHARS_MAX));
     let license = fields.take("license").and_then(|node| cx.short_text("`license`", node, LICENSE_CHARS_MAX));
     let compatibility =
         fields.take("compatibility").and_then(|node| cx.short_text("`compatibility`", node, COMPATIBILITY_CHARS_MAX));

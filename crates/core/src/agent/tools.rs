@@ -13,7 +13,16 @@ use crate::yaml::{self, Node};
 pub const BUILTIN: &[&str] = &["shell", "read_file", "write_file", "edit_file", "list_files", "search_files", "finish"];
 /// Names kept for built-in tools to come: no tool of an agent may have them.
 pub const RESERVED: &[&str] = &[
-    "call_api", "run_code", "query_sql", "send_email", "remember", "recall", "get_state", "set_state", "ask_human", "delegate",
+    "call_api",
+    "run_code",
+    "query_sql",
+    "send_email",
+    "remember",
+    "recall",
+    "get_state",
+    "set_state",
+    "ask_human",
+    "delegate",
 ];
 /// The tool that ends a run; always there.
 pub const FINISH: &str = "finish";
@@ -69,7 +78,12 @@ pub(super) fn read_own(folder: &Folder, findings: &mut Findings) -> Vec<OwnTool>
             continue;
         };
         if index >= OWN_TOOLS_MAX {
-            findings.error(&format!("tools/{name}/tool.yaml"), Mark::START, format!("more than {OWN_TOOLS_MAX} tools"), "");
+            findings.error(
+                &format!("tools/{name}/tool.yaml"),
+                Mark::START,
+                format!("more than {OWN_TOOLS_MAX} tools"),
+                "",
+            );
             break;
         }
         if let Some(tool) = read_one(folder, name, findings) {
@@ -83,9 +97,19 @@ fn read_one(folder: &Folder, name: &str, findings: &mut Findings) -> Option<OwnT
     let file = format!("tools/{name}/tool.yaml");
     let before = findings.error_count();
     if !is_tool_name(name) {
-        findings.error(&file, Mark::START, format!("{} is no name for a tool", quote(name)), "letters, digits, _ and -, at most 64");
+        findings.error(
+            &file,
+            Mark::START,
+            format!("{} is no name for a tool", quote(name)),
+            "letters, digits, _ and -, at most 64",
+        );
     } else if BUILTIN.contains(&name) || RESERVED.contains(&name) {
-        findings.error(&file, Mark::START, format!("{} is the name of a built-in tool", quote(name)), "rename the folder");
+        findings.error(
+            &file,
+            Mark::START,
+            format!("{} is the name of a built-in tool", quote(name)),
+            "rename the folder",
+        );
     }
     let Some(content) = folder.get(&file) else {
         findings.error(&file, Mark::START, "this file is missing", "a tool needs {description, input, command}");
@@ -105,7 +129,8 @@ fn read_fields(folder: &Folder, name: &str, node: &Node, cx: &mut Cx<'_>) -> Opt
     let mut fields = Fields::new(cx.map("the file", node)?);
     fields.require("description", node.mark, "description: what it does and when to use it", cx);
     fields.require("command", node.mark, "command: [\"./run.sh\"]", cx);
-    let description = fields.take("description").and_then(|node| cx.short_text("`description`", node, TOOL_DESCRIPTION_CHARS_MAX));
+    let description =
+        fields.take("description").and_then(|node| cx.short_text("`description`", node, TOOL_DESCRIPTION_CHARS_MAX));
     let input = match fields.take("input") {
         Some(node) => schemas::read_object("`input`", node, cx),
         None => Some(schemas::any_object()),
@@ -116,7 +141,13 @@ fn read_fields(folder: &Folder, name: &str, node: &Node, cx: &mut Cx<'_>) -> Opt
         None => Some(TOOL_TIMEOUT_S_DEFAULT),
     };
     fields.finish("tool.yaml", cx);
-    Some(OwnTool { name: name.to_owned(), description: description?, input: input?, command: command?, timeout_s: timeout_s? })
+    Some(OwnTool {
+        name: name.to_owned(),
+        description: description?,
+        input: input?,
+        command: command?,
+        timeout_s: timeout_s?,
+    })
 }
 
 fn read_command(folder: &Folder, name: &str, node: &Node, cx: &mut Cx<'_>) -> Option<Vec<String>> {
@@ -146,7 +177,11 @@ fn check_program(folder: &Folder, name: &str, program: &str, mark: Mark, cx: &mu
     }
     if program.starts_with('/') || !program.contains('/') {
         if folder.contains(&format!("tools/{name}/{program}")) {
-            cx.error(mark, format!("{} would be looked up in PATH", quote(program)), format!("write ./{program} for the file beside tool.yaml"));
+            cx.error(
+                mark,
+                format!("{} would be looked up in PATH", quote(program)),
+                format!("write ./{program} for the file beside tool.yaml"),
+            );
         }
         return;
     }
@@ -158,7 +193,11 @@ fn check_program(folder: &Folder, name: &str, program: &str, mark: Mark, cx: &mu
             cx.error(mark, format!("there is no file {}", quote(&path)), hint);
         }
         Some(file) if !file.executable => {
-            cx.error(mark, format!("{} is not executable", quote(&path)), "begin it with #! and its interpreter, or set the bit (chmod +x)");
+            cx.error(
+                mark,
+                format!("{} is not executable", quote(&path)),
+                "begin it with #! and its interpreter, or set the bit (chmod +x)",
+            );
         }
         Some(_) => {}
     }
