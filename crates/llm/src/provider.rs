@@ -6,7 +6,9 @@ mod arguments;
 pub mod compat;
 mod decode;
 mod draft;
+mod encode;
 mod fault;
+mod history;
 mod json;
 mod names;
 
@@ -14,10 +16,10 @@ pub use arguments::ARGUMENTS_BYTES_MAX;
 pub use compat::Compat;
 pub use decode::Decoder;
 pub use draft::{ANSWER_BYTES_MAX, BLOCKS_MAX};
+pub use encode::{EncodedRequest, KeySlot};
 pub use fault::classify;
 pub use names::IdPattern;
 
-use crate::request::ModelRequest;
 
 /// A wire format this version speaks.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,10 +46,15 @@ impl Dialect {
     /// # Errors
     /// The kind is unknown, or comes later.
     pub fn of(kind: &str, base_url: Option<&str>) -> Result<Self, Unsupported> {
+        let later = |what: &str| Err(Unsupported { kind: kind.to_owned(), reason: what.to_owned() });
         match kind {
             "anthropic" => Ok(Self::Anthropic),
-            "openai" | "openai_compatible" => Ok(Self::OpenAiChat(Compat::detect(base_url.unwrap_or_default()))),
-            _ => Err(Unsupported { kind: kind.to_owned(), reason: "comes later".to_owned() }),
+            "openai" => Ok(Self::OpenAiChat(Compat::detect(base_url.unwrap_or("https://api.openai.com/v1")))),
+            "openai_compatible" => Ok(Self::OpenAiChat(Compat::detect(base_url.unwrap_or_default()))),
+            "mistral" => Ok(Self::OpenAiChat(Compat::mistral())),
+            "google" => later("the Gemini format comes later; until then use kind openai_compatible with Google's compatible endpoint"),
+            "ollama" => later("the native Ollama format comes later; until then use kind openai_compatible with base_url http://HOST:11434/v1"),
+            _ => later("unknown; known kinds are anthropic, openai, openai_compatible and mistral"),
         }
     }
 
@@ -59,18 +66,14 @@ impl Dialect {
         }
     }
 
-    /// The base URL when none is configured.
-    pub const fn default_base_url(&self) -> &'static str {
-        match self {
-            Self::Anthropic => "https://api.anthropic.com",
-            Self::OpenAiChat(_) => "https://api.openai.com/v1",
+    /// The base URL of a provider kind when none is configured; `None` where there is no sensible one.
+    pub fn default_base_url(kind: &str) -> Option<&'static str> {
+        match kind {
+            "anthropic" => Some("https://api.anthropic.com"),
+            "openai" => Some("https://api.openai.com/v1"),
+            "mistral" => Some("https://api.mistral.ai/v1"),
+            _ => None,
         }
-    }
-
-    /// Translates a request. The same request gives the same bytes, and a longer conversation keeps the prefix.
-    pub fn encode(&self, request: &ModelRequest, options: &Options) -> EncodedRequest {
-        let _ = (request, options);
-        EncodedRequest { path: "", headers: Vec::new(), key: KeySlot { header: "x-api-key", prefix: "" }, body: Vec::new() }
     }
 }
 
@@ -107,26 +110,4 @@ pub enum ThinkingMode {
     Adaptive,
     /// At most this many tokens (Anthropic: at least 1024 and below the output limit; clamped).
     Budget(u32),
-}
-
-/// A request in a provider's words, without any key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncodedRequest {
-    /// Appended to the base URL.
-    pub path: &'static str,
-    /// Headers, names in lower case; no key among them.
-    pub headers: Vec<(&'static str, String)>,
-    /// Where `broker` puts the key.
-    pub key: KeySlot,
-    /// JSON.
-    pub body: Vec<u8>,
-}
-
-/// The header a provider's key travels in: `header: {prefix}{key}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeySlot {
-    /// Lower case.
-    pub header: &'static str,
-    /// Before the key: empty or `Bearer `.
-    pub prefix: &'static str,
 }

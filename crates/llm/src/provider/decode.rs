@@ -10,6 +10,8 @@ mod tests;
 
 use serde_json::Value;
 
+pub(super) use chat::REASONING_DETAILS;
+
 use super::draft::{ANSWER_BYTES_MAX, Maker};
 use super::fault;
 use super::names::ToolNames;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::request::ToolSpec;
 
 /// The longest name or id providers take.
@@ -54,7 +56,8 @@ fn changed(name: &str) -> String {
 }
 
 /// What a provider accepts as the id of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum IdPattern {
     /// `[A-Za-z0-9_-]{1,64}`.
     #[default]
