@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::{path, ports, ranges};
 
 /// Longest URL, and longest request target, in bytes.
-pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+pub(super) const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Longest host name in bytes (RFC 1035 as text, without the final dot).
 const NAME_BYTES_MAX: usize = 253;
 /// Longest label of a host name.

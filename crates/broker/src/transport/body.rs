@@ -1,27 +1,101 @@
-//! The body of an answer, read in pieces.
+//! The body of an answer, read in pieces: each with a deadline, all together with a size, and every byte past the scrubber.
 
-use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::Result;
+use bytes::{Buf, Bytes};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use super::pool::{Permit, Pool, PoolKey, Wire};
+use super::send::classify;
+use crate::error::Phase;
+use crate::scrub::Scrubber;
+use crate::{Error, Result};
+
+/// What [`Body::finish`] reads at most to save a connection, in bytes and in time.
+const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+const DRAIN_TIME_MAX: Duration = Duration::from_millis(250);
 
 /// The body of an answer. Dropping it before its end closes the connection.
-#[derive(Debug)]
 pub struct Body {
-    redactions: u64,
+    /// `None` once the end or an error was reached.
+    flow: Option<Flow>,
+    scrubber: Scrubber,
+    idle: Duration,
+    deadline: Instant,
+    received: u64,
+    bytes_max: u64,
+    redactions_head: u64,
+}
+
+/// What is held while bytes still come.
+pub(super) struct Flow {
+    pub(super) incoming: Incoming,
+    pub(super) wire: Wire,
+    pub(super) pool: Arc<Pool>,
+    pub(super) key: PoolKey,
+    /// Counts the call as in flight.
+    pub(super) permit: Permit,
+}
+
+/// The limits of one body.
+pub(super) struct BodyLimits {
+    pub(super) idle: Duration,
+    pub(super) deadline: Instant,
+    pub(super) bytes_max: u64,
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("received", &self.received).field("ended", &self.flow.is_none()).finish()
+    }
 }
 
 impl Body {
-    /// The next scrubbed piece, or `None` at the end. After an error it answers `None`.
+    pub(super) fn new(flow: Flow, scrubber: Scrubber, redactions_head: u64, limits: &BodyLimits) -> Self {
+        Self {
+            flow: Some(flow),
+            scrubber,
+            idle: limits.idle,
+            deadline: limits.deadline,
+            received: 0,
+            bytes_max: limits.bytes_max,
+            redactions_head,
+        }
+    }
+
+    /// The next scrubbed piece, never empty, or `None` at the end. After an error it answers `None`.
+    ///
+    /// Cancel safe: a dropped `next` loses nothing.
     ///
     /// # Errors
     /// [`crate::Error::Timeout`], [`crate::Error::Cut`], [`crate::Error::TooLarge`], [`crate::Error::BadGateway`].
     pub async fn next(&mut self) -> Option<Result<Bytes>> {
-        None
+        loop {
+            let received = self.receive().await?;
+            let piece = match received {
+                Ok(Received::Piece(piece)) => self.scrub(piece),
+                Ok(Received::End) => Ok(self.end()),
+                Err(error) => Err(error),
+            };
+            match piece {
+                Ok(piece) if piece.is_empty() && self.flow.is_some() => {}
+                Ok(piece) if piece.is_empty() => return None,
+                Ok(piece) => return Some(Ok(piece)),
+                Err(error) => {
+                    self.flow = None;
+                    return Some(Err(error));
+                }
+            }
+        }
     }
 
     /// How many places were redacted so far, headers included. More than none is a finding worth an event.
     pub fn redactions(&self) -> u64 {
-        self.redactions
+        self.redactions_head + self.scrubber.redactions()
     }
 
     /// The body as a [`futures_util::Stream`].
@@ -31,5 +105,54 @@ impl Body {
 
     /// Reads what is left, if it is little, so that the connection can be used again; otherwise closes it. For a caller
     /// that saw the last event it wanted. Never an error.
-    pub async fn finish(self) {}
+    pub async fn finish(mut self) {
+        self.bytes_max = self.bytes_max.min(self.received + DRAIN_BYTES_MAX);
+        self.deadline = self.deadline.min(Instant::now() + DRAIN_TIME_MAX);
+        while let Some(Ok(_)) = self.next().await {}
+    }
+
+    /// One frame off the wire, or `None` when the body is over.
+    async fn receive(&mut self) -> Option<Result<Received>> {
+        let flow = self.flow.as_mut()?;
+        let idle = Instant::now() + self.idle;
+        let phase = if idle < self.deadline { Phase::Idle } else { Phase::Total };
+        let frame = match timeout_at(idle.min(self.deadline), flow.incoming.frame()).await {
+            Err(_) => return Some(Err(Error::Timeout { phase })),
+            Ok(None) => return Some(Ok(Received::End)),
+            Ok(Some(Err(error))) => return Some(Err(classify(&error))),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        // Trailers are not relayed: nothing we speak needs them.
+        let piece = frame.into_data().unwrap_or_default();
+        self.received += piece.len() as u64;
+        if self.received > self.bytes_max {
+            return Some(Err(Error::TooLarge { what: "the upstream's answer" }));
+        }
+        Some(Ok(Received::Piece(piece)))
+    }
+
+    fn scrub(&mut self, piece: Bytes) -> Result<Bytes> {
+        if !self.scrubber.is_active() {
+            return Ok(piece);
+        }
+        let mut out = Vec::with_capacity(piece.remaining());
+        self.scrubber.push(&piece, &mut out)?;
+        Ok(out.into())
+    }
+
+    /// The clean end: the tail comes out, the connection goes back.
+    fn end(&mut self) -> Bytes {
+        let mut out = Vec::new();
+        self.scrubber.finish(&mut out);
+        if let Some(Flow { incoming, wire, pool, key, permit }) = self.flow.take() {
+            drop((incoming, permit));
+            pool.put(key, wire);
+        }
+        out.into()
+    }
+}
+
+enum Received {
+    Piece(Bytes),
+    End,
 }

@@ -1,1 +1,196 @@
-//! headers
+//! The two header policies: what a caller may send, and what of an answer comes back.
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body_util::Full;
+
+use super::{Credential, Limits, Outbound, Slot};
+use crate::guard::Target;
+use crate::scrub::Matcher;
+use crate::{Error, Result};
+
+/// Methods that are sent. `CONNECT`, `TRACE` and inventions are not.
+const METHODS: &[Method] =
+    &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+/// Never taken from a caller, `_` read as `-`: authentication, hop-by-hop, framing, forwarding, method overrides, ranges.
+const STRIPPED: &[&str] = &[
+    "authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "x-auth-token", "private-token",
+    "cookie", "cookie2",
+    "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+    "host", "content-length", "expect", "accept-encoding",
+    "forwarded", "via", "x-real-ip", "alt-svc", "alt-used",
+    "x-http-method-override", "x-http-method", "x-method-override",
+    "range", "if-range",
+];
+
+/// Query parameters that authenticate; removed when the broker brings its own credential.
+const STRIPPED_PARAMETERS: &[&str] = &["key", "api_key", "apikey", "access_token", "token", "auth", "sig"];
+
+/// What of an answer's head comes back. Whole names only: a prefix rule would let an upstream write into a name.
+const RELAYED: &[&str] = &[
+    "content-type", "content-language", "date", "last-modified", "link",
+    "retry-after", "retry-after-ms", "x-should-retry",
+    "request-id", "x-request-id", "apim-request-id", "cf-ray", "openai-processing-ms",
+    "ratelimit", "ratelimit-policy", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset",
+    "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset",
+    "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens",
+    "anthropic-ratelimit-requests-limit", "anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset",
+    "anthropic-ratelimit-tokens-limit", "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset",
+    "anthropic-ratelimit-input-tokens-limit", "anthropic-ratelimit-input-tokens-remaining",
+    "anthropic-ratelimit-input-tokens-reset",
+    "anthropic-ratelimit-output-tokens-limit", "anthropic-ratelimit-output-tokens-remaining",
+    "anthropic-ratelimit-output-tokens-reset",
+];
+
+const AGENT: &str = concat!("livery/", env!("CARGO_PKG_VERSION"));
+
+/// The request as it goes out: checked, stripped, and with the credential in its slot.
+pub(super) fn request(call: &mut Outbound, limits: &Limits) -> Result<Request<Full<Bytes>>> {
+    if !METHODS.contains(&call.method) {
+        return Err(Error::BadRequest { why: "the method is not allowed" });
+    }
+    if call.body.len() > limits.request_body_bytes_max {
+        return Err(Error::TooLarge { what: "the request body" });
+    }
+    let mut headers = caller_headers(&call.headers, limits)?;
+    if let Some(key) = &call.idempotency_key {
+        headers.insert(HeaderName::from_static("idempotency-key"), value(key.as_bytes())?);
+    }
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(HOST, value(call.target.authority().as_bytes())?);
+    if let Some(credential) = &call.credential {
+        strip_parameters(&mut call.target);
+        inject(&mut headers, credential)?;
+    }
+    let mut request = Request::new(Full::new(call.body.clone()));
+    *request.method_mut() = call.method.clone();
+    *request.uri_mut() =
+        call.target.path_and_query().parse().map_err(|_| Error::BadRequest { why: "the path cannot be sent" })?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+fn caller_headers(given: &[(String, String)], limits: &Limits) -> Result<HeaderMap> {
+    let bytes: usize = given.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    if given.len() > limits.request_headers_max || bytes > limits.request_head_bytes_max {
+        return Err(Error::TooLarge { what: "the request head" });
+    }
+    // Names listed in `Connection` are hop-by-hop by the sender's own word.
+    let nominated: Vec<String> = given
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("connection"))
+        .flat_map(|(_, value)| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
+        .collect();
+    let mut headers = HeaderMap::with_capacity(given.len() + 6);
+    for (name, text) in given {
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| Error::BadRequest { why: "a header name is malformed" })?;
+        if is_stripped(name.as_str()) || nominated.iter().any(|other| other == name.as_str()) {
+            continue;
+        }
+        headers.append(name, value(text.as_bytes())?);
+    }
+    Ok(headers)
+}
+
+fn is_stripped(name: &str) -> bool {
+    let name = name.replace('_', "-");
+    STRIPPED.contains(&name.as_str()) || name.starts_with("x-forwarded-")
+}
+
+/// Removes what is stripped anyway, under every spelling of the slot's own name too, then puts the credential in.
+fn inject(headers: &mut HeaderMap, credential: &Credential) -> Result<()> {
+    let Slot::Header { name, prefix } = &credential.slot;
+    let same: Vec<HeaderName> =
+        headers.keys().filter(|key| key.as_str().replace('_', "-") == name.as_str()).cloned().collect();
+    for key in same {
+        headers.remove(key);
+    }
+    let secret = credential.secret.expose_secret();
+    // Visible ASCII: no line break can end the header early, and no space can split the value in two.
+    if secret.is_empty() || !secret.iter().all(u8::is_ascii_graphic) {
+        return Err(Error::BadRequest { why: "the credential holds characters that no header can carry" });
+    }
+    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(prefix.len() + secret.len()));
+    bytes.extend_from_slice(prefix.as_bytes());
+    bytes.extend_from_slice(secret);
+    let mut value = value(&bytes)?;
+    value.set_sensitive(true);
+    headers.insert(name.clone(), value);
+    Ok(())
+}
+
+fn strip_parameters(target: &mut Target) {
+    let Some(query) = target.query() else { return };
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|pair| {
+            let name = pair.split('=').next().unwrap_or(pair);
+            let name = decode_name(name);
+            !STRIPPED_PARAMETERS.iter().any(|stripped| stripped.eq_ignore_ascii_case(&name))
+        })
+        .collect();
+    let kept = if kept.is_empty() { None } else { Some(kept.join("&")) };
+    target.set_query(kept);
+}
+
+/// `%6bey` is `key` to the server that reads it.
+fn decode_name(name: &str) -> String {
+    url::form_urlencoded::parse(name.as_bytes()).next().map(|(name, _)| name.into_owned()).unwrap_or_default()
+}
+
+fn value(bytes: &[u8]) -> Result<HeaderValue> {
+    HeaderValue::from_bytes(bytes).map_err(|_| Error::BadRequest { why: "a header value is malformed" })
+}
+
+/// Refuses heads that are not one plain HTTP answer: upgrades, encodings nobody asked for, framing with two readings.
+pub(super) fn check_head(status: StatusCode, headers: &HeaderMap, bytes_max: u64) -> Result<()> {
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Error::BadGateway { why: "an upgrade nobody asked for" });
+    }
+    let encoded = headers.get_all(CONTENT_ENCODING).iter().any(|value| {
+        let value = value.as_bytes().trim_ascii();
+        !value.is_empty() && !value.eq_ignore_ascii_case(b"identity")
+    });
+    if encoded {
+        return Err(Error::BadGateway { why: "an encoded body although identity was asked for" });
+    }
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = codings.next().map(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if lengths > 1 || chunked == Some(false) || codings.next().is_some() || (chunked.is_some() && lengths > 0) {
+        return Err(Error::BadGateway { why: "an answer whose length can be read in two ways" });
+    }
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    if announced.is_some_and(|length: u64| length > bytes_max) {
+        return Err(Error::TooLarge { what: "the upstream's answer" });
+    }
+    Ok(())
+}
+
+/// The projection of an answer's headers, scrubbed, and how many values were redacted.
+pub(super) fn project(received: &HeaderMap, matcher: Option<&Matcher>) -> (HeaderMap, u64) {
+    let mut headers = HeaderMap::new();
+    let mut redactions = 0;
+    for (name, value) in received {
+        if !RELAYED.contains(&name.as_str()) {
+            continue;
+        }
+        let scrubbed = matcher.and_then(|matcher| matcher.scrub_whole(value.as_bytes()));
+        let value = match scrubbed {
+            Some(bytes) => {
+                redactions += 1;
+                HeaderValue::from_bytes(&bytes).ok()
+            }
+            None => Some(value.clone()),
+        };
+        if let Some(value) = value {
+            headers.append(name.clone(), value);
+        }
+    }
+    (headers, redactions)
+}

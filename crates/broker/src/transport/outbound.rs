@@ -9,7 +9,7 @@ use crate::guard::Target;
 use crate::{Error, Result, Secret};
 
 /// Largest answer by default, in bytes.
-pub const RESPONSE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+pub(super) const RESPONSE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Where a credential goes. Exactly one place, fixed by what it belongs to and never by the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -1,10 +1,32 @@
-//! [`Broker`]: the walk of one call.
+//! [`Broker`]: the walk of one call, from the guard to the head of the answer.
 
+use std::error::Error as _;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{BrokerConfig, ConfigError, Inbound, Outbound};
-use crate::guard::{AddressGuard, Target, UrlRefused};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use livery_core::id::OrgId;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::body::{Body, BodyLimits, Flow};
+use super::pool::{Permit, Pool, PoolKey, Wire};
+use super::tls::Tls;
+use super::{BrokerConfig, ConfigError, Inbound, Outbound, Timeouts, dial, headers};
+use crate::error::Phase;
+use crate::guard::resolve::{Resolver, check_without_lookup};
+use crate::guard::{AddressGuard, Scheme, Target, UrlRefused};
+use crate::scrub::{Framing, Matcher, MatcherCache, Scrubber};
 use crate::{Error, Result};
+
+/// How long a pooled connection may take to be ready again before a new one is dialled.
+const POOLED_READY: Duration = Duration::from_millis(50);
 
 /// The way out. Cheap to clone; all clones share one pool.
 #[derive(Clone)]
@@ -14,17 +36,28 @@ pub struct Broker {
 
 struct Shared {
     guard: AddressGuard,
+    resolver: Resolver,
+    tls: Tls,
+    pool: Arc<Pool>,
+    matchers: MatcherCache,
     config: BrokerConfig,
 }
 
 impl Broker {
-    /// Reads the operator's roots and prepares the resolver; opens no connection.
+    /// Reads the operator's roots and prepares the resolver; opens no connection. Must be called inside a runtime.
     ///
     /// # Errors
     /// [`ConfigError`] names the setting to mend.
     pub fn new(config: BrokerConfig) -> Result<Self, ConfigError> {
-        let guard = AddressGuard::new(config.allow_upstream.clone(), config.own_addresses.clone());
-        Ok(Self { inner: Arc::new(Shared { guard, config }) })
+        let inner = Shared {
+            guard: AddressGuard::new(config.allow_upstream.clone(), config.own_addresses.clone()),
+            resolver: Resolver::new(config.resolver, config.own_names.clone())?,
+            tls: Tls::new(config.upstream_ca.as_deref())?,
+            pool: Pool::new(config.limits.clone()),
+            matchers: MatcherCache::default(),
+            config,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Whether a URL could be dialled as far as can be told without a look-up: for refusing it when it is saved.
@@ -32,18 +65,150 @@ impl Broker {
     /// # Errors
     /// [`Error::Denied`].
     pub fn check(&self, target: &Target) -> Result<()> {
-        let _ = (&self.inner.guard, &self.inner.config, target);
-        Ok(())
+        check_without_lookup(&self.inner.guard, &self.inner.config.own_names, target)
     }
 
-    /// Sends one call and returns when the head of the answer is there.
+    /// Closes idle connections and forgets the matcher of a credential that was rotated, replaced or deleted.
+    pub fn forget(&self, tenant: OrgId, owner: &str) {
+        self.inner.pool.forget(tenant, owner);
+        self.inner.matchers.forget(tenant, owner);
+    }
+
+    /// Sends one call and returns when the head of the answer is there. Dropping the future abandons the call and closes
+    /// its connection.
     ///
     /// # Errors
     /// Every [`Error`]; see [`Error::retryable`] and [`Error::nothing_sent`].
     pub async fn send(&self, call: Outbound) -> Result<Inbound> {
-        self.check(&call.target)?;
-        Err(Error::ConnectFailed)
+        let deadline = Instant::now() + call.timeouts.total;
+        let permit = self.inner.pool.enter(call.tenant)?;
+        timeout_at(deadline, Box::pin(self.inner.walk(call, permit, deadline)))
+            .await
+            .unwrap_or(Err(Error::Timeout { phase: Phase::Total }))
     }
+
+    #[cfg(test)]
+    pub(super) fn calls_in_flight(&self) -> usize {
+        self.inner.pool.calls_in_flight()
+    }
+}
+
+impl Shared {
+    async fn walk(&self, mut call: Outbound, permit: Permit, deadline: Instant) -> Result<Inbound> {
+        let request = headers::request(&mut call, &self.config.limits)?;
+        let matcher = call.credential.as_ref().and_then(|credential| {
+            self.matchers.get(call.tenant, &credential.owner, credential.version, &credential.secret)
+        });
+        let key = PoolKey {
+            tenant: call.tenant,
+            credential: call.credential.take().map(|credential| (credential.owner, credential.version)),
+            scheme: call.target.scheme(),
+            host: call.target.host().clone(),
+            port: call.target.port(),
+        };
+        let (wire, response) = self.exchange(&key, &call.target, request, &call.timeouts).await?;
+        let (head, incoming) = response.into_parts();
+        headers::check_head(head.status, &head.headers, call.response_bytes_max)?;
+        let (headers, redactions) = headers::project(&head.headers, matcher.as_deref());
+        let flow = Flow { incoming, wire, pool: Arc::clone(&self.pool), key, permit };
+        let limits = BodyLimits { idle: call.timeouts.idle, deadline, bytes_max: call.response_bytes_max };
+        let body = Body::new(flow, scrubber(matcher, &head.headers), redactions, &limits);
+        Ok(Inbound { status: head.status, headers, body })
+    }
+
+    /// Sends on a pooled connection if one takes the request, otherwise on a new one.
+    async fn exchange(
+        &self,
+        key: &PoolKey,
+        target: &Target,
+        mut request: Request<Full<Bytes>>,
+        timeouts: &Timeouts,
+    ) -> Result<(Wire, Response<Incoming>)> {
+        while let Some(mut wire) = self.pool.take(key) {
+            if !matches!(timeout(POOLED_READY, wire.sender.ready()).await, Ok(Ok(()))) {
+                continue;
+            }
+            match exchange_on(&mut wire, request, timeouts.first_byte).await {
+                Ok(response) => return Ok((wire, response)),
+                // The upstream had closed it and not a byte left: nothing happened, so another may be tried.
+                Err(Refused { unsent: Some(unsent), .. }) => request = *unsent,
+                Err(Refused { error, .. }) => return Err(error),
+            }
+        }
+        let mut wire = self.open(target, timeouts).await?;
+        let response = exchange_on(&mut wire, request, timeouts.first_byte).await.map_err(|refused| refused.error)?;
+        Ok((wire, response))
+    }
+
+    /// Resolve, check, dial one of the checked addresses, TLS if the scheme says so.
+    async fn open(&self, target: &Target, timeouts: &Timeouts) -> Result<Wire> {
+        let addresses = self.resolver.addresses(&self.guard, target, timeouts.resolve).await?;
+        let stream = dial::connect(&addresses, timeouts.connect).await?;
+        match target.scheme() {
+            Scheme::Http => self.speak(stream).await,
+            Scheme::Https => {
+                let stream = self.tls.handshake(stream, target.host(), timeouts.tls).await?;
+                self.speak(stream).await
+            }
+        }
+    }
+
+    async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Wire> {
+        let limits = &self.config.limits;
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(limits.response_headers_max)
+            .max_header_size(limits.response_head_bytes_max)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| Error::ConnectFailed)?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            // Its error reaches the caller through the request or the body.
+            let _ = connection.await;
+        });
+        Ok(Wire { sender, _driver: driver })
+    }
+}
+
+/// A request that got no answer, given back when not a byte of it had left.
+struct Refused {
+    error: Error,
+    unsent: Option<Box<Request<Full<Bytes>>>>,
+}
+
+async fn exchange_on(
+    wire: &mut Wire,
+    request: Request<Full<Bytes>>,
+    first_byte: Duration,
+) -> Result<Response<Incoming>, Refused> {
+    match timeout(first_byte, wire.sender.try_send_request(request)).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(mut failed)) => {
+            let unsent = failed.take_message().map(Box::new);
+            Err(Refused { error: classify(failed.error()), unsent })
+        }
+        Err(_) => Err(Refused { error: Error::Timeout { phase: Phase::FirstByte }, unsent: None }),
+    }
+}
+
+fn scrubber(matcher: Option<Arc<Matcher>>, headers: &http::HeaderMap) -> Scrubber {
+    let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    Scrubber::new(matcher, Framing::of(content_type))
+}
+
+/// A protocol error in our words; the library's own may quote what the upstream sent.
+pub(super) fn classify(error: &hyper::Error) -> Error {
+    if error.is_parse_too_large() {
+        return Error::TooLarge { what: "the head of the upstream's answer" };
+    }
+    if error.is_parse() {
+        return Error::BadGateway { why: "something that is not HTTP" };
+    }
+    let malformed = error
+        .source()
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+        .is_some_and(|io| matches!(io.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData));
+    if malformed { Error::BadGateway { why: "a body with broken framing" } } else { Error::Cut }
 }
 
 impl From<UrlRefused> for Error {

@@ -1,0 +1,77 @@
+//! Matchers kept per credential version: building one costs more than scanning a usual answer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use livery_core::id::OrgId;
+
+use super::Matcher;
+use crate::Secret;
+
+/// Matchers kept; the one used longest ago makes room.
+const KEPT_MAX: usize = 128;
+
+type Key = (OrgId, String, u32);
+
+#[derive(Default)]
+pub(crate) struct MatcherCache {
+    entries: Mutex<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    by_key: HashMap<Key, Entry>,
+    clock: u64,
+}
+
+struct Entry {
+    matcher: Arc<Matcher>,
+    used: u64,
+}
+
+impl MatcherCache {
+    /// The matcher of this credential version, built if need be; `None` when the secret is too short to be searched for.
+    ///
+    /// The secret is compared with the one the matcher was made from, so a version number used twice is no leak.
+    pub(crate) fn get(&self, tenant: OrgId, owner: &str, version: u32, secret: &Secret) -> Option<Arc<Matcher>> {
+        let key = (tenant, owner.to_owned(), version);
+        if let Some(found) = self.look_up(&key, secret) {
+            return Some(found);
+        }
+        let matcher = Arc::new(Matcher::new(&[secret], owner)?);
+        self.keep(key, Arc::clone(&matcher));
+        Some(matcher)
+    }
+
+    /// Forgets every version of a credential: after a rotation or deletion.
+    pub(crate) fn forget(&self, tenant: OrgId, owner: &str) {
+        self.locked(|entries| entries.by_key.retain(|key, _| key.0 != tenant || key.1 != owner));
+    }
+
+    fn look_up(&self, key: &Key, secret: &Secret) -> Option<Arc<Matcher>> {
+        self.locked(|entries| {
+            entries.clock += 1;
+            let now = entries.clock;
+            let entry = entries.by_key.get_mut(key).filter(|entry| entry.matcher.is_for(&[secret]))?;
+            entry.used = now;
+            Some(Arc::clone(&entry.matcher))
+        })
+    }
+
+    fn keep(&self, key: Key, matcher: Arc<Matcher>) {
+        self.locked(|entries| {
+            if entries.by_key.len() >= KEPT_MAX && !entries.by_key.contains_key(&key) {
+                let oldest = entries.by_key.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
+                if let Some(oldest) = oldest {
+                    entries.by_key.remove(&oldest);
+                }
+            }
+            let used = entries.clock;
+            entries.by_key.insert(key, Entry { matcher, used });
+        });
+    }
+
+    fn locked<T>(&self, act: impl FnOnce(&mut Entries) -> T) -> T {
+        act(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
