@@ -12,6 +12,7 @@ mod clean;
 mod recover;
 mod retry;
 
+use livery_core::agent::ModelRef;
 use livery_core::{ErrorCode, RunError, RunStatus};
 use serde_json::Value;
 
@@ -19,7 +20,7 @@ pub use retry::{ATTEMPTS_MAX, BACKOFF_MS_FIRST, BACKOFF_MS_MAX, SERVER_DELAY_MS_
 
 use crate::effect::{Decision, Effect, Input, Request, Terminal};
 use crate::record::{ModelRequested, Note, Record, RunStopped, RunSucceeded};
-use crate::setup::{Loop, ModelRef};
+use crate::setup::Loop;
 use crate::state::{Phase, Stage, State};
 use crate::tools::Checked;
 
@@ -127,10 +128,10 @@ impl Draft<'_> {
                 }
             }
             Input::RetryDue { step } => {
-                if let Phase::Waiting { attempt, max_output_tokens, .. } = self.state.phase
+                if let Phase::Waiting { attempt, .. } = self.state.phase
                     && step == self.state.step
                 {
-                    self.ask(step, attempt.saturating_add(1), max_output_tokens, None);
+                    self.request(step, attempt.saturating_add(1), None);
                 }
             }
             Input::ToolDone { call_id, outcome, duration_ms } => self.tool_done(&call_id, outcome, duration_ms),
@@ -144,7 +145,7 @@ impl Draft<'_> {
                 self.end(Record::RunTimedOut(RunStopped { error: RunError::fatal(ErrorCode::TimedOut, message) }));
             }
             Input::Fatal { error } => self.fail(error),
-            Input::Recovered { workspace_lost } => self.recovered(workspace_lost),
+            Input::Recovered { sandbox } => self.recovered(sandbox),
         }
     }
 
@@ -160,13 +161,14 @@ impl Draft<'_> {
 
     /// Asks the model for its next turn, unless a limit forbids it.
     fn next_turn(&mut self, note: Option<Note>) {
-        match self.allowance() {
-            Ok(max_output_tokens) => self.ask(self.state.step.saturating_add(1), 1, max_output_tokens, note),
-            Err(error) => self.fail(error),
-        }
+        self.request(self.state.step.saturating_add(1), 1, note);
     }
 
-    fn ask(&mut self, step: u32, attempt: u32, max_output_tokens: u32, note: Option<Note>) {
+    fn request(&mut self, step: u32, attempt: u32, note: Option<Note>) {
+        let max_output_tokens = match self.allowance() {
+            Ok(max_output_tokens) => max_output_tokens,
+            Err(error) => return self.fail(error),
+        };
         let model = self.state.model.as_ref().unwrap_or_else(|| self.run.first_model()).clone();
         self.record(Record::ModelRequested(ModelRequested { step, attempt, model, max_output_tokens, note }));
         self.decision.effects.extend(self.run.call_model(&self.state, attempt, max_output_tokens));
@@ -191,6 +193,3 @@ impl Draft<'_> {
         self.decision.effects = vec![Effect::Finish(terminal)];
     }
 }
-
-#[cfg(test)]
-mod tests;

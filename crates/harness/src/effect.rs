@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use livery_core::agent::ModelRef;
 use livery_core::{RunError, RunStatus, Usd};
 use livery_llm::message::Message;
 use livery_llm::request::{ModelRequest, ToolChoice, ToolSpec};
@@ -13,8 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::outcome::ToolOutcome;
-use crate::record::Record;
-use crate::setup::ModelRef;
+use crate::record::{Record, SandboxFate};
 use crate::tools::Invocation;
 
 /// Something that happened. An input that no longer fits (an answer to an earlier attempt, anything after the end) is
@@ -76,8 +76,8 @@ pub enum Input {
     },
     /// The state was just folded from the log after a crash or a change of worker: what was in flight is gone.
     Recovered {
-        /// Whether the run had a sandbox that no longer exists: the model is told that its files are gone.
-        workspace_lost: bool,
+        /// What became of the run's sandbox; the model is told.
+        sandbox: SandboxFate,
     },
 }
 

@@ -18,6 +18,9 @@ pub const ENTRIES_MAX: usize = 500;
 /// Longest line of a search result, in bytes.
 pub const MATCH_BYTES_MAX: usize = 400;
 
+/// Longest path of a whole output.
+const PATH_BYTES_MAX: usize = 512;
+
 /// How a tool ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -144,7 +147,7 @@ impl ToolOutcome {
     pub(crate) fn render(self) -> Rendered {
         let mut attachments = Vec::new();
         let (ok, text) = match self {
-            Self::Shell(output) => (output.exit_code == Some(0), shell(output)),
+            Self::Shell(output) => (output.exit_code == Some(0), shell(&output)),
             Self::Own(output) => own(output),
             Self::Text { text } => (true, text),
             Self::Image { media_type, data } => {
@@ -161,19 +164,30 @@ impl ToolOutcome {
     }
 }
 
-/// The contract's object. What is printed is shortened before it is quoted, so that the object stays whole.
-fn shell(output: ShellOutput) -> String {
+/// The contract's object. What is printed is shortened before it is quoted, so that the object stays whole; quoting may
+/// make six bytes of one, so less is kept until it fits.
+fn shell(output: &ShellOutput) -> String {
+    let mut room = RESULT_BYTES_MAX;
+    loop {
+        let text = shell_within(output, room);
+        if text.len() <= RESULT_BYTES_MAX {
+            return text;
+        }
+        room -= room / 4;
+    }
+}
+
+fn shell_within(output: &ShellOutput, room: usize) -> String {
     // Standard error is usually short and always worth reading: it may take a quarter, or what standard output leaves.
-    let total = RESULT_BYTES_MAX / 2;
-    let stderr_max = (total / 4).max(total.saturating_sub(output.stdout.len()));
+    let stderr_max = (room / 4).max(room.saturating_sub(output.stdout.len()));
     let stderr = shorten(&output.stderr, stderr_max);
-    let stdout = shorten(&output.stdout, total.saturating_sub(stderr.len()));
+    let stdout = shorten(&output.stdout, room.saturating_sub(stderr.len()));
     let truncated = output.truncated || stderr.len() < output.stderr.len() || stdout.len() < output.stdout.len();
     let mut object = json!({"exit_code": output.exit_code, "stdout": stdout, "stderr": stderr, "truncated": truncated});
     if output.timed_out {
         object["timed_out"] = true.into();
     }
-    if let Some(path) = output.full_output.filter(|_| truncated) {
+    if let Some(path) = output.full_output.as_deref().filter(|path| truncated && path.len() <= PATH_BYTES_MAX) {
         object["full_output"] = path.into();
     }
     object.to_string()
@@ -246,3 +260,6 @@ pub(crate) fn findings_text(findings: &[FieldError]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use livery_core::agent::ModelRef;
 use livery_core::{EventType, RunError, RunStatus, Usd};
 use livery_llm::message::{Message, Part};
 use livery_llm::stream::{StopReason, TokenUsage};
@@ -12,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::effect::Terminal;
-use crate::setup::ModelRef;
 use crate::tools::Refused;
 
 /// `model.requested`: the intent of a model call. The request itself follows from the state.
@@ -148,12 +148,25 @@ pub struct ToolOutcomeUnknown {
 /// `run.recovered`: what was in flight is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRecovered {
-    /// Whether the sandbox of before is gone with its files.
+    /// What became of the run's sandbox.
     #[serde(default)]
-    pub workspace_lost: bool,
+    pub sandbox: SandboxFate,
     /// What the model is told about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<String>,
+}
+
+/// What a crash left of a run's sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxFate {
+    /// The run had none yet, or it goes on as if nothing had happened.
+    #[default]
+    Untouched,
+    /// Its files are there, its processes are not.
+    Restarted,
+    /// A new one takes its place.
+    Lost,
 }
 
 /// `run.succeeded`.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use livery_core::agent::{Agent, ModelRef};
 use livery_core::run::Limits;
 use livery_core::schema::Schema;
 use livery_core::{ErrorCode, RunError};
@@ -19,29 +20,15 @@ use crate::tools::Toolbox;
 /// Everything the loop needs to know about a run before it starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
-    /// The agent's name.
-    pub agent: String,
-    /// What it is for, in a sentence; may be empty.
-    #[serde(default)]
-    pub description: String,
-    /// The agent's prompt with its placeholders filled.
-    pub prompt: String,
+    /// The agent, of the version the run began with.
+    pub agent: Agent,
     /// The run's input, already checked against the agent's schema.
     pub input: Value,
-    /// JSON Schema of the output; `None` is `{text: string}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output: Option<Value>,
-    /// Tools by name; `None` is all there are. `finish` is always there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tools: Option<Vec<String>>,
-    /// The agent's own tools.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub own_tools: Vec<OwnTool>,
-    /// The model and its fallbacks, in order; at least one.
-    pub models: Vec<ModelRef>,
     /// The agent's limits, tightened by the run's.
     #[serde(default)]
     pub limits: Limits,
+    /// The model and its fallbacks, in order: the run's wish or the agent's list; at least one.
+    pub models: Vec<ModelRef>,
     /// Whether a sandbox with a shell and files can be had.
     pub can_sandbox: bool,
     /// Most tokens of one answer.
@@ -49,19 +36,22 @@ pub struct Setup {
     pub max_output_tokens: u32,
 }
 
-const fn max_output_tokens_default() -> u32 {
-    MAX_OUTPUT_TOKENS_DEFAULT
+impl Setup {
+    /// A run of `agent` as it stands: its own models and limits, a sandbox, the usual length of answers.
+    pub fn new(agent: Agent, input: Value) -> Self {
+        Self {
+            limits: agent.limits,
+            models: agent.model.clone(),
+            can_sandbox: true,
+            max_output_tokens: MAX_OUTPUT_TOKENS_DEFAULT,
+            agent,
+            input,
+        }
+    }
 }
 
-/// A tool of the agent's own, as far as the loop is concerned. How it is run, only the sandbox knows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OwnTool {
-    /// Its name.
-    pub name: String,
-    /// What it does.
-    pub description: String,
-    /// JSON Schema of its arguments.
-    pub input: Value,
+const fn max_output_tokens_default() -> u32 {
+    MAX_OUTPUT_TOKENS_DEFAULT
 }
 
 /// A [`Setup`] with its schemas compiled and its prompt written: build it once per run, use it for every step.
@@ -115,50 +105,4 @@ impl Loop {
 /// Compiles a schema that belongs to `what`.
 pub(crate) fn compile(what: &str, schema: &Value) -> Result<Schema, String> {
     Schema::compile(schema).map_err(|cause| format!("{what}: {cause}"))
-}
-
-/// Provider and model: `anthropic/claude-sonnet-4-6`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ModelRef {
-    /// Name of the provider.
-    pub provider: String,
-    /// What the provider calls the model.
-    pub model: String,
-}
-
-impl ModelRef {
-    /// Whether a script plays this model.
-    pub fn is_scripted(&self) -> bool {
-        self.provider == "scripted"
-    }
-}
-
-impl std::fmt::Display for ModelRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.provider, self.model)
-    }
-}
-
-impl From<ModelRef> for String {
-    fn from(model: ModelRef) -> Self {
-        model.to_string()
-    }
-}
-
-impl std::str::FromStr for ModelRef {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        text.to_owned().try_into()
-    }
-}
-
-impl TryFrom<String> for ModelRef {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let (provider, model) = text.split_once('/').ok_or("a model is written PROVIDER/MODEL")?;
-        Ok(Self { provider: provider.to_owned(), model: model.to_owned() })
-    }
 }

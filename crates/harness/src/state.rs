@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use livery_core::Usd;
+use livery_core::agent::ModelRef;
 use livery_core::run::{Cost, Pricing, Usage};
 use livery_llm::message::{Message, Part, Role, ToolResult};
 use livery_llm::stream::StopReason;
@@ -14,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::Terminal;
 use crate::record::{ModelRequested, ModelResponded, ModelRetried, NoteKind, Record, RunRecovered};
-use crate::setup::ModelRef;
 use crate::tools::{FINISH, Refused};
 
 /// Version of the state's own shape, for snapshots.
@@ -55,7 +55,7 @@ pub(crate) enum Phase {
     /// A model's answer.
     Asking { attempt: u32, max_output_tokens: u32 },
     /// The end of a delay.
-    Waiting { attempt: u32, delay_ms: u64, max_output_tokens: u32 },
+    Waiting { attempt: u32, delay_ms: u64 },
     /// The results of calls.
     Tools,
     /// Nothing, for ever.
@@ -317,11 +317,7 @@ impl State {
     fn model_retried(&mut self, data: &ModelRetried) {
         self.failures = if self.model.as_ref() == Some(&data.model) { self.failures.saturating_add(1) } else { 0 };
         self.model = Some(data.model.clone());
-        let max_output_tokens = match self.phase {
-            Phase::Asking { max_output_tokens, .. } | Phase::Waiting { max_output_tokens, .. } => max_output_tokens,
-            Phase::Idle | Phase::Tools | Phase::Done => 0,
-        };
-        self.phase = Phase::Waiting { attempt: data.attempt, delay_ms: data.delay_ms, max_output_tokens };
+        self.phase = Phase::Waiting { attempt: data.attempt, delay_ms: data.delay_ms };
     }
 
     fn recovered(&mut self, data: &RunRecovered) {
@@ -386,6 +382,3 @@ fn plain_text(message: &Message) -> String {
     }
     out
 }
-
-#[cfg(test)]
-mod tests;

@@ -16,7 +16,8 @@ use livery_llm::request::ToolSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use built_in::{BuiltIn, FINISH};
+pub use built_in::BuiltIn;
+pub use livery_core::agent::tools::FINISH;
 pub use invocation::{
     EditFile, Invocation, ListFiles, OwnCall, ReadFile, SHELL_TIMEOUT_S_DEFAULT, SHELL_TIMEOUT_S_MAX, SearchFiles, Shell,
     WriteFile,
@@ -81,17 +82,18 @@ pub enum Refused {
 
 impl Toolbox {
     pub(crate) fn new(setup: &Setup) -> Result<Self, String> {
-        let output = Output::new(setup.output.as_ref())?;
+        let agent = &setup.agent;
+        let output = Output::new(agent)?;
         let mut specs = vec![output.tool_spec()];
         let mut tools = BTreeMap::new();
-        let wanted = |name: &str| setup.tools.as_ref().is_none_or(|names| names.iter().any(|listed| listed == name));
-        for built_in in BuiltIn::ALL.iter().copied().filter(|tool| wanted(tool.name()) && setup.can_sandbox) {
+        let wanted = |name: &str| setup.can_sandbox && agent.allows_tool(name);
+        for built_in in BuiltIn::ALL.iter().copied().filter(|tool| wanted(tool.name())) {
             let spec = built_in.spec();
             let schema = compile(built_in.name(), &spec.input_schema)?;
             tools.insert(spec.name.clone(), Tool { kind: Kind::BuiltIn(built_in), schema });
             specs.push(spec);
         }
-        for own in setup.own_tools.iter().filter(|tool| wanted(&tool.name)) {
+        for own in agent.own_tools.iter().filter(|tool| wanted(&tool.name)) {
             if own.name == FINISH || BuiltIn::named(&own.name).is_some() {
                 return Err(format!("the agent's tool `{}` is named like a built-in tool", own.name));
             }
@@ -179,6 +181,3 @@ fn text_bytes(fields: &Map<String, Value>) -> usize {
     }
     fields.iter().map(|(key, value)| key.len() + 4 + of(value)).sum::<usize>() + 2
 }
-
-#[cfg(test)]
-mod tests;

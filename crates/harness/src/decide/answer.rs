@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use livery_core::{ErrorCode, RunError, Usd};
 use livery_llm::message::{Message, Part};
-use livery_llm::stream::{ModelResponse, StopReason, TokenUsage};
+use livery_llm::stream::{ModelResponse, StopReason};
 
 use super::{CONTINUATIONS_MAX, Draft, EMPTY_RETRIES_MAX, REMINDERS_MAX, clean};
 use crate::prompt;
@@ -39,7 +39,7 @@ impl Draft<'_> {
             model,
             message: Arc::clone(&message),
             stop_reason,
-            usage: TokenUsage { ..usage },
+            usage,
             estimated_tokens,
             cost,
             latency_ms,
@@ -107,7 +107,7 @@ impl Draft<'_> {
     fn plain_text(&mut self) {
         let output = &self.run.toolbox.output;
         if output.is_text() {
-            match output.from_text(&self.state.answer) {
+            match output.read_text(&self.state.answer) {
                 Ok(output) => return self.succeed(output),
                 Err(findings) if self.state.counts.reminders >= REMINDERS_MAX => {
                     return self.fail(RunError::fatal(ErrorCode::OutputInvalid, findings));

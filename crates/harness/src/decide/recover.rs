@@ -6,24 +6,24 @@
 use super::calls::is_safe;
 use super::Draft;
 use crate::prompt;
-use crate::record::{Record, RunRecovered, ToolOutcomeUnknown};
+use crate::record::{Record, RunRecovered, SandboxFate, ToolOutcomeUnknown};
 use crate::state::{Phase, Stage};
 
 impl Draft<'_> {
-    pub(super) fn recovered(&mut self, workspace_lost: bool) {
-        let notice = (workspace_lost && self.state.step > 0).then(|| prompt::WORKSPACE_LOST.to_owned());
-        self.record(Record::RunRecovered(RunRecovered { workspace_lost, notice }));
+    pub(super) fn recovered(&mut self, sandbox: SandboxFate) {
+        let notice = match sandbox {
+            SandboxFate::Untouched => None,
+            SandboxFate::Restarted => Some(prompt::SANDBOX_RESTARTED.to_owned()),
+            SandboxFate::Lost => Some(prompt::SANDBOX_LOST.to_owned()),
+        };
+        self.record(Record::RunRecovered(RunRecovered { sandbox, notice: notice.filter(|_| self.state.step > 0) }));
         match self.state.phase {
-            Phase::Idle => self.go_on(),
+            // The log ends between two decisions: before the first, or in one that a commit did not keep whole.
+            Phase::Idle => self.next_turn(None),
             Phase::Asking { .. } | Phase::Waiting { .. } => self.decision.effects = self.run.pending(&self.state),
             Phase::Tools => self.recover_tools(),
             Phase::Done => {}
         }
-    }
-
-    /// The log ends between two decisions, which one commit per decision rules out; a log that was cut by hand may.
-    fn go_on(&mut self) {
-        self.next_turn(None);
     }
 
     fn recover_tools(&mut self) {

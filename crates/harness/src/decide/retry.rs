@@ -10,12 +10,13 @@
 //!
 //! Attempts are counted per model and step. A delay is what the server asks for, else exponential with jitter.
 
+use livery_core::agent::ModelRef;
 use livery_core::{ErrorCode, RunError};
 use livery_llm::stream::{ModelError, ModelErrorClass};
 
 use super::Draft;
 use crate::record::{ModelRetried, Record};
-use crate::setup::{Loop, ModelRef};
+use crate::setup::Loop;
 use crate::effect::Effect;
 use crate::state::State;
 use crate::text::shorten;

@@ -7,9 +7,6 @@ use super::invocation::{SHELL_TIMEOUT_S_DEFAULT, SHELL_TIMEOUT_S_MAX};
 use crate::outcome::ENTRIES_MAX;
 use crate::text::LINES_DEFAULT;
 
-/// The tool that ends a run. It is built per agent: its arguments are the agent's output.
-pub const FINISH: &str = "finish";
-
 /// Longest command, in characters.
 const COMMAND_CHARS_MAX: usize = 64 * 1024;
 /// Longest path or glob, in characters.

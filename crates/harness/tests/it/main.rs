@@ -1,0 +1,11 @@
+//! The loop from outside: inputs in, records and effects out. `run` is the driver every table goes through.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod answers;
+mod calls;
+mod invariants;
+mod limits;
+mod recovery;
+mod retries;
+mod run;
+mod transcript;
