@@ -126,8 +126,8 @@ fn cksum(bytes: &[u8]) -> u32 {
     let mut length = bytes.len();
     let mut tail = Vec::new();
     while length > 0 {
-        tail.push((length & 255) as u8);
-        length >>= 8;
+        tail.push(u8::try_from(length % 256).unwrap());
+        length /= 256;
     }
     let mut crc = 0u32;
     for byte in bytes.iter().chain(&tail) {
