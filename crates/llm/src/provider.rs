@@ -20,6 +20,7 @@ pub use encode::{EncodedRequest, KeySlot};
 pub use fault::classify;
 pub use names::IdPattern;
 
+pub(crate) use arguments::{Ending, read as read_arguments};
 
 /// A wire format this version speaks.
 #[derive(Debug, Clone, PartialEq)]

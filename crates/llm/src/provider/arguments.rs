@@ -13,7 +13,7 @@ const UNUSABLE_CHARACTERS_MAX: usize = 2_000;
 
 /// How the turn with the call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// The call is whole.
     Whole,
     /// The output limit fell into or right behind this call.
@@ -21,7 +21,7 @@ pub(super) enum Ending {
 }
 
 /// An object; nothing at all counts as `{}`; one level of double encoding is unwrapped.
-pub(super) fn read(text: &str, ending: Ending) -> Arguments {
+pub(crate) fn read(text: &str, ending: Ending) -> Arguments {
     let blank = text.trim().is_empty();
     if blank && ending == Ending::Whole {
         return Arguments::Object(Map::new());

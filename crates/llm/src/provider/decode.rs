@@ -24,6 +24,9 @@ use crate::stream::{Delta, ModelError, ModelErrorClass, ModelResponse, StopReaso
 /// No honest answer counts more tokens; a counter above it is a mistake and is cut.
 const TOKENS_MAX: u64 = 1_000_000_000;
 
+/// White space before anything else; some servers keep a connection alive with it.
+const BLANK_BYTES_MAX: usize = 64 * 1024;
+
 /// Reads one answer, streamed or whole, from the bytes of a 200.
 #[derive(Debug)]
 pub struct Decoder {
@@ -37,8 +40,8 @@ pub struct Decoder {
 /// How the bytes are cut into pieces of JSON.
 #[derive(Debug)]
 enum Framing {
-    /// Nothing but white space yet.
-    Unknown,
+    /// Nothing but white space or a piece of a byte order mark yet.
+    Unknown(Vec<u8>),
     Events(sse::Reader),
     /// The whole body is one value.
     Body(Vec<u8>),
@@ -63,7 +66,7 @@ impl Decoder {
             Dialect::Anthropic => Format::Anthropic(anthropic::Reader::new(maker)),
             Dialect::OpenAiChat(_) => Format::Chat(chat::Reader::new(maker)),
         };
-        Self { framing: Framing::Unknown, format, recognised: false, bytes: 0 }
+        Self { framing: Framing::Unknown(Vec::new()), format, recognised: false, bytes: 0 }
     }
 
     /// Takes the next bytes, cut anywhere, and tells `on_delta` what they add.
@@ -73,13 +76,20 @@ impl Decoder {
     /// [`Decoder::partial`] still answers.
     pub fn push(&mut self, bytes: &[u8], on_delta: &mut impl FnMut(Delta)) -> Result<(), ModelError> {
         self.bytes = self.bytes.saturating_add(bytes.len());
-        if matches!(self.framing, Framing::Unknown) {
-            self.framing = match first_byte(bytes) {
+        let begun;
+        let mut bytes = bytes;
+        if let Framing::Unknown(kept) = &mut self.framing {
+            kept.extend_from_slice(bytes);
+            let framing = match first_byte(kept) {
+                None if kept.len() > BLANK_BYTES_MAX => return Err(bad_gateway("the answer is white space")),
                 None => return Ok(()),
                 Some(b'{') => Framing::Body(Vec::new()),
                 Some(b'<') => return Err(bad_gateway("the answer is a page, not a model's answer")),
                 Some(_) => Framing::Events(sse::Reader::new()),
             };
+            begun = std::mem::take(kept);
+            bytes = &begun;
+            self.framing = framing;
         }
         match &mut self.framing {
             Framing::Body(body) if body.len() + bytes.len() > ANSWER_BYTES_MAX => {
@@ -96,7 +106,7 @@ impl Decoder {
                     Ok(())
                 })
             }
-            Framing::Unknown => Ok(()),
+            Framing::Unknown(_) => Ok(()),
         }
     }
 
@@ -124,9 +134,9 @@ impl Decoder {
     pub fn finish(mut self) -> Result<ModelResponse, ModelError> {
         let on_delta = &mut |_| {};
         match self.framing {
-            Framing::Unknown => return Err(cut("the answer is empty")),
+            Framing::Unknown(_) => return Err(cut("the answer is empty")),
             Framing::Body(body) => {
-                let text = String::from_utf8_lossy(&body);
+                let text = String::from_utf8_lossy(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body));
                 let body: Value = json::parse(&text).map_err(|error| bad_gateway(format!("the answer is not JSON: {error}")))?;
                 if body.get("error").is_some_and(|error| !error.is_null()) || body["object"] == "error" {
                     return Err(fault::in_answer(&body));
@@ -174,9 +184,14 @@ impl From<sse::EventTooLarge> for ModelError {
     }
 }
 
+/// The first byte that tells something, `None` while it has not come.
 fn first_byte(bytes: &[u8]) -> Option<u8> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    bytes.iter().copied().find(|byte| !matches!(byte, b' ' | b'\t'))
+    const MARK: &[u8] = b"\xef\xbb\xbf";
+    if bytes.len() < MARK.len() && MARK.starts_with(bytes) {
+        return None;
+    }
+    let bytes = bytes.strip_prefix(MARK).unwrap_or(bytes);
+    bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace())
 }
 
 fn bad_gateway(message: impl AsRef<str>) -> ModelError {

@@ -88,23 +88,24 @@ fn every_known_way_to_say_that_the_window_is_full() {
 
 #[test]
 fn every_way_to_say_when() {
-    let limited = r#"{"error":{"message":"Rate limit reached. Please try again in 41.724s. Visit"}}"#;
-    let delayed = r#"[{"error":{"code":429,"details":[{"x":1},{"retryDelay":"34.4s"}]}}]"#;
-    let table: [(&[(&str, &str)], &str, Option<u64>); 17] = [
+    const LIMITED: &str = r#"{"error":{"message":"Rate limit reached. Please try again in 41.724s. Visit"}}"#;
+    const DELAYED: &str = r#"[{"error":{"code":429,"details":[{"x":1},{"retryDelay":"34.4s"}]}}]"#;
+    type Row = (&'static [(&'static str, &'static str)], &'static str, Option<u64>);
+    let table: Vec<Row> = vec![
         (&[("Retry-After", "7")], "", Some(7_000)),
         (&[("retry-after", "1.5")], "", Some(1_500)),
         (&[("retry-after", "-3")], "", Some(0)),
         (&[("retry-after", "1e30")], "", Some(DELAY_MS_MAX)),
         (&[("retry-after", "inf")], "", None),
-        (&[("retry-after", "soon")], limited, Some(41_724)),
+        (&[("retry-after", "soon")], LIMITED, Some(41_724)),
         (&[("retry-after", "Thu, 01 Oct 2026 12:00:09 GMT")], "", Some(9_000)),
         (&[("retry-after", "Thursday, 01-Oct-26 12:00:09 GMT")], "", Some(9_000)),
         (&[("retry-after", "Thu Oct  1 12:00:09 2026")], "", Some(9_000)),
         (&[("retry-after", "Thu, 01 Oct 2026 11:00:00 GMT")], "", Some(0)),
         (&[("retry-after", "Thu, 01 Oct 2099 11:00:00 GMT")], "", Some(DELAY_MS_MAX)),
-        (&[("retry-after", "60"), ("retry-after-ms", "250")], limited, Some(250)),
-        (&[], limited, Some(41_724)),
-        (&[], delayed, Some(34_400)),
+        (&[("retry-after", "60"), ("retry-after-ms", "250")], LIMITED, Some(250)),
+        (&[], LIMITED, Some(41_724)),
+        (&[], DELAYED, Some(34_400)),
         (&[], r#"{"error":{"message":"try again in 1m2.5s."}}"#, Some(62_500)),
         (&[], r#"{"message":"Retry after 20 seconds."}"#, Some(20_000)),
         (&[], r#"{"message":"try again in a while"}"#, None),
