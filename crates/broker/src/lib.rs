@@ -19,4 +19,4 @@ pub use error::{Error, Result};
 pub use guard::{Target, UrlRefused};
 pub use secret::Secret;
 pub use seal::{Aad, Dek, Sealer};
-pub use transport::{Body, Broker, BrokerConfig, Credential, Inbound, Limits, Outbound, Slot, Timeouts};
+pub use transport::{Body, Broker, BrokerConfig, ConfigError, Credential, Inbound, Limits, Outbound, Slot, Timeouts};

@@ -133,7 +133,11 @@ impl Target {
     /// # Errors
     /// [`UrlRefused`] says what to change.
     pub fn full_url(text: &str) -> Result<Self, UrlRefused> {
-        Self::parse(text)
+        let mut target = Self::parse(text)?;
+        if target.path.is_empty() {
+            target.path.push('/');
+        }
+        Ok(target)
     }
 
     /// This root with `path` appended; `path` starts with `/` and may carry a query.

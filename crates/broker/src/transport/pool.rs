@@ -100,11 +100,6 @@ impl Pool {
         *count += 1;
         Ok(Permit { pool: Arc::clone(self), tenant })
     }
-
-    #[cfg(test)]
-    pub(super) fn calls_in_flight(&self) -> usize {
-        lock(&self.in_flight).values().sum()
-    }
 }
 
 impl Idle {

@@ -86,11 +86,6 @@ impl Broker {
             .await
             .unwrap_or(Err(Error::Timeout { phase: Phase::Total }))
     }
-
-    #[cfg(test)]
-    pub(super) fn calls_in_flight(&self) -> usize {
-        self.inner.pool.calls_in_flight()
-    }
 }
 
 impl Shared {

@@ -1,0 +1,12 @@
+//! The broker against upstreams, certificates and name servers that do not play fair.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod call;
+mod dns;
+mod names;
+mod pool;
+mod scrub;
+mod shape;
+mod slow;
+mod tls;
+mod upstream;
