@@ -23,4 +23,5 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("webhooks", crate::webhooks::STATEMENTS),
 ];
 
+#[cfg(test)]
 mod tests;

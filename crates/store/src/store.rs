@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use livery_core::Timestamp;
@@ -42,7 +42,7 @@ struct Inner {
     doorbells: Arc<Doorbells>,
     /// When a key's last use was last written, so that a busy key costs one write a minute.
     touched: Mutex<HashMap<KeyId, Timestamp>>,
-    _lock: DatabaseLock,
+    lock: Mutex<Option<DatabaseLock>>,
 }
 
 impl Store {
@@ -64,13 +64,15 @@ impl Store {
         let doorbells = Doorbells::new();
         let writer = Writer::start(path.clone(), connection, Arc::clone(&doorbells))?;
         let readers = Readers::new(path, options.reader_connections);
-        Ok(Self { inner: Arc::new(Inner { writer, readers, doorbells, touched: Mutex::default(), _lock: lock }) })
+        Ok(Self { inner: Arc::new(Inner { writer, readers, doorbells, touched: Mutex::default(), lock: Mutex::new(Some(lock)) }) })
     }
 
-    /// Finishes queued writes, folds the write-ahead log into the database and stops. Later calls answer `Closed`.
+    /// Finishes queued writes, folds the write-ahead log into the database, stops, and lets another process open the file.
+    /// Later calls on any clone answer `Closed`.
     pub async fn close(self) {
-        self.inner.writer.close().await;
         self.inner.readers.close();
+        self.inner.writer.close().await;
+        self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Runs `operation` in a savepoint of a transaction shared with other writers and answers after its commit, when the

@@ -1,0 +1,139 @@
+//! The queue: nothing is taken twice, limits hold, tenants take turns, expired leases come back.
+
+use std::collections::HashSet;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use livery_core::RunStatus;
+use livery_core::event::EventType;
+use livery_core::id::RunId;
+
+use crate::conformance;
+use crate::world::{at, event, finish, new_run, queued};
+
+conformance! {
+    async fn six_workers_take_every_run_exactly_once(world) {
+        let mut expected = HashSet::new();
+        for _ in 0..120 {
+            expected.insert(world.queued().await);
+        }
+        let workers = ["a", "b", "c", "d", "e", "f"].map(|owner| {
+            let store = world.store.clone();
+            async move {
+                let mut taken = Vec::new();
+                loop {
+                    let claim = store.write(move |tx| {
+                        async move { tx.system_claim_runs(owner, at(10), at(40), 7).await }.boxed()
+                    });
+                    match claim.await.unwrap() {
+                        claimed if claimed.is_empty() => return taken,
+                        claimed => taken.extend(claimed.into_iter().map(|claimed| claimed.run.id)),
+                    }
+                }
+            }
+        });
+        let taken: Vec<RunId> = join_all(workers.map(tokio::spawn)).await.into_iter().flat_map(Result::unwrap).collect();
+        assert_eq!(taken.len(), expected.len());
+        assert_eq!(taken.into_iter().collect::<HashSet<_>>(), expected);
+        assert_eq!(world.store.system_count_queued().await.unwrap(), 0);
+    }
+
+    async fn a_claim_starts_the_run(world) {
+        let id = world.queued().await;
+        assert!(world.claim("worker", -1, 10).await.is_empty(), "not due yet");
+        let claimed = world.claim("worker", 10, 10).await;
+        assert_eq!(claimed.len(), 1);
+        let claim = &claimed[0];
+        assert_eq!((claim.lease.run, claim.lease.org, claim.lease.epoch), (id, world.one.org, 1));
+        assert_eq!((claim.run.status, claim.run.started_at), (RunStatus::Running, Some(at(10))));
+        assert!(!claim.resumed && !claim.recovered);
+        assert!(world.claim("worker", 10, 10).await.is_empty());
+    }
+
+    async fn a_tenant_at_its_limit_queues_and_others_do_not_wait_for_it(world) {
+        let org = world.one.org;
+        world.write(move |tx| async move { tx.update_max_concurrent_runs(org, Some(2)).await }.boxed()).await;
+        for _ in 0..5 {
+            world.queued().await;
+        }
+        let other = queued(&world.store, new_run(&world.two)).await;
+        let claimed = world.claim("worker", 10, 100).await;
+        let of_one: Vec<_> = claimed.iter().filter(|claim| claim.run.org == org).collect();
+        assert_eq!((of_one.len(), claimed.len()), (2, 3));
+        assert!(claimed.iter().any(|claim| claim.run.id == other));
+        assert!(world.claim("worker", 10, 100).await.is_empty());
+        finish(&world.store, of_one[0].lease, RunStatus::Succeeded).await.unwrap();
+        assert_eq!(world.claim("worker", 10, 100).await.len(), 1, "room for one more");
+    }
+
+    async fn tenants_take_turns_and_each_is_served_oldest_first(world) {
+        let mut first = Vec::new();
+        for _ in 0..20 {
+            first.push(world.queued().await);
+        }
+        let second = queued(&world.store, new_run(&world.two)).await;
+        let ids: Vec<RunId> = world.claim("worker", 10, 4).await.into_iter().map(|claim| claim.run.id).collect();
+        assert_eq!(ids.len(), 4, "a share nobody uses goes to who can");
+        assert!(ids.contains(&second), "twenty of another tenant's do not go before one");
+        assert!(first[..3].iter().all(|id| ids.contains(id)), "{ids:?}");
+    }
+
+    async fn an_expired_lease_is_taken_over_and_counts(world) {
+        let lease = world.running().await;
+        assert!(world.claim("other", 39, 10).await.is_empty(), "the lease still holds");
+        world.write(move |tx| async move { tx.heartbeat(&[lease], at(60)).await }.boxed()).await;
+        assert!(world.claim("other", 41, 10).await.is_empty(), "the heartbeat extended it");
+        let claimed = world.claim("other", 61, 10).await;
+        assert_eq!(claimed.len(), 1);
+        assert!(claimed[0].resumed && claimed[0].recovered);
+        assert_eq!((claimed[0].run.recoveries, claimed[0].lease.epoch), (1, 2));
+        assert_eq!(claimed[0].run.started_at, Some(at(10)), "it started only once");
+    }
+
+    async fn at_the_start_of_an_embedded_store_all_leases_are_void(world) {
+        let lease = world.running().await;
+        let world = world.reopened().await;
+        assert!(world.claim("next life", 11, 10).await.is_empty());
+        let void = world.write(|tx| async move { tx.system_expire_all_leases().await }.boxed()).await;
+        assert_eq!(void, 1);
+        let claimed = world.claim("next life", 11, 10).await;
+        assert_eq!((claimed[0].run.id, claimed[0].run.recoveries), (lease.run, 1));
+    }
+
+    async fn a_released_run_is_taken_at_once_and_is_no_recovery(world) {
+        let lease = world.running().await;
+        let mut bell = world.store.queue_doorbell();
+        world.write(move |tx| async move { tx.release_run(&lease, at(12)).await }.boxed()).await;
+        assert!(bell.rung().now_or_never().is_some());
+        let claimed = world.claim("other", 12, 10).await;
+        assert_eq!((claimed[0].run.id, claimed[0].run.recoveries, claimed[0].resumed), (lease.run, 0, true));
+    }
+
+    async fn a_waiting_run_holds_no_worker_and_goes_on_when_queued_again(world) {
+        let lease = world.running().await;
+        world.write(move |tx| async move { tx.wait_run(&lease, &[event(EventType::RunWaiting, 0)]).await }.boxed()).await;
+        assert!(world.claim("other", 1000, 10).await.is_empty(), "it waits");
+        let seq = world.write(move |tx| async move {
+            let seq = tx.append_unleased(lease.org, lease.run, &[event(EventType::ApprovalDecided, 0)]).await?;
+            tx.enqueue(lease.org, lease.run, at(0)).await?;
+            tx.enqueue(lease.org, lease.run, at(0)).await?;
+            Ok(seq)
+        }.boxed()).await;
+        assert_eq!(seq, Some(3));
+        let claimed = world.claim("other", 1000, 10).await;
+        assert_eq!(claimed.len(), 1);
+        assert!(claimed[0].resumed && !claimed[0].recovered);
+        assert_eq!(claimed[0].run.status, RunStatus::Running);
+        let seq = world.write(move |tx| async move { tx.append_unleased(lease.org, lease.run, &[]).await }.boxed()).await;
+        assert_eq!(seq, None, "a worker holds it now");
+    }
+
+    async fn only_a_run_that_may_go_on_enters_the_queue(world) {
+        let lease = world.running().await;
+        world.write(move |tx| async move { tx.enqueue(lease.org, lease.run, at(0)).await }.boxed()).await;
+        finish(&world.store, lease, RunStatus::Succeeded).await.unwrap();
+        world.write(move |tx| async move { tx.enqueue(lease.org, lease.run, at(0)).await }.boxed()).await;
+        assert_eq!(world.store.system_count_queued().await.unwrap(), 0);
+        assert!(world.claim("worker", 1000, 10).await.is_empty());
+    }
+}
