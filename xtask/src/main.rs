@@ -28,6 +28,8 @@ enum Verb {
     Tidy,
     /// The sandbox's escape attempts alone.
     Escape,
+    /// Measure the real server and print a table; fails only when something broke.
+    Bench(xtask::bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Verb::Lint => xtask::lint::run(),
         Verb::Tidy => xtask::tidy::run(),
         Verb::Escape => xtask::escape::run(),
+        Verb::Bench(options) => xtask::bench::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -77,7 +77,7 @@ pub const CONFINED_WORDS: &[ConfinedWord] = &[
     },
     ConfinedWord {
         words: "TcpStream :: connect",
-        crates: &["broker", "testkit"],
+        crates: &["broker", "testkit", "xtask"],
         tests: true,
         instead: "dial through the broker, where the address guard is",
     },

@@ -1,0 +1,113 @@
+//! What the figures are compared with: our own must and goal, and what a peer was seen to do.
+//!
+//! The peer is Appstrate (commit 765d277a of August 2026, embedded database, process adapter without isolation, zero-latency
+//! model). Its figures were measured on a 2-vCPU machine like ours, but not on this one and not in this run: they give an
+//! order of magnitude. Measure again, side by side, before you quote them. [`Row::peer_note`] says what differs.
+
+/// Which way is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// Times and weights.
+    Lower,
+    /// Rates.
+    Higher,
+}
+
+/// A line of the table before it is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Name in JSON, and the link to the figure.
+    pub key: &'static str,
+    /// What is measured, for people.
+    pub what: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
+    /// Which way is better.
+    pub better: Better,
+    /// Not done without it.
+    pub must: Option<f64>,
+    /// What we aim at.
+    pub goal: Option<f64>,
+    /// The peer's figure in the same unit, the better end of a range.
+    pub peer: Option<f64>,
+    /// What differs from ours.
+    pub peer_note: &'static str,
+}
+
+/// A figure that was taken.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// The row it belongs to.
+    pub key: &'static str,
+    /// In the row's unit; nothing: it could not be taken.
+    pub value: Option<f64>,
+    /// Why it could not, or what to know about it.
+    pub note: Option<String>,
+    /// What broke while it was taken: the command fails.
+    pub broken: Option<String>,
+}
+
+/// The row of a key.
+pub fn row(key: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.key == key)
+}
+
+const fn lower(key: &'static str, what: &'static str, unit: &'static str) -> Row {
+    Row { key, what, unit, better: Better::Lower, must: None, goal: None, peer: None, peer_note: "" }
+}
+
+const fn higher(key: &'static str, what: &'static str, unit: &'static str) -> Row {
+    Row { better: Better::Higher, ..lower(key, what, unit) }
+}
+
+impl Row {
+    const fn aim(self, must: f64, goal: f64) -> Self {
+        Self { must: Some(must), goal: Some(goal), ..self }
+    }
+
+    const fn peer(self, peer: f64, peer_note: &'static str) -> Self {
+        Self { peer: Some(peer), peer_note, ..self }
+    }
+}
+
+/// Every line, in the order it is shown.
+pub const ROWS: &[Row] = &[
+    lower("start_fresh_ms", "start to /healthz, empty folder", "ms").peer(10_200.0, ""),
+    lower("start_data_ms", "start to /healthz, data present", "ms").aim(150.0, 60.0).peer(5_300.0, ""),
+    lower("idle_rss_mb", "idle RSS, server and launcher", "MB").aim(40.0, 25.0).peer(441.0, "API process alone"),
+    lower("sandbox_min_ms", "sandbox: create to first command, min", "ms"),
+    lower("sandbox_median_ms", "sandbox: create to first command, median", "ms")
+        .aim(15.0, 6.0)
+        .peer(623.0, "container run ready, stated in its issue 835, other machine"),
+    lower("sandbox_p99_ms", "sandbox: create to first command, p99", "ms"),
+    lower("run_p50_ms", "run with one shell call, sequential, p50", "ms")
+        .aim(60.0, 25.0)
+        .peer(2_100.0, "no shell call"),
+    lower("run_p99_ms", "run with one shell call, sequential, p99", "ms"),
+    higher("run_10_per_s", "10 at a time: runs", "/s").peer(0.50, "no shell call"),
+    lower("run_10_p50_ms", "10 at a time: p50", "ms").peer(20_500.0, "no shell call"),
+    lower("run_10_p99_ms", "10 at a time: p99", "ms").peer(25_700.0, "maximum of 20 runs"),
+    lower("run_10_rss_mb", "10 at a time: peak RSS, sandboxes included", "MB").peer(1_990.0, "no sandboxes"),
+    higher("run_50_per_s", "50 at a time: runs", "/s").aim(60.0, 200.0),
+    lower("run_50_p50_ms", "50 at a time: p50", "ms"),
+    lower("run_50_p99_ms", "50 at a time: p99", "ms"),
+    lower("run_50_rss_mb", "50 at a time: peak RSS, sandboxes included", "MB"),
+    higher("run_100_per_s", "100 at a time: runs", "/s"),
+    lower("run_100_p50_ms", "100 at a time: p50", "ms"),
+    lower("run_100_p99_ms", "100 at a time: p99", "ms"),
+    lower("run_100_rss_mb", "100 at a time: peak RSS, sandboxes included", "MB"),
+    higher("run_500_per_s", "500 at a time: runs", "/s"),
+    lower("run_500_p50_ms", "500 at a time: p50", "ms"),
+    lower("run_500_p99_ms", "500 at a time: p99", "ms"),
+    lower("run_500_rss_mb", "500 at a time: peak RSS, sandboxes included", "MB"),
+    lower("run_500_lost", "500 at a time: runs lost", "").aim(0.0, 0.0),
+    higher("list_1_per_s", "GET /v1/runs, 1 connection", "/s").peer(43.0, "list of agents"),
+    higher("list_8_per_s", "GET /v1/runs, 8 connections", "/s").aim(5_000.0, 15_000.0).peer(50.0, ""),
+    lower("list_8_p50_ms", "GET /v1/runs, 8 connections, p50", "ms").peer(146.0, ""),
+    higher("list_32_per_s", "GET /v1/runs, 32 connections", "/s").peer(210.0, "list of agents, on Postgres"),
+    higher("accept_1_per_s", "POST /v1/runs, 1 connection", "/s"),
+    lower("accept_1_p50_ms", "POST /v1/runs until accepted, p50", "ms").aim(5.0, 1.0).peer(81.0, ""),
+    higher("accept_8_per_s", "POST /v1/runs, 8 connections", "/s"),
+    higher("accept_32_per_s", "POST /v1/runs, 32 connections", "/s").aim(1_000.0, 3_000.0),
+    lower("accept_32_p99_ms", "POST /v1/runs, 32 connections, p99", "ms"),
+];
