@@ -1,7 +1,9 @@
 //! JSON Schema 2020-12 with limits: compile once, report every finding as a [`FieldError`].
 //!
-//! Schemas come from tenants, so: no remote `$ref` (the `jsonschema` crate is built without resolvers), bounded size and
-//! depth, and a regular-expression engine without backtracking.
+//! Schemas come from tenants, so: no remote `$ref` (the `jsonschema` crate is built without resolvers), bounded size, depth
+//! and cost ([`bounds`]), and a regular-expression engine without backtracking.
+
+pub mod bounds;
 
 use serde_json::Value;
 
@@ -16,6 +18,8 @@ pub const FINDINGS_MAX: usize = 20;
 /// Longest sentence of one finding, in characters.
 pub const DETAIL_CHARS_MAX: usize = 300;
 
+/// Largest compiled pattern, in bytes.
+const PATTERN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The types of JSON Schema, for a message.
 const TYPES: &str = "array, boolean, integer, null, number, object, string or a list of them";
 
@@ -23,6 +27,7 @@ const TYPES: &str = "array, boolean, integer, null, number, object, string or a 
 #[derive(Debug)]
 pub struct Schema {
     validator: jsonschema::Validator,
+    source: Value,
 }
 
 impl Schema {
@@ -46,17 +51,30 @@ impl Schema {
         if schema.to_string().len() > SCHEMA_BYTES_MAX {
             return refuse(format!("the schema is larger than {SCHEMA_BYTES_MAX} bytes"));
         }
+        bounds::check_shape(schema)?;
         jsonschema::options()
             .with_draft(jsonschema::Draft::Draft202012)
-            .with_pattern_options(jsonschema::PatternOptions::regex())
+            .with_pattern_options(jsonschema::PatternOptions::regex().size_limit(PATTERN_BYTES_MAX))
             .build(schema)
-            .map(|validator| Self { validator })
-            .map_err(|error| broken(schema, &error))
+            .map(|validator| Self { validator, source: schema.clone() })
+            .map_err(|error| broken(&error))
     }
 
     /// Every way in which `value` does not fit, at most [`FINDINGS_MAX`]; empty when it fits. Pointers start with `prefix`.
+    ///
+    /// A value that would take too long to check does not fit; one that takes long is told only that it does not.
     pub fn findings(&self, value: &Value, prefix: &str) -> Vec<FieldError> {
-        self.validator.iter_errors(value).take(FINDINGS_MAX).map(|error| finding(prefix, &error)).collect()
+        let one = |detail: &str| vec![FieldError::new(prefix, "schema", detail)];
+        match bounds::steps(&self.source, value) {
+            Err(bounds::TooCostly) => one("the value is too large or too deep to check against this schema"),
+            Ok(steps) if steps > bounds::DETAIL_STEPS_MAX => match self.validator.is_valid(value) {
+                true => Vec::new(),
+                false => one("the value does not fit the schema, and is too large to say where"),
+            },
+            Ok(_) => {
+                self.validator.iter_errors(value).take(FINDINGS_MAX).map(|error| finding(prefix, &error)).collect()
+            }
+        }
     }
 }
 
@@ -89,45 +107,11 @@ fn finding(prefix: &str, error: &jsonschema::ValidationError<'_>) -> FieldError 
     FieldError::new(format!("{prefix}{}", error.instance_path()), "schema", detail)
 }
 
-/// Why a schema does not compile. A reference is told in our words: the library's speak of its own features.
-fn broken(schema: &Value, error: &jsonschema::ValidationError<'_>) -> FieldError {
-    if let jsonschema::error::ValidationErrorKind::Referencing(_) = error.kind() {
-        let pointer = foreign_reference(schema).unwrap_or_default();
-        return FieldError::new(
-            pointer,
-            "schema",
-            "a $ref cannot be followed: only parts of the same schema can, like #/$defs/name",
-        );
-    }
+/// Why a schema does not compile.
+fn broken(error: &jsonschema::ValidationError<'_>) -> FieldError {
     let mut finding = finding("", error);
     finding.detail = format!("not a valid JSON Schema: {}", finding.detail);
     finding
-}
-
-/// The pointer of the first `$ref` that leads out of the schema or nowhere.
-fn foreign_reference(root: &Value) -> Option<String> {
-    fn walk(root: &Value, value: &Value, at: &mut String) -> Option<String> {
-        let mut step = |name: &str, next: &Value| {
-            let length = at.len();
-            at.push('/');
-            at.push_str(&name.replace('~', "~0").replace('/', "~1"));
-            let found = match next {
-                Value::String(target) if name == "$ref" => {
-                    let leads = target.strip_prefix('#').is_some_and(|pointer| root.pointer(pointer).is_some());
-                    (!leads).then(|| at.clone())
-                }
-                _ => walk(root, next, at),
-            };
-            at.truncate(length);
-            found
-        };
-        match value {
-            Value::Object(fields) => fields.iter().find_map(|(name, next)| step(name, next)),
-            Value::Array(items) => items.iter().enumerate().find_map(|(index, next)| step(&index.to_string(), next)),
-            _ => None,
-        }
-    }
-    walk(root, root, &mut String::new())
 }
 
 fn depth(value: &Value) -> usize {
