@@ -17,6 +17,6 @@ pub mod transport;
 
 pub use error::{Error, Result};
 pub use guard::{Target, UrlRefused};
-pub use secret::Secret;
 pub use seal::{Aad, Dek, Sealer};
+pub use secret::Secret;
 pub use transport::{Body, Broker, BrokerConfig, ConfigError, Credential, Inbound, Limits, Outbound, Slot, Timeouts};

@@ -94,5 +94,6 @@ fn is_unreserved(byte: u8) -> bool {
 
 /// Characters a path segment may hold as they are. `;` is left out on purpose: servers disagree about what it ends.
 fn is_plain(byte: u8) -> bool {
-    is_unreserved(byte) || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@')
+    is_unreserved(byte)
+        || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@')
 }

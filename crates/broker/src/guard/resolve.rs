@@ -171,9 +171,5 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
         connection.port = address.port();
         connection
     };
-    NameServerConfig::new(
-        address.ip(),
-        true,
-        vec![on_port(ConnectionConfig::udp()), on_port(ConnectionConfig::tcp())],
-    )
+    NameServerConfig::new(address.ip(), true, vec![on_port(ConnectionConfig::udp()), on_port(ConnectionConfig::tcp())])
 }

@@ -229,7 +229,7 @@ impl Target {
         let (authority, rest) = rest.split_at(end);
         let (host, port) = split_authority(authority)?;
         let host = parse_host(host)?;
-        let port = port.map_or(Ok(scheme.default_port()), parse_port)?;
+        let port = port.map_or_else(|| Ok(scheme.default_port()), parse_port)?;
         ports::check(scheme, port)?;
         let (path, query) = split_query(rest);
         let path = if path.is_empty() { String::new() } else { path::canonical(path)? };

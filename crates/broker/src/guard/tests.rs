@@ -67,10 +67,29 @@ fn each_range_is_denied_at_both_ends_and_open_beyond() {
         assert_eq!(judge(&nothing_allowed, last), Err(reason), "{last}");
     }
     for public in [
-        "1.1.1.1", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.0",
-        "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "192.0.1.0", "192.167.255.255", "192.169.0.0",
-        "198.17.255.255", "198.20.0.0", "223.255.255.255", "2606:4700::1111", "2001:4860:4860::8888", "2a00:1450:4001::1",
-        "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1",
+        "1.1.1.1",
+        "9.255.255.255",
+        "11.0.0.0",
+        "100.63.255.255",
+        "100.128.0.0",
+        "126.255.255.255",
+        "128.0.0.0",
+        "169.253.255.255",
+        "169.255.0.0",
+        "172.15.255.255",
+        "172.32.0.0",
+        "192.0.1.0",
+        "192.167.255.255",
+        "192.169.0.0",
+        "198.17.255.255",
+        "198.20.0.0",
+        "223.255.255.255",
+        "2606:4700::1111",
+        "2001:4860:4860::8888",
+        "2a00:1450:4001::1",
+        "::ffff:8.8.8.8",
+        "64:ff9b::808:808",
+        "2002:808:808::1",
     ] {
         assert_eq!(judge(&nothing_allowed, public), Ok(()), "{public}");
     }
@@ -79,13 +98,28 @@ fn each_range_is_denied_at_both_ends_and_open_beyond() {
 #[test]
 fn the_operators_list_lifts_private_space_and_nothing_else() {
     let everything = guard(&["0.0.0.0/0", "::/0"]);
-    for lifted in ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "::1", "fd12::1", "::ffff:10.0.0.1"] {
+    for lifted in
+        ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "::1", "fd12::1", "::ffff:10.0.0.1"]
+    {
         assert_eq!(judge(&everything, lifted), Ok(()), "{lifted}");
     }
     for never in [
-        "169.254.169.254", "169.254.1.1", "100.100.100.200", "168.63.129.16", "fd00:ec2::254", "0.0.0.0", "224.0.0.1",
-        "255.255.255.255", "192.0.2.1", "fe80::1", "ff02::1", "::", "64:ff9b::7f00:1", "2002:7f00:1::",
-        "64:ff9b::a9fe:a9fe", "2001:db8::1",
+        "169.254.169.254",
+        "169.254.1.1",
+        "100.100.100.200",
+        "168.63.129.16",
+        "fd00:ec2::254",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "192.0.2.1",
+        "fe80::1",
+        "ff02::1",
+        "::",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+        "64:ff9b::a9fe:a9fe",
+        "2001:db8::1",
     ] {
         assert!(judge(&everything, never).is_err(), "{never}");
     }
@@ -211,7 +245,10 @@ fn one_host_has_one_spelling() {
     assert_eq!(base("HTTPS://xn--bcher-kva.example").origin(), "https://xn--bcher-kva.example");
     assert_eq!(base("http://[::1]:11434").origin(), "http://[::1]:11434");
     assert_eq!(base("http://my_ollama:11434/v1").base_text(), "http://my_ollama:11434/v1");
-    assert_eq!(format!("{:?}", Target::full_url("https://a.example/hook/T0KEN?sig=S1G").unwrap()), "Target(https://a.example)");
+    assert_eq!(
+        format!("{:?}", Target::full_url("https://a.example/hook/T0KEN?sig=S1G").unwrap()),
+        "Target(https://a.example)"
+    );
 }
 
 #[test]
@@ -231,9 +268,34 @@ fn paths_have_one_form_and_are_joined_in_it() {
         assert_eq!(base.join(suffix).unwrap().path_and_query(), expected, "{suffix}");
     }
     for suffix in [
-        "", "a", "/..", "/../admin", "/a/../../admin", "/%2e%2e/admin", "/..;/admin", "//admin", "/a//b", "/a%2fb", "/a%5cb",
-        "/a%00b", "/a%0ab", "/%252e%252e", "/%25%32e", "/a%252fb", "/%c0%ae", "/%ff", "/%", "/%a", "/%zz", "/a b", "/a\\b", "/ä",
-        "/a;b=c", "/a%3bb", "/<a>", "/a\nb",
+        "",
+        "a",
+        "/..",
+        "/../admin",
+        "/a/../../admin",
+        "/%2e%2e/admin",
+        "/..;/admin",
+        "//admin",
+        "/a//b",
+        "/a%2fb",
+        "/a%5cb",
+        "/a%00b",
+        "/a%0ab",
+        "/%252e%252e",
+        "/%25%32e",
+        "/a%252fb",
+        "/%c0%ae",
+        "/%ff",
+        "/%",
+        "/%a",
+        "/%zz",
+        "/a b",
+        "/a\\b",
+        "/ä",
+        "/a;b=c",
+        "/a%3bb",
+        "/<a>",
+        "/a\nb",
     ] {
         assert_eq!(base.join(suffix).err(), Some(UrlRefused::Path), "{suffix:?}");
     }

@@ -16,10 +16,13 @@ pub enum Framing {
 impl Framing {
     /// By the answer's `Content-Type`.
     pub fn of(content_type: Option<&str>) -> Self {
-        let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let essence =
+            content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {
             "text/event-stream" => Self::Events,
-            "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => Self::Lines,
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
+                Self::Lines
+            }
             _ => Self::None,
         }
     }
@@ -80,7 +83,8 @@ pub(super) fn payload(event: &[u8], offset: u64) -> impl Iterator<Item = Unit> +
         let start = position;
         position += line.len() as u64;
         let line = line.strip_suffix(b"\n").or_else(|| line.strip_suffix(b"\r")).unwrap_or(line);
-        let payload = line.strip_prefix(b"data:").map(|rest| rest.strip_prefix(b" ").unwrap_or(rest)).unwrap_or_default();
+        let payload =
+            line.strip_prefix(b"data:").map(|rest| rest.strip_prefix(b" ").unwrap_or(rest)).unwrap_or_default();
         units(payload, start + (line.len() - payload.len()) as u64)
     })
 }

@@ -115,7 +115,8 @@ fn redacts_base64_at_every_alignment_padded_wrapped_and_url_safe() {
                 let left = out.replace(MARKER, "");
                 // Only characters that mix in a neighbour's bits stay: under 12 in all, and none of the inside.
                 assert!(left.len() <= 14, "{before} {after}: {out}");
-                let wrapped: String = text.as_bytes().chunks(19).map(|l| format!("{}\r\n", std::str::from_utf8(l).unwrap())).collect();
+                let wrapped: String =
+                    text.as_bytes().chunks(19).map(|l| format!("{}\r\n", std::str::from_utf8(l).unwrap())).collect();
                 let out = String::from_utf8(matcher.scrub_whole(wrapped.as_bytes()).unwrap()).unwrap();
                 assert!(out.replace(MARKER, "").len() <= 18, "{out:?}");
             }
@@ -137,7 +138,10 @@ fn redacts_every_part_of_sixteen_bytes_and_leaves_fifteen() {
 fn a_marker_says_nothing_about_the_length() {
     let short = matcher("0123456789abcdef");
     let long = matcher(&"0123456789abcdefABCDEFGHIJKLMNOP".repeat(8));
-    assert_eq!(short.scrub_whole(b"0123456789abcdef"), long.scrub_whole("0123456789abcdefABCDEFGHIJKLMNOP".repeat(8).as_bytes()));
+    assert_eq!(
+        short.scrub_whole(b"0123456789abcdef"),
+        long.scrub_whole("0123456789abcdefABCDEFGHIJKLMNOP".repeat(8).as_bytes())
+    );
 }
 
 #[test]
@@ -230,7 +234,8 @@ fn framing_follows_the_content_type() {
 fn a_cached_matcher_is_not_used_for_another_secret() {
     let cache = MatcherCache::default();
     let tenant = livery_core::id::OrgId::from_bits(1);
-    let (one, two) = (Secret::from("first-secret-0123456789".to_owned()), Secret::from("second-secret-012345678".to_owned()));
+    let (one, two) =
+        (Secret::from("first-secret-0123456789".to_owned()), Secret::from("second-secret-012345678".to_owned()));
     let first = cache.get(tenant, "prv_1", 1, &one).unwrap();
     assert!(Arc::ptr_eq(&first, &cache.get(tenant, "prv_1", 1, &one).unwrap()));
     let second = cache.get(tenant, "prv_1", 1, &two).unwrap();
@@ -242,11 +247,12 @@ fn a_cached_matcher_is_not_used_for_another_secret() {
 /// Text made of pieces of the key, its images, separators and noise: dense in near misses.
 fn dense_text(key: String) -> impl Strategy<Value = Vec<u8>> {
     let source: Vec<Vec<u8>> = images(key.as_bytes()).iter().map(|image| image.bytes.to_vec()).collect();
-    let cut = (0..source.len(), any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(move |(image, a, b)| {
-        let bytes = &source[image];
-        let (a, b) = (a.index(bytes.len()), b.index(bytes.len()));
-        bytes[a.min(b)..=a.max(b)].to_vec()
-    });
+    let cut =
+        (0..source.len(), any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(move |(image, a, b)| {
+            let bytes = &source[image];
+            let (a, b) = (a.index(bytes.len()), b.index(bytes.len()));
+            bytes[a.min(b)..=a.max(b)].to_vec()
+        });
     let piece = prop_oneof![4 => cut, 1 => "[a-zA-Z0-9%&\\\\;#u\"/\n]{0,9}".prop_map(String::into_bytes)];
     prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }

@@ -130,12 +130,7 @@ impl Key {
         parsed.ciphertext.truncate(body);
         let mut plaintext = Secret::new(parsed.ciphertext);
         self.cipher()?
-            .decrypt_inout_detached(
-                &XNonce::from(parsed.nonce),
-                &self.bind(aad),
-                plaintext.bytes_mut().into(),
-                &tag,
-            )
+            .decrypt_inout_detached(&XNonce::from(parsed.nonce), &self.bind(aad), plaintext.bytes_mut().into(), &tag)
             .map_err(|_| SealError::Tampered)?;
         Ok(plaintext)
     }

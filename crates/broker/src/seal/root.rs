@@ -8,8 +8,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::key::{KEY_LEN, Kek};
 use super::SealError;
+use super::key::{KEY_LEN, Kek};
 use crate::Secret;
 
 /// Where a root key is.

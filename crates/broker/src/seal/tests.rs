@@ -29,7 +29,8 @@ fn sealer() -> Sealer {
 
 /// Computed by a separate implementation of XChaCha20-Poly1305 that reproduces the vector of
 /// draft-irtf-cfrg-xchacha A.3.1, from the key 00..1f, the nonce 64..7b and the parts spelled out below.
-const VECTOR: &str = "v1:22a2cd2e45321247:ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7:DxjUxJpd_a-3Aa8MklqL_mOCA-LUNk9Ep0-L_jUeuj2oBg";
+const VECTOR: &str =
+    "v1:22a2cd2e45321247:ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7:DxjUxJpd_a-3Aa8MklqL_mOCA-LUNk9Ep0-L_jUeuj2oBg";
 
 #[test]
 fn the_format_is_what_it_will_always_be() {
@@ -172,9 +173,8 @@ fn two_first_starts_agree_on_one_key() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("root.key");
     let kids: Vec<String> = std::thread::scope(|scope| {
-        let starts: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| open_file(&path, Existing::default()).unwrap().kid().to_owned()))
-            .collect();
+        let starts: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| open_file(&path, Existing::default()).unwrap().kid().to_owned())).collect();
         starts.into_iter().map(|start| start.join().unwrap()).collect()
     });
     assert!(kids.iter().all(|kid| kid == &kids[0]), "{kids:?}");
@@ -207,7 +207,10 @@ fn a_wrong_damaged_or_exposed_key_stops_the_start() {
     }
     let half_restored = Existing { check: None, any_sealed: true };
     assert!(matches!(open_file(&path, half_restored).err(), Some(KeyError::CheckMissing)));
-    assert!(matches!(open_file(folder.path(), existing).err(), Some(KeyError::Malformed { .. } | KeyError::Exposed { .. })));
+    assert!(matches!(
+        open_file(folder.path(), existing).err(),
+        Some(KeyError::Malformed { .. } | KeyError::Exposed { .. })
+    ));
 }
 
 #[test]

@@ -11,18 +11,40 @@ use crate::scrub::Matcher;
 use crate::{Error, Result};
 
 /// Methods that are sent. `CONNECT`, `TRACE` and inventions are not.
-const METHODS: &[Method] =
-    &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
 /// Never taken from a caller, `_` read as `-`: authentication, hop-by-hop, framing, forwarding, method overrides, ranges.
 const STRIPPED: &[&str] = &[
-    "authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "x-auth-token", "private-token",
-    "cookie", "cookie2",
-    "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
-    "host", "content-length", "expect", "accept-encoding",
-    "forwarded", "via", "x-real-ip", "alt-svc", "alt-used",
-    "x-http-method-override", "x-http-method", "x-method-override",
-    "range", "if-range",
+    "authorization",
+    "proxy-authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-auth-token",
+    "private-token",
+    "cookie",
+    "cookie2",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "host",
+    "content-length",
+    "expect",
+    "accept-encoding",
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "alt-svc",
+    "alt-used",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "range",
+    "if-range",
 ];
 
 /// Query parameters that authenticate; removed when the broker brings its own credential.
@@ -30,18 +52,44 @@ const STRIPPED_PARAMETERS: &[&str] = &["key", "api_key", "apikey", "access_token
 
 /// What of an answer's head comes back. Whole names only: a prefix rule would let an upstream write into a name.
 const RELAYED: &[&str] = &[
-    "content-type", "content-language", "date", "last-modified", "link",
-    "retry-after", "retry-after-ms", "x-should-retry",
-    "request-id", "x-request-id", "apim-request-id", "cf-ray", "openai-processing-ms",
-    "ratelimit", "ratelimit-policy", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset",
-    "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset",
-    "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
-    "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens",
-    "anthropic-ratelimit-requests-limit", "anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset",
-    "anthropic-ratelimit-tokens-limit", "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset",
-    "anthropic-ratelimit-input-tokens-limit", "anthropic-ratelimit-input-tokens-remaining",
+    "content-type",
+    "content-language",
+    "date",
+    "last-modified",
+    "link",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+    "request-id",
+    "x-request-id",
+    "apim-request-id",
+    "cf-ray",
+    "openai-processing-ms",
+    "ratelimit",
+    "ratelimit-policy",
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
+    "anthropic-ratelimit-requests-limit",
+    "anthropic-ratelimit-requests-remaining",
+    "anthropic-ratelimit-requests-reset",
+    "anthropic-ratelimit-tokens-limit",
+    "anthropic-ratelimit-tokens-remaining",
+    "anthropic-ratelimit-tokens-reset",
+    "anthropic-ratelimit-input-tokens-limit",
+    "anthropic-ratelimit-input-tokens-remaining",
     "anthropic-ratelimit-input-tokens-reset",
-    "anthropic-ratelimit-output-tokens-limit", "anthropic-ratelimit-output-tokens-remaining",
+    "anthropic-ratelimit-output-tokens-limit",
+    "anthropic-ratelimit-output-tokens-remaining",
     "anthropic-ratelimit-output-tokens-reset",
 ];
 
@@ -165,7 +213,8 @@ pub(super) fn check_head(status: StatusCode, headers: &HeaderMap, bytes_max: u64
     if lengths > 1 || chunked == Some(false) || codings.next().is_some() || (chunked.is_some() && lengths > 0) {
         return Err(Error::BadGateway { why: "an answer whose length can be read in two ways" });
     }
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let announced =
+        headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
     if announced.is_some_and(|length: u64| length > bytes_max) {
         return Err(Error::TooLarge { what: "the upstream's answer" });
     }

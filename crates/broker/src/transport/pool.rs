@@ -85,9 +85,8 @@ impl Pool {
 
     /// Drops every idle connection of a credential: for a rotation or a revocation.
     pub(super) fn forget(&self, tenant: OrgId, owner: &str) {
-        lock(&self.idle).retain(|key, _| {
-            key.tenant != tenant || key.credential.as_ref().is_none_or(|(name, _)| name != owner)
-        });
+        lock(&self.idle)
+            .retain(|key, _| key.tenant != tenant || key.credential.as_ref().is_none_or(|(name, _)| name != owner));
     }
 
     /// Counts a call in, or refuses it.

@@ -116,18 +116,19 @@ impl Shared {
         &self,
         key: &PoolKey,
         target: &Target,
-        mut request: Request<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
         timeouts: &Timeouts,
     ) -> Result<(Wire, Response<Incoming>)> {
+        let repeatable = is_repeatable(&request);
         while let Some(mut wire) = self.pool.take(key) {
             if !matches!(timeout(POOLED_READY, wire.sender.ready()).await, Ok(Ok(()))) {
                 continue;
             }
-            match exchange_on(&mut wire, request, timeouts.first_byte).await {
+            match exchange_on(&mut wire, request.clone(), timeouts.first_byte).await {
                 Ok(response) => return Ok((wire, response)),
-                // The upstream had closed it and not a byte left: nothing happened, so another may be tried.
-                Err(Refused { unsent: Some(unsent), .. }) => request = *unsent,
-                Err(Refused { error, .. }) => return Err(error),
+                // The upstream had closed the idle connection. Not a byte left, or a second copy does no harm: once more.
+                Err(refused) if refused.unsent || (repeatable && refused.error == Error::Cut) => {}
+                Err(refused) => return Err(refused.error),
             }
         }
         let mut wire = self.open(target, timeouts).await?;
@@ -165,10 +166,16 @@ impl Shared {
     }
 }
 
-/// A request that got no answer, given back when not a byte of it had left.
+/// Whether the upstream may get it twice: a safe method, or a key by which it knows a repetition.
+fn is_repeatable(request: &Request<Full<Bytes>>) -> bool {
+    request.method().is_safe() || request.headers().contains_key("idempotency-key")
+}
+
+/// A request that got no answer.
 struct Refused {
     error: Error,
-    unsent: Option<Box<Request<Full<Bytes>>>>,
+    /// Not a byte of it had left.
+    unsent: bool,
 }
 
 async fn exchange_on(
@@ -178,11 +185,8 @@ async fn exchange_on(
 ) -> Result<Response<Incoming>, Refused> {
     match timeout(first_byte, wire.sender.try_send_request(request)).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(mut failed)) => {
-            let unsent = failed.take_message().map(Box::new);
-            Err(Refused { error: classify(failed.error()), unsent })
-        }
-        Err(_) => Err(Refused { error: Error::Timeout { phase: Phase::FirstByte }, unsent: None }),
+        Ok(Err(failed)) => Err(Refused { error: classify(failed.error()), unsent: failed.message().is_some() }),
+        Err(_) => Err(Refused { error: Error::Timeout { phase: Phase::FirstByte }, unsent: false }),
     }
 }
 

@@ -117,7 +117,9 @@ async fn localhost_and_our_own_names_are_not_looked_up() {
     }
     let strict = Broker::new(BrokerConfig { allow_upstream: Vec::new(), ..settings() }).unwrap();
     let private = Error::Denied { reason: DenyReason::PrivateAddress };
-    for url in ["http://localhost:9999", "https://foo.localhost", "http://127.0.0.1:9999", "https://[::1]", "https://10.1.2.3"] {
+    for url in
+        ["http://localhost:9999", "https://foo.localhost", "http://127.0.0.1:9999", "https://[::1]", "https://10.1.2.3"]
+    {
         assert_eq!(strict.send(post(url)).await.unwrap_err(), private, "{url}");
         assert_eq!(strict.check(&Target::base_url(url).unwrap()), Err(private), "{url}");
     }

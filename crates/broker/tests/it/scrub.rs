@@ -47,7 +47,8 @@ async fn an_echo_in_a_relayed_header_is_redacted_and_counted() {
 #[tokio::test]
 async fn each_event_is_delivered_before_the_next_one_is_sent() {
     let gate = Arc::new(Notify::new());
-    let mut script = vec![write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")];
+    let mut script =
+        vec![write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")];
     for n in 0..20 {
         script.push(write(chunk(format!("event: delta\ndata: {{\"n\":{n}}}\n\n").as_bytes())));
         script.push(Step::Gate(Arc::clone(&gate)));
@@ -68,7 +69,10 @@ async fn two_keys_of_different_length_give_the_same_bytes() {
     let mut seen = Vec::new();
     for key in ["short-key-0123456789", &"a-much-longer-key-9876543210-".repeat(7)] {
         let body = format!("{}{key}{}", "x".repeat(3000), "y".repeat(3000));
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nlink: <{key}>\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nlink: <{key}>\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
         let upstream = Upstream::start(vec![vec![write(head), write(body)]]).await;
         let mut call = post(&upstream.url());
         call.credential = Some(credential(key));

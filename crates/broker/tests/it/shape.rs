@@ -84,7 +84,8 @@ async fn a_webhook_goes_out_without_a_credential_and_keeps_its_query() {
     let target = Target::full_url(&format!("{}/hook?token=customers-own", upstream.url())).unwrap();
     let mut call = Outbound::post(tenant(1), target, r#"{"type":"run.succeeded"}"#);
     call.timeouts = timeouts();
-    call.headers = headers(&[("webhook-id", "evt_1"), ("webhook-signature", "v1,abc"), ("content-type", "application/json")]);
+    call.headers =
+        headers(&[("webhook-id", "evt_1"), ("webhook-signature", "v1,abc"), ("content-type", "application/json")]);
     call.response_bytes_max = 64 * 1024;
     let inbound = broker().send(call).await.unwrap();
     assert_eq!(inbound.status, 204);
@@ -98,8 +99,11 @@ async fn a_webhook_goes_out_without_a_credential_and_keeps_its_query() {
 async fn what_cannot_be_sent_safely_is_not_sent() {
     let upstream = Upstream::start(vec![vec![answer("{}")]]).await;
     let broker = broker();
-    let bad_request = |error: &Error| matches!(error, Error::BadRequest { .. }) && error.nothing_sent() && !error.retryable();
-    for key in ["line\r\nx-evil: 1-0123456789", "nul\0nul-0123456789", "spa ce-0123456789012", "ümlaut-0123456789012", ""] {
+    let bad_request =
+        |error: &Error| matches!(error, Error::BadRequest { .. }) && error.nothing_sent() && !error.retryable();
+    for key in
+        ["line\r\nx-evil: 1-0123456789", "nul\0nul-0123456789", "spa ce-0123456789012", "ümlaut-0123456789012", ""]
+    {
         let mut call = post(&upstream.url());
         call.credential = Some(credential(key));
         assert!(bad_request(&broker.send(call).await.unwrap_err()), "{key:?}");
@@ -131,9 +135,10 @@ async fn a_redirect_is_an_answer_and_leads_nowhere() {
     let other = Upstream::start(vec![vec![answer("{}")]]).await;
     for location in ["http://169.254.169.254/latest/meta-data/", &other.url(), "/elsewhere", "https://evil.example/"] {
         for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
-            let upstream =
-                Upstream::start(vec![vec![write(format!("HTTP/1.1 {status}\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n"))]])
-                    .await;
+            let upstream = Upstream::start(vec![vec![write(format!(
+                "HTTP/1.1 {status}\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n"
+            ))]])
+            .await;
             let inbound = broker().send(post(&upstream.url())).await.unwrap();
             assert!(inbound.status.is_redirection());
             assert!(inbound.headers.get("location").is_none());
@@ -179,8 +184,10 @@ async fn malformed_answers_are_bad_gateways() {
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", two_lengths),
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", two_lengths),
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\nhello", two_lengths),
-        ("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
-            Error::BadGateway { why: "an upgrade nobody asked for" }),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+            Error::BadGateway { why: "an upgrade nobody asked for" },
+        ),
         ("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\nx", encoded),
         ("HTTP/1.1 200 OK\r\ncontent-encoding: identity, br\r\ncontent-length: 1\r\n\r\nx", encoded),
         ("HTTP/1.1 200 OK\r\ncontent-encoding: livery\r\ncontent-length: 1\r\n\r\nx", encoded),
@@ -198,7 +205,10 @@ async fn an_answer_over_its_limit_is_an_error_and_never_a_shorter_answer() {
     let too_large = Error::TooLarge { what: "the upstream's answer" };
     let upstream = Upstream::start(vec![
         vec![write("HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\n"), Step::Stall],
-        vec![write(format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3e9\r\n{}\r\n", "a".repeat(1001))), Step::Stall],
+        vec![
+            write(format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3e9\r\n{}\r\n", "a".repeat(1001))),
+            Step::Stall,
+        ],
         vec![write(format!("HTTP/1.1 200 OK\r\n\r\n{}", "a".repeat(1001))), Step::Stall],
         vec![answer(&"a".repeat(1000))],
     ])

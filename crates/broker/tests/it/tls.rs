@@ -29,7 +29,8 @@ impl Authority {
     /// A certificate for `names`, changed by `change`, and the server side of TLS with it.
     fn acceptor(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
         change(&mut params);
         acceptor(params.signed_by(&key, &self.issuer).unwrap(), &key)
     }
