@@ -1,1 +1,12 @@
-//! placeholder
+//! The guest's half of a sandbox, and the wire both halves speak.
+//!
+//! [`wire`] is pure and is used by host and guest alike. The rest of this package is the program `livery-guest`
+//! (`main.rs`): process 1 of a sandbox, which runs commands and moves files for the host over one inherited stream.
+//!
+//! Trust: the host treats every byte from the guest as hostile, because a command in the sandbox may have taken it over.
+//! So nothing here is a security boundary; the kernel's namespaces, set up by `livery-sandbox`, are.
+//!
+//! Read next: [`wire`], then `main.rs` and `server.rs`.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
+pub mod wire;

@@ -1,2 +1,28 @@
-//! placeholder
-fn main() {}
+//! Process 1 of a sandbox: a static program that serves its host over one inherited stream (file descriptor 3).
+//!
+//! It holds no secret and enforces no boundary. It exits, and so ends every process of the sandbox, when the stream ends
+//! or carries something that is not a frame. Read next: [`server`].
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
+mod channel;
+mod files;
+mod output;
+mod path;
+mod process;
+mod server;
+mod spawn;
+mod sys;
+mod upload;
+
+use std::process::ExitCode;
+
+/// Where the launcher left the channel.
+const CHANNEL_FD: i32 = 3;
+
+fn main() -> ExitCode {
+    match sys::prepare(CHANNEL_FD).and_then(|(channel, signals)| server::run(channel, signals)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads a message here: the host sees the stream end and the launcher sees this code.
+        Err(_) => ExitCode::from(70),
+    }
+}

@@ -1,0 +1,156 @@
+//! Starting a command: everything that allocates happens before `fork`, so that the child only makes system calls.
+//!
+//! Each command leads its own session, and so its own process group, which is what a timeout kills.
+//! Read next: `process.rs`.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use livery_guest::wire::message::Exec;
+
+use crate::output;
+use crate::sys::check;
+
+/// A command that runs.
+pub(crate) struct Child {
+    pub(crate) pid: i32,
+    pub(crate) stdin: Option<OwnedFd>,
+    /// Standard output and error; `None` in the background.
+    pub(crate) outputs: Option<(OwnedFd, OwnedFd)>,
+}
+
+/// What the child needs, ready for the kernel.
+struct Prepared {
+    programs: Vec<CString>,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    cwd: CString,
+}
+
+/// Starts `exec`. The error says which step failed.
+pub(crate) fn spawn(exec: &Exec, background_log: &str) -> Result<Child, (io::Error, &'static str)> {
+    let prepared = prepare(exec).map_err(|error| (error, "reading the command"))?;
+    let pipes = |step: io::Result<(OwnedFd, OwnedFd)>| step.map_err(|error| (error, "making a pipe"));
+    let (stdin_read, stdin_write) = pipes(pipe())?;
+    let (failure_read, failure_write) = pipes(pipe())?;
+    let (outputs, out, err) = if exec.background {
+        let log = output::create(background_log).map_err(|error| (error, "creating the output file"))?;
+        let log = OwnedFd::from(log);
+        let copy = log.try_clone().map_err(|error| (error, "opening the output file"))?;
+        (None, log, copy)
+    } else {
+        let (out_read, out_write) = pipes(pipe())?;
+        let (err_read, err_write) = pipes(pipe())?;
+        (Some((out_read, err_read)), out_write, err_write)
+    };
+    let stdio = [stdin_read.as_raw_fd(), out.as_raw_fd(), err.as_raw_fd()];
+    let pid = fork_exec(&prepared, stdio, failure_write.as_raw_fd()).map_err(|error| (error, "starting a process"))?;
+    drop((stdin_read, out, err, failure_write));
+    if let Some((step, errno)) = read_failure(&failure_read) {
+        let doing = if step == b'c' { "entering the working directory" } else { "executing the program" };
+        return Err((io::Error::from_raw_os_error(errno), doing));
+    }
+    Ok(Child { pid, stdin: exec.has_stdin.then_some(stdin_write), outputs })
+}
+
+fn prepare(exec: &Exec) -> io::Result<Prepared> {
+    let strings = |list: &[Vec<u8>]| list.iter().map(|s| Ok(CString::new(s.as_slice())?)).collect::<io::Result<Vec<_>>>();
+    let program = exec.argv.first().map_or(&[][..], Vec::as_slice);
+    Ok(Prepared {
+        programs: candidates(program, &exec.env)?,
+        argv: strings(&exec.argv)?,
+        env: strings(&exec.env)?,
+        cwd: CString::new(exec.cwd.as_slice())?,
+    })
+}
+
+/// The paths a program's name may mean, in the order of `PATH`.
+fn candidates(program: &[u8], env: &[Vec<u8>]) -> io::Result<Vec<CString>> {
+    if program.contains(&b'/') {
+        return Ok(vec![CString::new(program)?]);
+    }
+    let path = env.iter().find_map(|entry| entry.strip_prefix(b"PATH=")).unwrap_or(b"/usr/local/bin:/usr/bin:/bin");
+    path.split(|byte| *byte == b':').map(|folder| Ok(CString::new([folder, b"/", program].concat())?)).collect()
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut fds: [RawFd; 2] = [-1; 2];
+    // SAFETY: `fds` is a valid place for two descriptors; on success both are open and owned by no one else.
+    unsafe {
+        check(libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC))?;
+        Ok((OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])))
+    }
+}
+
+fn fork_exec(prepared: &Prepared, stdio: [RawFd; 3], failure: RawFd) -> io::Result<i32> {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+    };
+    let argv = pointers(&prepared.argv);
+    let env = pointers(&prepared.env);
+    // SAFETY: this process has one thread, so the child is a full copy; it only makes system calls on memory
+    // prepared above (every pointer array ends with null and its strings outlive the call) and then leaves.
+    unsafe {
+        let pid = check(libc::fork())?;
+        if pid == 0 {
+            let (step, errno) = become_command(prepared, &argv, &env, stdio);
+            let [a, b, c, d] = errno.to_le_bytes();
+            let report = [step, a, b, c, d];
+            libc::write(failure, report.as_ptr().cast(), report.len());
+            libc::_exit(127);
+        }
+        Ok(pid)
+    }
+}
+
+/// In the child. Comes back only with the step that failed and its error.
+///
+/// # Safety
+/// Only right after `fork` in a single-threaded process; `argv` and `env` end with null.
+unsafe fn become_command(
+    prepared: &Prepared,
+    argv: &[*const libc::c_char],
+    env: &[*const libc::c_char],
+    stdio: [RawFd; 3],
+) -> (u8, i32) {
+    let errno = || io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+    // SAFETY: see the function's contract; the rest are system calls on integers and valid C strings.
+    unsafe {
+        libc::setsid();
+        for (fd, target) in stdio.into_iter().zip(0..) {
+            libc::dup2(fd, target);
+        }
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::umask(0o022);
+        if libc::chdir(prepared.cwd.as_ptr()) == -1 {
+            return (b'c', errno());
+        }
+        let mut worst = libc::ENOENT;
+        for program in &prepared.programs {
+            let program: &CStr = program;
+            libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr());
+            match errno() {
+                libc::ENOENT | libc::ENOTDIR => {}
+                other => worst = other,
+            }
+        }
+        (b'e', worst)
+    }
+}
+
+/// Waits for the child's `execve`: the pipe closes on success, or carries the step and its error.
+fn read_failure(pipe: &OwnedFd) -> Option<(u8, i32)> {
+    use std::os::fd::AsFd;
+    let mut report = [0; 5];
+    loop {
+        match crate::sys::read(pipe.as_fd(), &mut report) {
+            Ok(5) => return Some((report[0], i32::from_le_bytes([report[1], report[2], report[3], report[4]]))),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => return None,
+        }
+    }
+}

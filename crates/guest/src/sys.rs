@@ -1,0 +1,122 @@
+//! The few system calls the standard library has no safe form of. Every `unsafe` of this program is here or in `spawn.rs`.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Turns `-1` into the last system error.
+pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Makes this process fit to be process 1: unreadable by the commands it runs, with child exits as a readable descriptor.
+pub(crate) fn prepare(channel: RawFd) -> io::Result<(OwnedFd, OwnedFd)> {
+    // SAFETY: plain system calls on integers; the signal set is a local that `sigemptyset` initialises.
+    unsafe {
+        // Commands have the same uid: without this they could read this process's memory through /proc/1.
+        check(libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0))?;
+        check(libc::fcntl(channel, libc::F_SETFD, libc::FD_CLOEXEC))?;
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()))?;
+        let signals = check(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
+        let channel = OwnedFd::from_raw_fd(channel);
+        set_nonblocking(&channel)?;
+        Ok((channel, OwnedFd::from_raw_fd(signals)))
+    }
+}
+
+/// Makes reads and writes on `fd` answer at once.
+pub(crate) fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
+    // SAFETY: `fd` is open for the length of the call.
+    unsafe {
+        let flags = check(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
+        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK))?;
+    }
+    Ok(())
+}
+
+/// Waits until a descriptor is ready or `timeout_ms` have passed (-1: for ever). An interrupted wait counts as ready.
+pub(crate) fn poll(fds: &mut [libc::pollfd], timeout_ms: i32) -> io::Result<()> {
+    let count = libc::nfds_t::try_from(fds.len()).unwrap_or(0);
+    // SAFETY: the pointer and count describe the slice, which outlives the call.
+    match check(unsafe { libc::poll(fds.as_mut_ptr(), count, timeout_ms) }) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Reads into `buffer`: `Ok(0)` is the end, `WouldBlock` nothing yet.
+pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the pointer and length describe the slice, which outlives the call.
+    let count = unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes some of `bytes`.
+pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the pointer and length describe the slice, which outlives the call.
+    let count = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// The next child that ended, with its raw wait status.
+pub(crate) fn reap() -> Option<(i32, i32)> {
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the answer.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    (pid > 0).then_some((pid, status))
+}
+
+/// Signals the process group of a command. A group that is gone already is what the caller wanted.
+pub(crate) fn signal_group(pid: i32, signal: i32) {
+    if pid > 1 {
+        // SAFETY: plain system call on integers.
+        unsafe { libc::kill(-pid, signal) };
+    }
+}
+
+/// Opens `path` below `root` (or from `/` when `root` is `None`) as the kernel's `openat2` resolves it.
+pub(crate) fn openat2(root: Option<BorrowedFd<'_>>, path: &std::ffi::CStr, flags: i32, resolve: u64) -> io::Result<File> {
+    // SAFETY: `open_how` is plain data for which all zero is valid; the path is NUL-terminated and outlives the call.
+    unsafe {
+        let mut how: libc::open_how = std::mem::zeroed();
+        how.flags = u64::from((flags | libc::O_CLOEXEC).cast_unsigned());
+        how.resolve = resolve;
+        let root = root.map_or(libc::AT_FDCWD, |fd| fd.as_raw_fd());
+        let fd = libc::syscall(libc::SYS_openat2, root, path.as_ptr(), &raw const how, size_of::<libc::open_how>());
+        match RawFd::try_from(fd) {
+            Ok(fd) if fd >= 0 => Ok(File::from_raw_fd(fd)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Makes a folder in the folder `parent`.
+pub(crate) fn mkdirat(parent: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<()> {
+    // SAFETY: the descriptor is open and the name NUL-terminated for the length of the call.
+    check(unsafe { libc::mkdirat(parent.as_raw_fd(), name.as_ptr(), 0o755) }).map(drop)
+}
+
+/// Gives `from` the name `to`, both in the folder `parent`, replacing what had it.
+pub(crate) fn renameat(parent: BorrowedFd<'_>, from: &std::ffi::CStr, to: &std::ffi::CStr) -> io::Result<()> {
+    let fd = parent.as_raw_fd();
+    // SAFETY: the descriptor is open and the names NUL-terminated for the length of the call.
+    check(unsafe { libc::renameat(fd, from.as_ptr(), fd, to.as_ptr()) }).map(drop)
+}
+
+/// Removes a file's name from the folder `parent`.
+pub(crate) fn unlinkat(parent: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<()> {
+    // SAFETY: the descriptor is open and the name NUL-terminated for the length of the call.
+    check(unsafe { libc::unlinkat(parent.as_raw_fd(), name.as_ptr(), 0) }).map(drop)
+}
+
+/// Creates a file, writable by this user alone until it is complete, in the folder `parent`.
+pub(crate) fn create_at(parent: BorrowedFd<'_>, name: &std::ffi::CStr, flags: i32) -> io::Result<File> {
+    // SAFETY: the descriptor is open and the name NUL-terminated; a descriptor that comes back is owned by no one else.
+    unsafe {
+        let fd = check(libc::openat(parent.as_raw_fd(), name.as_ptr(), flags | libc::O_CLOEXEC, 0o600))?;
+        Ok(File::from_raw_fd(fd))
+    }
+}

@@ -1,0 +1,176 @@
+//! The conversation with the launcher: requests out, answers and losses in, by one task.
+//!
+//! Read next: `mod.rs`, which asks.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::error::{Error, Lost, LostReason};
+use crate::protocol::{Answer, Envelope, Message, Refusal, Request};
+use crate::socket;
+
+/// Requests waiting to be sent.
+const ORDERS_MAX: usize = 4096;
+
+/// A loss is told once; the first reason stands.
+pub(crate) type LossSender = watch::Sender<Option<Lost>>;
+
+struct Order {
+    request: Request,
+    reply: oneshot::Sender<Result<(Answer, Option<OwnedFd>), Error>>,
+}
+
+/// Asks the launcher. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Control {
+    orders: mpsc::Sender<Order>,
+    losses: Arc<Mutex<HashMap<String, LossSender>>>,
+}
+
+impl Control {
+    /// Starts the task that owns the socket.
+    pub(crate) fn start(socket: OwnedFd) -> io::Result<(Self, tokio::task::JoinHandle<()>)> {
+        let (orders, received) = mpsc::channel(ORDERS_MAX);
+        let losses = Arc::new(Mutex::new(HashMap::new()));
+        // SAFETY: an `OwnedFd` always answers the same open descriptor, and nothing else closes it.
+        let socket = unsafe { AsyncFd::register(socket) }?;
+        let task = Task { socket, orders: received, pending: HashMap::new(), losses: Arc::clone(&losses) };
+        Ok((Self { orders, losses }, tokio::spawn(task.run())))
+    }
+
+    /// Sends a request and waits for its answer, at most `deadline`.
+    pub(crate) async fn ask(&self, request: Request, what: &'static str, deadline: Duration) -> Result<(Answer, Option<OwnedFd>), Error> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.orders.send(Order { request, reply }).await.map_err(|_| Error::LauncherGone)?;
+            answer.await.map_err(|_| Error::LauncherGone)?
+        };
+        tokio::time::timeout(deadline, asked).await.map_err(|_| Error::Deadline(what))?
+    }
+
+    /// Sends a request whose answer nobody waits for.
+    pub(crate) fn tell(&self, request: Request) {
+        let (reply, _) = oneshot::channel();
+        if let Err(mpsc::error::TrySendError::Full(order)) = self.orders.try_send(Order { request, reply })
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let orders = self.orders.clone();
+            runtime.spawn(async move { orders.send(order).await });
+        }
+    }
+
+    /// From now on a loss of this sandbox is told to `sender`.
+    pub(crate) fn watch(&self, id: &str, sender: LossSender) {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), sender);
+    }
+}
+
+impl Control {
+    /// Nothing of that id came to be.
+    pub(crate) fn forget(&self, id: &str) {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
+/// Tells a loss, unless one was told before.
+pub(crate) fn tell_loss(sender: &LossSender, lost: Lost) {
+    sender.send_if_modified(|told| {
+        let first = told.is_none();
+        if first {
+            *told = Some(lost);
+        }
+        first
+    });
+}
+
+struct Task {
+    socket: AsyncFd<OwnedFd>,
+    orders: mpsc::Receiver<Order>,
+    pending: HashMap<u64, oneshot::Sender<Result<(Answer, Option<OwnedFd>), Error>>>,
+    losses: Arc<Mutex<HashMap<String, LossSender>>>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut seq = 0;
+        loop {
+            let Self { socket, orders, .. } = &mut self;
+            tokio::select! {
+                order = orders.recv() => {
+                    let Some(Order { request, reply }) = order else { break };
+                    seq += 1;
+                    self.pending.insert(seq, reply);
+                    if self.send(seq, request).await.is_err() {
+                        break;
+                    }
+                }
+                received = socket.async_io(tokio::io::Interest::READABLE, |fd| socket::receive(fd.as_fd())) => {
+                    match received {
+                        Ok(Some(packet)) => {
+                            if self.heard(&packet.bytes, packet.fd).is_none() {
+                                break;
+                            }
+                        }
+                        Ok(None) | Err(_) => break,
+                    }
+                }
+            }
+        }
+        self.end();
+    }
+
+    async fn send(&self, seq: u64, request: Request) -> io::Result<()> {
+        let bytes = serde_json::to_vec(&Envelope { seq, request })?;
+        self.socket.async_io(tokio::io::Interest::WRITABLE, |fd| socket::send(fd.as_fd(), &bytes, None)).await
+    }
+
+    /// `None`: the launcher speaks rubbish.
+    fn heard(&mut self, bytes: &[u8], fd: Option<OwnedFd>) -> Option<()> {
+        match serde_json::from_slice(bytes).ok()? {
+            Message::Answer { seq, answer } => {
+                // Whoever asked may have given up; a channel nobody takes closes here, which ends its guest.
+                let _ = self.pending.remove(&seq)?.send(Ok((answer, fd)));
+            }
+            Message::Refused { seq, refusal } => {
+                let _ = self.pending.remove(&seq)?.send(Err(refusal.into()));
+            }
+            Message::Lost { id, reason, detail } => {
+                let sender = self.losses.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                if let Some(sender) = sender {
+                    tell_loss(&sender, Lost::new(reason, detail));
+                }
+            }
+            Message::Log { warning: true, text } => tracing::warn!(target: "livery::launcher", "{text}"),
+            Message::Log { warning: false, text } => tracing::info!(target: "livery::launcher", "{text}"),
+        }
+        Some(())
+    }
+
+    /// The launcher is gone, and with it every sandbox.
+    fn end(self) {
+        let losses = std::mem::take(&mut *self.losses.lock().unwrap_or_else(PoisonError::into_inner));
+        for sender in losses.into_values() {
+            tell_loss(&sender, Lost::new(LostReason::LauncherGone, "the launcher process ended"));
+        }
+        for reply in self.pending.into_values() {
+            let _ = reply.send(Err(Error::LauncherGone));
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid { detail } => Self::Invalid(detail),
+            Refusal::Unknown => Self::Unknown,
+            Refusal::Failed { step, detail } => Self::Start { step, detail },
+            Refusal::Full { detail } => Self::Full(detail),
+        }
+    }
+}

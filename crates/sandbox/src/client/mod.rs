@@ -1,0 +1,196 @@
+//! The platform's side: connects to the launcher and hands out sandboxes.
+//!
+//! Nothing here needs rights, opens a workspace, or trusts a guest. Read next: `sandbox.rs`.
+
+mod channel;
+mod control;
+mod exec;
+mod files;
+mod process;
+mod sandbox;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+pub use exec::{Exec, ExecResult, Stream};
+pub use files::{Artifact, ArtifactLimits, Artifacts, Entry, FileKind, FilePart, Listing};
+pub use process::{LauncherProcess, spawn_launcher};
+pub use sandbox::Sandbox;
+
+use crate::config::Spec;
+use crate::error::Error;
+use crate::launcher::check_spec;
+use crate::protocol::{Answer, Request};
+use crate::report::Grants;
+use channel::Channel;
+use control::Control;
+
+/// From the request to a guest that runs.
+const CREATE_MAX: Duration = Duration::from_secs(15);
+/// Removing a workspace of any size.
+const REMOVE_MAX: Duration = Duration::from_secs(120);
+/// A question the launcher answers from memory.
+const QUESTION_MAX: Duration = Duration::from_secs(10);
+/// The launcher's own end.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
+
+/// Every sandbox of this process. Clones are the same.
+#[derive(Clone)]
+pub struct Sandboxes {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    control: Control,
+    task: tokio::task::JoinHandle<()>,
+    child: Mutex<Option<std::process::Child>>,
+    /// One lock per id, so that two creates of one id cannot pass each other.
+    by_id: Mutex<HashMap<String, Arc<Slot>>>,
+}
+
+type Slot = tokio::sync::Mutex<Weak<sandbox::Inner>>;
+
+impl std::fmt::Debug for Sandboxes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sandboxes").finish_non_exhaustive()
+    }
+}
+
+impl Sandboxes {
+    /// Takes over a launcher. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The runtime cannot watch the socket.
+    pub fn connect(launcher: LauncherProcess) -> Result<Self, Error> {
+        let LauncherProcess { control, child } = launcher;
+        let started = Control::start(control).map_err(|source| Error::Io { doing: "watching the launcher", source });
+        let (control, task) = started?;
+        let inner = Inner { control, task, child: Mutex::new(Some(child)), by_id: Mutex::new(HashMap::new()) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Makes a sandbox, or answers the live one of that id. Its workspace is found again if there was one.
+    ///
+    /// # Errors
+    /// See [`Error`]; after one, nothing of the sandbox is left but perhaps its workspace. Bounded by 15 s.
+    pub async fn create(&self, spec: Spec) -> Result<Sandbox, Error> {
+        check_spec(&spec).map_err(Error::Invalid)?;
+        let slot = Arc::clone(self.slots().entry(spec.id.clone()).or_default());
+        let mut place = slot.lock().await;
+        if let Some(inner) = place.upgrade() {
+            let alive = Sandbox { inner };
+            if alive.lost().borrow().is_none() {
+                return Ok(alive);
+            }
+            // Lost on this side: make sure that it is gone on the launcher's before its id is used again.
+            alive.kill("its id is used again").await?;
+        }
+        let sandbox = self.start(spec).await?;
+        *place = Arc::downgrade(&sandbox.inner);
+        drop(place);
+        self.forget_the_dead();
+        Ok(sandbox)
+    }
+
+    async fn start(&self, spec: Spec) -> Result<Sandbox, Error> {
+        let (loss, _) = watch::channel(None);
+        let control = self.inner.control.clone();
+        control.watch(&spec.id, loss.clone());
+        // The environment is for commands; the launcher has no use for it.
+        let request = Request::Create(Box::new(Spec { env: Vec::new(), ..spec.clone() }));
+        match control.ask(request, "starting the sandbox", CREATE_MAX).await {
+            Ok((Answer::Created { grants }, Some(fd))) => {
+                let channel = Channel::start(fd, &spec.id, control.clone(), loss);
+                let channel = channel.map_err(|source| Error::Io { doing: "watching the guest", source })?;
+                let ended = std::sync::atomic::AtomicBool::new(false);
+                let inner = sandbox::Inner { spec, grants, channel: Arc::new(channel), control, ended };
+                Ok(Sandbox { inner: Arc::new(inner) })
+            }
+            Ok(_) => Err(Error::LauncherGone),
+            Err(error) => {
+                control.forget(&spec.id);
+                if matches!(error, Error::Deadline(_)) {
+                    control.tell(Request::Kill { id: spec.id });
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Slot>>> {
+        self.inner.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops the slots whose sandbox is gone and that nobody waits for.
+    fn forget_the_dead(&self) {
+        let in_use = |slot: &Arc<Slot>| Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|s| s.strong_count() > 0);
+        self.slots().retain(|_, slot| in_use(slot));
+    }
+
+    /// Removes the workspace of a sandbox that is not alive. One that does not exist is [`Error::Unknown`].
+    ///
+    /// # Errors
+    /// Its sandbox is alive, the files resist, or the launcher is gone.
+    pub async fn remove_workspace(&self, id: &str) -> Result<(), Error> {
+        let request = Request::RemoveWorkspace { id: id.to_owned() };
+        self.inner.control.ask(request, "removing the workspace", REMOVE_MAX).await.map(drop)
+    }
+
+    /// The ids of all workspaces on disk, in order; after a crash, those no run needs any more are the caller's to remove.
+    ///
+    /// # Errors
+    /// The launcher is gone.
+    pub async fn workspaces(&self) -> Result<Vec<String>, Error> {
+        let mut all: Vec<String> = Vec::new();
+        loop {
+            let request = Request::Workspaces { after: all.last().cloned() };
+            match self.inner.control.ask(request, "listing workspaces", QUESTION_MAX).await? {
+                (Answer::Workspaces { ids }, _) if ids.is_empty() => return Ok(all),
+                (Answer::Workspaces { ids }, _) => all.extend(ids),
+                _ => return Err(Error::LauncherGone),
+            }
+        }
+    }
+
+    /// By which means limits are kept on this host.
+    ///
+    /// # Errors
+    /// The launcher could not start (the error says why) or is gone.
+    pub async fn grants(&self) -> Result<Grants, Error> {
+        match self.inner.control.ask(Request::Grants, "asking the launcher", QUESTION_MAX).await? {
+            (Answer::Grants(grants), _) => Ok(grants),
+            _ => Err(Error::LauncherGone),
+        }
+    }
+
+    /// Ends every sandbox and the launcher, and waits for both.
+    ///
+    /// # Errors
+    /// The launcher did not end in time; it is killed then, which ends every sandbox.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        let answer = self.inner.control.ask(Request::Shutdown, "ending the launcher", SHUTDOWN_MAX).await;
+        let child = self.inner.child.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut child) = child {
+            if answer.is_err() {
+                let _ = child.kill();
+            }
+            // It has answered or been killed: this is short.
+            let waited = tokio::task::spawn_blocking(move || child.wait()).await;
+            drop(waited);
+        }
+        match answer {
+            Ok(_) | Err(Error::LauncherGone) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The socket closes with the task, and its end is the launcher's.
+        self.task.abort();
+    }
+}

@@ -1,0 +1,129 @@
+//! What an operator decides about sandboxes on this host, and what one sandbox may use.
+//!
+//! Read next: `client/process.rs`, which hands a [`SandboxConfig`] to the launcher.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Decided once per process, before the launcher starts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxConfig {
+    /// Journal, workspaces and root skeletons. Made if missing, mode 0700, owned by the launcher's user. Nothing else
+    /// may write in it, and two launchers never share one.
+    pub state_dir: PathBuf,
+    /// First host uid (and gid) for runs; used only when the launcher is root.
+    pub uid_first: u32,
+    /// How many uids there are: as many workspaces can exist at once.
+    pub uid_count: u32,
+    /// Folders below which [`RootFs::Directory`] images may lie. The launcher refuses any other path.
+    pub image_dirs: Vec<PathBuf>,
+    /// Sandboxes alive at once; more are refused.
+    pub sandboxes_max: usize,
+    /// Free space every file system with workspaces keeps; below it the largest sandbox is stopped.
+    pub disk_reserve_mb: u64,
+    /// On cgroup v1 hosts: ask the kernel for cheap moves between cgroups (`favordynmods`), which otherwise cost each
+    /// start about 10 ms. It is a setting of the whole host and makes forks a little dearer.
+    pub fast_cgroup_moves: bool,
+    /// How the launcher process is started.
+    #[serde(skip)]
+    pub launcher: LauncherCommand,
+}
+
+impl SandboxConfig {
+    /// The defaults, with everything below `state_dir`.
+    #[must_use]
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            uid_first: 2_000_000,
+            uid_count: 65_536,
+            image_dirs: Vec::new(),
+            sandboxes_max: 4096,
+            disk_reserve_mb: 512,
+            fast_cgroup_moves: true,
+            launcher: LauncherCommand::default(),
+        }
+    }
+}
+
+/// The program that ends up in [`launcher::run_if_asked`](crate::launcher::run_if_asked).
+#[derive(Clone, Debug)]
+pub struct LauncherCommand {
+    /// Its path; by default this very executable.
+    pub program: PathBuf,
+    /// Its arguments; by default the hidden subcommand.
+    pub args: Vec<String>,
+    /// Become this uid and gid first (tests run the launcher as an ordinary user this way).
+    pub user: Option<(u32, u32)>,
+}
+
+impl Default for LauncherCommand {
+    fn default() -> Self {
+        let args = vec![crate::launcher::SUBCOMMAND.to_owned()];
+        Self { program: "/proc/self/exe".into(), args, user: None }
+    }
+}
+
+impl LauncherCommand {
+    /// For test binaries: runs one of the binary's own `#[test]` functions, whose body must be
+    /// `livery_sandbox::launcher::run_if_asked()`.
+    #[must_use]
+    pub fn test_function(path: &str) -> Self {
+        let args = ["--exact", path, "--nocapture", "--test-threads=1"].map(str::to_owned).to_vec();
+        Self { args, ..Self::default() }
+    }
+}
+
+/// Where a sandbox's root comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootFs {
+    /// The machine's own `/usr` and a few chosen files of `/etc`, read-only.
+    #[default]
+    Host,
+    /// An unpacked image (a root file system as plain folders), read-only.
+    Directory(PathBuf),
+}
+
+/// One sandbox: its name, its root and its limits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// `[A-Za-z0-9_-]{1,64}`, the run's id. Also the name of its workspace, which is kept until
+    /// [`Sandboxes::remove_workspace`](crate::Sandboxes::remove_workspace).
+    pub id: String,
+    /// Processors, 0.01 to 1024.
+    pub cpu: f64,
+    /// Memory with page cache and `/tmp`, MiB, at least 16.
+    pub memory_mb: u64,
+    /// `/workspace`, MiB.
+    pub disk_mb: u64,
+    /// Processes and threads.
+    pub pids: u32,
+    /// From creation; then the sandbox is killed.
+    pub wall_clock: Duration,
+    /// Where the root comes from.
+    pub image: RootFs,
+    /// Added to the environment of each command.
+    pub env: Vec<(String, String)>,
+}
+
+impl Spec {
+    /// One processor, 512 MiB memory, 1 GiB disk, 256 processes, 10 minutes, image `host`.
+    #[must_use]
+    pub fn new(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            cpu: 1.0,
+            memory_mb: 512,
+            disk_mb: 1024,
+            pids: 256,
+            wall_clock: Duration::from_secs(600),
+            image: RootFs::Host,
+            env: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Measuring workspaces, a slice at a time, so that the launcher's one loop never stalls.
+//!
+//! The limit is watched, not enforced by the file system: a run can pass it by what it writes between two measurements
+//! (about a second), and no single file can pass it (`RLIMIT_FSIZE`). Project quotas would be the hard form.
+//! Read next: `mod.rs`, which acts on a verdict.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
+
+use super::tree;
+
+/// Between the end of one measurement of a workspace and the start of the next.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Deepest nesting; a tree beyond it is treated as over its limit, as it can only be made to hide in.
+const DEPTH_MAX: usize = 256;
+/// Names between two looks at the clock.
+const NAMES_PER_LOOK: usize = 64;
+/// Names held of one folder at a time; a folder with more counts as over its limit.
+const FOLDER_NAMES_MAX: usize = 1_000_000;
+
+/// What one workspace uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Measure {
+    pub(crate) bytes: u64,
+    pub(crate) names: u64,
+    /// Deeper or wider than can be measured.
+    pub(crate) hidden: bool,
+}
+
+/// One workspace's place in the round.
+#[derive(Default)]
+pub(crate) struct Watch {
+    walk: Option<Walk>,
+    pub(crate) last: Option<Measure>,
+    pub(crate) next: Option<Instant>,
+}
+
+struct Walk {
+    stack: Vec<(OwnedFd, Vec<tree::Name>)>,
+    so_far: Measure,
+}
+
+impl Watch {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.walk.is_some() || self.next.is_none_or(|next| next <= now)
+    }
+
+    /// Measures on until done or `until`. `Some` when a measurement is complete.
+    pub(crate) fn advance(&mut self, workspace: &Path, until: Instant) -> Option<Measure> {
+        let mut walk = match self.walk.take() {
+            Some(walk) => walk,
+            None => Walk::start(workspace).ok()?,
+        };
+        if !walk.step(until) {
+            self.walk = Some(walk);
+            return None;
+        }
+        self.next = Some(Instant::now() + PAUSE);
+        self.last = Some(walk.so_far);
+        self.last
+    }
+}
+
+impl Walk {
+    fn start(workspace: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = rustix::fs::open(workspace, flags, Mode::empty())?;
+        let names = tree::names(root.as_fd(), FOLDER_NAMES_MAX)?;
+        Ok(Self { stack: vec![(root, names)], so_far: Measure::default() })
+    }
+
+    /// `true` when the walk is complete.
+    fn step(&mut self, until: Instant) -> bool {
+        let mut looked = 0;
+        while let Some((folder, names)) = self.stack.last_mut() {
+            let Some(name) = names.pop() else {
+                self.stack.pop();
+                continue;
+            };
+            let entered = count(folder, &name.name, &mut self.so_far);
+            if let Some(inside) = entered {
+                self.enter(inside);
+            }
+            looked += 1;
+            if looked % NAMES_PER_LOOK == 0 && Instant::now() >= until {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn enter(&mut self, folder: OwnedFd) {
+        if self.stack.len() >= DEPTH_MAX {
+            self.so_far.hidden = true;
+            return;
+        }
+        // A folder the run closed to itself is closed to an unprivileged launcher too; root sees it.
+        if let Ok(names) = tree::names(folder.as_fd(), FOLDER_NAMES_MAX) {
+            self.so_far.hidden |= names.len() == FOLDER_NAMES_MAX;
+            self.stack.push((folder, names));
+        }
+    }
+}
+
+/// Adds one name. Answers the folder to enter, if it is one.
+fn count(parent: &OwnedFd, name: &CString, total: &mut Measure) -> Option<OwnedFd> {
+    let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    // Blocks, not length: a sparse file is what it takes. A file with several names counts once in all.
+    let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+    total.bytes += blocks * 512 / links(&stat);
+    total.names += 1;
+    if is_folder(stat.st_mode) { tree::open_folder(parent.as_fd(), name).ok() } else { None }
+}
+
+fn is_folder(mode: u32) -> bool {
+    FileType::from_raw_mode(mode) == FileType::Directory
+}
+
+/// Names a regular file has; a folder's count means something else.
+fn links(stat: &rustix::fs::Stat) -> u64 {
+    if is_folder(stat.st_mode) { 1 } else { u64::from(stat.st_nlink).max(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Slices add up to the same measure as one walk.
+
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn slices_add_up_and_links_count_once() {
+        let temp = tempfile::tempdir().unwrap();
+        for folder in 0..20 {
+            let folder = temp.path().join(format!("d{folder}"));
+            fs::create_dir(&folder).unwrap();
+            for file in 0..20 {
+                fs::write(folder.join(format!("f{file}")), vec![1; 4096]).unwrap();
+            }
+        }
+        fs::hard_link(temp.path().join("d0/f0"), temp.path().join("linked")).unwrap();
+        fs::File::create(temp.path().join("sparse")).unwrap().set_len(1 << 40).unwrap();
+        let mut watch = Watch::default();
+        let mut slices = 1;
+        let measure = loop {
+            match watch.advance(temp.path(), Instant::now()) {
+                Some(measure) => break measure,
+                None => slices += 1,
+            }
+        };
+        assert!(slices > 3, "{slices} slices");
+        assert_eq!(measure.names, 20 + 400 + 2);
+        let (low, high) = (400 * 4096, 400 * 4096 + 20 * 8192);
+        assert!((low..=high).contains(&measure.bytes), "{}", measure.bytes);
+        assert!(!measure.hidden);
+    }
+}

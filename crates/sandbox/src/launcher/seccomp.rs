@@ -1,0 +1,168 @@
+//! The system calls a sandbox may make: an allow-list, compiled to the kernel's classic BPF.
+//!
+//! A call that is not listed gets `EPERM`; one the kernel table ends before (newer than this list) and `clone3` get
+//! `ENOSYS`, so that libraries fall back to what they did before. Nothing is killed for asking, except by a foreign
+//! instruction set, whose numbers mean other calls. Arguments are looked at where the number alone does not decide:
+//! socket families, `clone` flags, terminal `ioctl`s, `personality`.
+//!
+//! Read next: `syscalls.rs` for the list, `child.rs` for when it is installed (last).
+
+use std::io;
+
+use super::syscalls::{ALLOWED, NUMBER_MAX};
+
+type Instruction = libc::sock_filter;
+
+const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+
+#[cfg(target_arch = "x86_64")]
+const AUDIT_ARCH: u32 = 0xC000_003E;
+#[cfg(target_arch = "aarch64")]
+const AUDIT_ARCH: u32 = 0xC000_00B7;
+
+/// Offsets in `struct seccomp_data`.
+const OFFSET_NUMBER: u32 = 0;
+const OFFSET_ARCH: u32 = 4;
+const fn offset_argument_low(index: u32) -> u32 {
+    16 + 8 * index
+}
+
+/// Every namespace flag of `clone` and `unshare`.
+const NAMESPACE_FLAGS: u32 = 0x7E02_0000 | 0x80;
+
+const fn errno(number: i32) -> u32 {
+    libc::SECCOMP_RET_ERRNO | number.cast_unsigned()
+}
+
+const fn statement(code: u32, k: u32) -> Instruction {
+    Instruction { code: low16(code), jt: 0, jf: 0, k }
+}
+
+const fn jump(code: u32, k: u32, jt: u8, jf: u8) -> Instruction {
+    Instruction { code: low16(libc::BPF_JMP | libc::BPF_K | code), jt, jf, k }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "BPF operation codes are below 256")]
+const fn low16(code: u32) -> u16 {
+    code as u16
+}
+
+const fn load(offset: u32) -> Instruction {
+    statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset)
+}
+
+const fn answer(value: u32) -> Instruction {
+    statement(libc::BPF_RET | libc::BPF_K, value)
+}
+
+fn number(syscall: libc::c_long) -> u32 {
+    u32::try_from(syscall).unwrap_or(u32::MAX)
+}
+
+/// The whole program. Built once by the launcher and installed in each sandbox.
+pub(crate) fn program() -> Vec<Instruction> {
+    let mut code = vec![
+        load(OFFSET_ARCH),
+        jump(libc::BPF_JEQ, AUDIT_ARCH, 1, 0),
+        answer(KILL),
+        load(OFFSET_NUMBER),
+        // Beyond the table: newer calls, and the x32 numbers (bit 30).
+        jump(libc::BPF_JGT, NUMBER_MAX, 0, 1),
+        answer(errno(libc::ENOSYS)),
+    ];
+    for (syscall, body) in checked() {
+        let skip = u8::try_from(body.len()).expect("the bodies below are short");
+        code.push(jump(libc::BPF_JEQ, number(syscall), 0, skip));
+        code.extend(body);
+    }
+    for (first, last) in ranges() {
+        if first == last {
+            code.extend([jump(libc::BPF_JEQ, first, 0, 1), answer(ALLOW)]);
+        } else {
+            code.extend([jump(libc::BPF_JGE, first, 0, 2), jump(libc::BPF_JGT, last, 1, 0), answer(ALLOW)]);
+        }
+    }
+    code.push(answer(errno(libc::EPERM)));
+    code
+}
+
+/// Calls whose arguments decide; each body ends in an answer on every path.
+fn checked() -> Vec<(libc::c_long, Vec<Instruction>)> {
+    let only = |argument: u32, values: &[u32], otherwise: i32| {
+        let mut body = vec![load(offset_argument_low(argument))];
+        for value in values {
+            body.extend([jump(libc::BPF_JEQ, *value, 0, 1), answer(ALLOW)]);
+        }
+        body.push(answer(errno(otherwise)));
+        body
+    };
+    let family = |f: i32| f.cast_unsigned();
+    let families = [family(libc::AF_UNIX), family(libc::AF_INET), family(libc::AF_INET6)];
+    let clone_flags_argument = 0;
+    vec![
+        (libc::SYS_clone3, vec![answer(errno(libc::ENOSYS))]),
+        (libc::SYS_socket, socket_body(&families)),
+        (libc::SYS_socketpair, only(0, &[family(libc::AF_UNIX)], libc::EAFNOSUPPORT)),
+        (
+            libc::SYS_clone,
+            vec![
+                load(offset_argument_low(clone_flags_argument)),
+                jump(libc::BPF_JSET, NAMESPACE_FLAGS & !0x80, 0, 1),
+                answer(errno(libc::EPERM)),
+                answer(ALLOW),
+            ],
+        ),
+        (
+            libc::SYS_ioctl,
+            vec![
+                load(offset_argument_low(1)),
+                jump(libc::BPF_JEQ, 0x5412, 1, 0), // TIOCSTI: types into a terminal
+                jump(libc::BPF_JEQ, 0x541C, 0, 1), // TIOCLINUX: pastes into a console
+                answer(errno(libc::EPERM)),
+                answer(ALLOW),
+            ],
+        ),
+        // Only asking for the present personality, and setting the ordinary one.
+        (libc::SYS_personality, only(0, &[0, 0xFFFF_FFFF], libc::EPERM)),
+    ]
+}
+
+/// `socket`: the chosen families, and of those neither raw nor packet sockets.
+fn socket_body(families: &[u32]) -> Vec<Instruction> {
+    let mut body = vec![load(offset_argument_low(1)), statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0xF)];
+    body.extend([jump(libc::BPF_JEQ, libc::SOCK_RAW.cast_unsigned(), 0, 1), answer(errno(libc::EPERM))]);
+    body.push(load(offset_argument_low(0)));
+    for family in families {
+        body.extend([jump(libc::BPF_JEQ, *family, 0, 1), answer(ALLOW)]);
+    }
+    body.push(answer(errno(libc::EAFNOSUPPORT)));
+    body
+}
+
+/// The allow-list as runs of consecutive numbers.
+fn ranges() -> Vec<(u32, u32)> {
+    let mut numbers: Vec<u32> = ALLOWED.iter().map(|syscall| number(*syscall)).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => ranges.push((number, number)),
+        }
+    }
+    ranges
+}
+
+/// Confines this process and all it will ever start. Needs `no_new_privs`.
+pub(crate) fn install(program: &[Instruction]) -> io::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let header = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the header describes `program`, which outlives the call; the kernel only reads it.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const header) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests;

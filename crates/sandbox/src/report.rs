@@ -1,0 +1,76 @@
+//! What this host can give, found by trying; and what one sandbox got.
+//!
+//! Read next: `host/`, which fills these in.
+
+use serde::{Deserialize, Serialize};
+
+/// How well one thing works here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// As designed.
+    Ok,
+    /// Works, with a weaker means that `detail` names.
+    Degraded,
+    /// Sandboxes cannot start until it is fixed.
+    Unusable,
+}
+
+/// One thing that was checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Stable name, like `user_namespaces`.
+    pub name: String,
+    /// How well it works.
+    pub status: Status,
+    /// What was found, in a sentence.
+    pub detail: String,
+    /// The command that would fix it.
+    pub fix: Option<String>,
+}
+
+impl Check {
+    pub(crate) fn ok(name: &str, detail: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), status: Status::Ok, detail: detail.into(), fix: None }
+    }
+
+    pub(crate) fn degraded(name: &str, detail: impl Into<String>, fix: &str) -> Self {
+        let fix = (!fix.is_empty()).then(|| fix.to_owned());
+        Self { name: name.to_owned(), status: Status::Degraded, detail: detail.into(), fix }
+    }
+
+    pub(crate) fn unusable(name: &str, detail: impl Into<String>, fix: &str) -> Self {
+        let fix = (!fix.is_empty()).then(|| fix.to_owned());
+        Self { name: name.to_owned(), status: Status::Unusable, detail: detail.into(), fix }
+    }
+}
+
+/// Everything that was checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostReport {
+    /// The worst of the checks: whether the container tier can be used.
+    pub status: Status,
+    /// In the order a reader wants them.
+    pub checks: Vec<Check>,
+    /// What sandboxes get on this host.
+    pub grants: Grants,
+}
+
+/// By which means each limit and boundary is enforced for a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grants {
+    /// Whether the launcher is root.
+    pub privileged: bool,
+    /// A host uid of its own, or the launcher's.
+    pub own_uid: bool,
+    /// `cgroup v2`, `cgroup v1` or `rlimit and watchdog`.
+    pub memory: String,
+    /// `cgroup v2`, `cgroup v1` or `rlimit`.
+    pub pids: String,
+    /// `cgroup v2`, `cgroup v1` or `none`.
+    pub cpu: String,
+    /// How `disk_mb` is kept.
+    pub disk: String,
+    /// The kernel's Landlock version, 0 where there is none or it is too old to be used.
+    pub landlock_abi: u32,
+}

@@ -1,0 +1,125 @@
+//! A sandbox does what a run needs: commands, files, and an end without a trace.
+
+use std::time::Duration;
+
+use livery_sandbox::{Error, Exec, Spec, Stream};
+
+use crate::house::{House, everyone, output, shell};
+
+#[tokio::test]
+async fn runs_commands_and_moves_files() {
+    for user in everyone() {
+        let house = House::open(user);
+        let sandbox = house.sandbox("one").await;
+        assert_eq!(output(&sandbox, "id -u; id -g; whoami; pwd; hostname; echo $HOME").await, "1000\n1000\nagent\n/workspace\nsandbox\n/workspace", "{user:?}");
+        sandbox.put("deep/er/file.txt", b"kept", 0o644).await.unwrap();
+        assert_eq!(output(&sandbox, "cat deep/er/file.txt; stat -c %a%U deep/er/file.txt").await, "kept644agent");
+        let mut part = sandbox.get("/workspace/deep/er/file.txt", 1, 2).await.unwrap();
+        assert_eq!((part.bytes.as_slice(), part.size), (&b"ep"[..], 4));
+        output(&sandbox, "ln -s file.txt deep/er/link; mkfifo deep/pipe").await;
+        let listing = sandbox.list("", 9, 100).await.unwrap();
+        let names: Vec<&str> = listing.entries.iter().map(|entry| entry.path.as_str()).collect();
+        assert_eq!(names, ["deep", "deep/er", "deep/pipe", "deep/er/file.txt", "deep/er/link"]);
+        part = sandbox.get("deep/er/link", 0, 100).await.unwrap();
+        assert_eq!(part.bytes, b"kept");
+        assert!(sandbox.get("absent", 0, 1).await.unwrap_err().is_not_found());
+        assert!(matches!(sandbox.get("deep/pipe", 0, 1).await, Err(Error::Guest { .. })));
+        let teardown = sandbox.kill("test").await.unwrap();
+        assert!(teardown.was_alive && teardown.processes_gone && teardown.cgroups_removed, "{teardown:?}");
+        let again = sandbox.kill("test").await.unwrap();
+        assert!(!again.was_alive);
+        // The workspace outlives it, and goes when told.
+        let sandbox = house.sandbox("one").await;
+        assert_eq!(output(&sandbox, "cat deep/er/file.txt").await, "kept");
+        assert!(house.sandboxes.remove_workspace("one").await.is_err(), "alive");
+        sandbox.kill("test").await.unwrap();
+        house.sandboxes.remove_workspace("one").await.unwrap();
+        assert!(house.sandboxes.workspaces().await.unwrap().is_empty());
+        house.sandboxes.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn commands_end_as_they_should() {
+    for user in everyone() {
+        let house = House::open(user);
+        let sandbox = house.sandbox("one").await;
+        let result = shell(&sandbox, "echo out; echo err >&2; exit 3").await;
+        assert_eq!((result.exit_code, result.stdout.as_slice(), result.stderr.as_slice()), (Some(3), &b"out\n"[..], &b"err\n"[..]));
+        let missing = sandbox.exec(Exec::new(["no-such-program"]), |_, _| {}).await;
+        assert!(missing.unwrap_err().is_not_found());
+        let stdin = vec![b'x'; 3_000_000];
+        let counted = sandbox.exec(Exec { stdin, ..Exec::new(["wc", "-c"]) }, |_, _| {}).await.unwrap();
+        assert_eq!(counted.stdout, b"3000000\n");
+        // SIGTERM ignored by the whole group: SIGKILL follows.
+        let timeout = Duration::from_millis(200);
+        let stubborn = Exec { timeout, ..Exec::shell("trap '' TERM; sh -c 'trap \"\" TERM; sleep 60' & sleep 60; sleep 60") };
+        let result = sandbox.exec(stubborn, |_, _| {}).await.unwrap();
+        assert!(result.timed_out && result.took < Duration::from_secs(5), "{result:?}");
+        assert_eq!(output(&sandbox, "ps -e -o comm= | grep -c sleep || true").await, "0");
+        // A background server survives the command that started it, and is listed.
+        let result = shell(&sandbox, "sleep 50 & echo started").await;
+        assert_eq!((result.stdout.as_slice(), result.exit_code), (&b"started\n"[..], Some(0)));
+        let background = sandbox.exec(Exec { background: true, ..Exec::shell("echo log; sleep 50") }, |_, _| {}).await.unwrap();
+        assert!(background.background_pid.is_some());
+        assert_eq!(output(&sandbox, "ps -e -o comm= | grep -c sleep").await, "2");
+        sandbox.kill("test").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn long_output_keeps_head_and_tail_and_the_whole_in_a_file() {
+    for user in everyone() {
+        let house = House::open(user);
+        let sandbox = house.sandbox("one").await;
+        let mut live = Vec::new();
+        let exec = Exec { output_limit: 1000, ..Exec::shell("seq 1 100000") };
+        let result = sandbox.exec(exec, |stream, bytes| {
+            assert_eq!(stream, Stream::Stdout);
+            live.extend_from_slice(bytes);
+        });
+        let result = result.await.unwrap();
+        assert!(result.truncated && result.stdout.starts_with(b"1\n2\n") && result.stdout.ends_with(b"\n100000\n"));
+        assert_eq!(live.len(), 500);
+        let path = result.full_output.unwrap();
+        assert_eq!(output(&sandbox, &format!("tail -n1 {path}; wc -l < {path}")).await, "100000\n100000");
+        // A flood neither stops the command nor fills this process.
+        let exec = Exec { timeout: Duration::from_secs(1), output_limit: 4096, ..Exec::shell("yes flood") };
+        let result = sandbox.exec(exec, |_, _| {}).await.unwrap();
+        assert!(result.timed_out && result.stdout.len() < 5000);
+    }
+}
+
+#[tokio::test]
+async fn many_commands_share_a_channel_and_a_dropped_one_is_killed() {
+    for user in everyone() {
+        let house = House::open(user);
+        let sandbox = house.sandbox("one").await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..20 {
+            let sandbox = sandbox.clone();
+            tasks.spawn(async move { (number, output(&sandbox, &format!("sleep 0.05; echo {number}")).await) });
+        }
+        while let Some(done) = tasks.join_next().await {
+            let (number, text) = done.unwrap();
+            assert_eq!(text, number.to_string());
+        }
+        let dropped = sandbox.exec(Exec::shell("touch started; sleep 1000"), |_, _| {});
+        let waited = tokio::time::timeout(Duration::from_millis(300), dropped).await;
+        assert!(waited.is_err());
+        assert_eq!(output(&sandbox, "ls started; for i in 1 2 3 4 5 6 7 8 9; do ps -e -o comm= | grep -q sleep || exit 0; sleep 0.1; done; exit 1").await, "started");
+    }
+}
+
+#[tokio::test]
+async fn create_is_idempotent_by_id_and_refuses_nonsense() {
+    for user in everyone() {
+        let house = House::open(user);
+        let (a, b) = tokio::join!(house.sandboxes.create(Spec::new("same")), house.sandboxes.create(Spec::new("same")));
+        output(&a.unwrap(), "touch here").await;
+        assert_eq!(output(&b.unwrap(), "ls").await, "here");
+        for bad in ["", "../x", "a b"] {
+            assert!(matches!(house.sandboxes.create(Spec::new(bad)).await, Err(Error::Invalid(_))));
+        }
+    }
+}

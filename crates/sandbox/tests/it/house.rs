@@ -1,0 +1,94 @@
+//! What the tests share: a platform with a launcher, as root or as an ordinary user.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use livery_sandbox::{Exec, ExecResult, LauncherCommand, Sandbox, SandboxConfig, Sandboxes, Spec, spawn_launcher};
+
+/// The launcher's user in a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum As {
+    Root,
+    User,
+}
+
+/// Everyone in turn that this test process can be. Being an ordinary user, only that.
+pub(crate) fn everyone() -> Vec<As> {
+    if is_root() {
+        vec![As::Root, As::User]
+    } else {
+        eprintln!("SKIPPED: the launcher as root, because this test does not run as root");
+        vec![As::User]
+    }
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// An uid nobody has, for the launcher as an ordinary user.
+const USER: u32 = 54_321;
+
+/// A platform with its launcher and a state folder that vanishes with it.
+pub(crate) struct House {
+    pub(crate) sandboxes: Sandboxes,
+    pub(crate) config: SandboxConfig,
+    pub(crate) launcher_pid: u32,
+    _temp: tempfile::TempDir,
+}
+
+impl House {
+    pub(crate) fn open(user: As) -> Self {
+        Self::open_with(user, |_| {})
+    }
+
+    pub(crate) fn open_with(user: As, change: impl FnOnce(&mut SandboxConfig)) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(temp.path(), PermissionsExt::from_mode(0o711)).unwrap();
+        let mut config = SandboxConfig::new(state_dir(&temp, user));
+        config.launcher = LauncherCommand::test_function("launcher_process");
+        if user == As::User && is_root() {
+            config.launcher.user = Some((USER, USER));
+        }
+        change(&mut config);
+        let (sandboxes, launcher_pid) = connect(&config);
+        Self { sandboxes, config, launcher_pid, _temp: temp }
+    }
+
+    /// A new platform life on the same state folder.
+    pub(crate) fn reopen(&mut self) {
+        (self.sandboxes, self.launcher_pid) = connect(&self.config);
+    }
+
+    pub(crate) async fn sandbox(&self, id: &str) -> Sandbox {
+        self.sandboxes.create(Spec::new(id)).await.unwrap()
+    }
+}
+
+fn state_dir(temp: &tempfile::TempDir, user: As) -> PathBuf {
+    let folder = temp.path().join("state");
+    std::fs::create_dir(&folder).unwrap();
+    if user == As::User && is_root() {
+        std::os::unix::fs::chown(&folder, Some(USER), Some(USER)).unwrap();
+    }
+    folder
+}
+
+fn connect(config: &SandboxConfig) -> (Sandboxes, u32) {
+    let process = spawn_launcher(config).unwrap();
+    let pid = process.pid();
+    (Sandboxes::connect(process).unwrap(), pid)
+}
+
+/// Runs a shell line and answers it whole.
+pub(crate) async fn shell(sandbox: &Sandbox, script: &str) -> ExecResult {
+    sandbox.exec(Exec::shell(script), |_, _| {}).await.unwrap()
+}
+
+/// Runs a shell line that must succeed and answers its trimmed output.
+pub(crate) async fn output(sandbox: &Sandbox, script: &str) -> String {
+    let result = shell(sandbox, script).await;
+    let text = String::from_utf8_lossy(&result.stdout).trim().to_owned();
+    assert_eq!(result.exit_code, Some(0), "{script}: {text} {}", String::from_utf8_lossy(&result.stderr));
+    text
+}
