@@ -1,0 +1,177 @@
+//! What happens around every request, whatever the route: its id, its deadline, a panic caught, a problem written out,
+//! the security fields.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use futures_util::FutureExt as _;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use livery_platform::Platform;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use tracing::Instrument as _;
+
+use crate::app::App;
+use crate::context::{Context, REQUEST_ID};
+use crate::openapi;
+use crate::options::{Options, URI_BYTES_MAX};
+use crate::problem::Problem;
+use crate::routes;
+
+/// The whole HTTP surface as one function from request to answer. Cheap to clone.
+#[derive(Clone)]
+pub struct Edge {
+    app: App,
+    router: Router,
+}
+
+impl Edge {
+    /// The surface over a platform. `draining` is cancelled when the server begins to stop.
+    pub fn new(platform: Platform, options: Options, draining: CancellationToken) -> Self {
+        let (router, document) = routes::all();
+        let document = openapi::complete(document);
+        let app = App::new(platform, options, &document, draining);
+        let router = router.merge(routes::fixed(&document)).fallback(async || Problem::no_route()).with_state(app.clone());
+        Self { app, router }
+    }
+
+    /// The limits in force.
+    pub(crate) fn options(&self) -> &Options {
+        &self.app.options
+    }
+
+    /// Makes ids for requests that never became one.
+    pub(crate) fn mint(&self) -> impl Fn() -> String + Send + use<> {
+        let platform = self.app.platform.clone();
+        move || platform.new_request_id().to_string()
+    }
+
+    /// Answers one request. Never fails: what goes wrong is a problem document.
+    pub async fn answer(&self, request: Request) -> Response {
+        let context = Arc::new(Context::of(request.headers(), || self.app.platform.new_request_id()));
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let outcome = if uri_bytes(&uri) > URI_BYTES_MAX {
+            Err(Problem::uri_too_long(URI_BYTES_MAX))
+        } else {
+            self.route(request, &context).await
+        };
+        let mut response = match outcome {
+            Ok(response) => unwrap_problem(response),
+            Err(problem) => Err((problem, HeaderMap::new())),
+        }
+        .unwrap_or_else(|(problem, headers)| {
+            log(&problem, &context, &method, &uri);
+            write_out(&problem, headers, &context)
+        });
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, context.shown.clone());
+        if let Some(allowance) = context.allowance.get() {
+            allowance.write(headers);
+        }
+        for (name, value) in SECURITY {
+            headers.entry(name).or_insert(value);
+        }
+        response
+    }
+
+    /// Through the router, in time, with a panic caught.
+    async fn route(&self, mut request: Request, context: &Arc<Context>) -> Result<Response, Problem> {
+        let deadline = self.deadline(request.headers());
+        let span = tracing::debug_span!(
+            "request",
+            method = %request.method(),
+            path = request.uri().path(),
+            request_id = context.shown(),
+            trace_id = context.trace_id.as_deref(),
+        );
+        request.extensions_mut().insert(Arc::clone(context));
+        let work = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind().instrument(span);
+        match tokio::time::timeout(deadline, work).await {
+            Ok(Ok(answer)) => Ok(answer.unwrap_or_else(|never: Infallible| match never {})),
+            Ok(Err(panic)) => Err(Problem::panicked(panic_message(panic.as_ref()))),
+            Err(_) => Err(Problem::deadline()),
+        }
+    }
+
+    /// A request that brings much may take longer to do so.
+    fn deadline(&self, headers: &HeaderMap) -> Duration {
+        let options = &self.app.options;
+        let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let chunked = headers.contains_key(http::header::TRANSFER_ENCODING);
+        let large = declared.map_or(chunked, |length| length > options.json_bytes_max);
+        if large { options.upload_deadline } else { options.request_deadline }
+    }
+}
+
+fn uri_bytes(uri: &Uri) -> usize {
+    uri.path_and_query().map_or(0, |target| target.as_str().len())
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
+}
+
+/// Takes the problem out of a response; what the framework refused by itself becomes one.
+fn unwrap_problem(mut response: Response) -> Result<Response, (Problem, HeaderMap)> {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        return Err((problem, HeaderMap::new()));
+    }
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return Ok(response);
+    }
+    let mut kept = HeaderMap::new();
+    if let Some(allow) = response.headers_mut().remove(ALLOW) {
+        kept.insert(ALLOW, allow);
+    }
+    Err((Problem::from_status(status), kept))
+}
+
+/// The one place where the cause of an error is written down.
+fn log(problem: &Problem, context: &Context, method: &Method, uri: &Uri) {
+    let parts = problem.parts();
+    let (request_id, trace_id) = (context.shown(), context.trace_id.as_deref());
+    let (code, status, path) = (parts.code, parts.status.as_u16(), uri.path());
+    match &parts.cause {
+        Some(cause) => {
+            tracing::error!(request_id, own_id = %context.id, trace_id, %method, path, status, code, cause, "a request failed");
+        }
+        None => tracing::debug!(request_id, trace_id, %method, path, status, code, "a request was refused"),
+    }
+}
+
+fn write_out(problem: &Problem, mut headers: HeaderMap, context: &Context) -> Response {
+    let parts = problem.parts();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(seconds) = parts.retry_after_s {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if parts.status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"livery\""));
+    }
+    let mut response = Response::new(Body::from(problem.document(context.shown())));
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// On every answer that does not say otherwise. No CORS field is among them: other origins read nothing.
+const SECURITY: [(HeaderName, HeaderValue); 5] = [
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (http::header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (http::header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (
+        http::header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox"),
+    ),
+];

@@ -1,0 +1,56 @@
+//! The table of contents: every route, by resource. Handlers prove who asks, call one function of `platform`, translate.
+
+mod agents;
+mod api_keys;
+mod files;
+mod model_providers;
+mod organizations;
+mod runs;
+mod system;
+mod webhooks;
+
+use axum::Router;
+use axum::routing::get;
+use utoipa::openapi::{OpenApi, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::docs;
+
+/// Every documented route with its part of the document.
+pub(crate) fn all() -> (Router<App>, OpenApi) {
+    OpenApiRouter::with_openapi(OpenApiBuilder::new().build())
+        .routes(routes!(runs::list, runs::start))
+        .routes(routes!(runs::get))
+        .routes(routes!(runs::events))
+        .routes(routes!(runs::cancel))
+        .routes(routes!(runs::artifacts))
+        .routes(routes!(agents::list, agents::create))
+        .routes(routes!(agents::validate))
+        .routes(routes!(agents::get))
+        .routes(routes!(agents::versions))
+        .routes(routes!(files::upload))
+        .routes(routes!(files::get))
+        .routes(routes!(files::download))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::get, webhooks::delete))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(model_providers::list, model_providers::create))
+        .routes(routes!(model_providers::get, model_providers::delete))
+        .routes(routes!(api_keys::list, api_keys::create))
+        .routes(routes!(api_keys::revoke))
+        .routes(routes!(organizations::create))
+        .routes(routes!(system::health))
+        .routes(routes!(system::ready))
+        .routes(routes!(system::document))
+        .split_for_parts()
+}
+
+/// The routes whose answers are made once, at the start, and those that no document lists.
+pub(crate) fn fixed(document: &OpenApi) -> Router<App> {
+    docs::routes(document)
+        .merge(system::fixed())
+        // An agent may be called `validate`; the POST of that path belongs to no agent.
+        .route("/v1/agents/validate", get(agents::get_named_validate))
+}

@@ -1,0 +1,38 @@
+//! The shapes of requests and answers as the OpenAPI document publishes them.
+//!
+//! They mirror the types of `platform`, which knows no OpenAPI. A test sends real answers through the published schemas, so
+//! the two cannot part unnoticed.
+#![expect(dead_code, reason = "only their shape is used, by a derive")]
+
+mod agents;
+mod ids;
+mod runs;
+mod system;
+mod tenants;
+mod webhooks;
+
+pub(crate) use agents::{Agent, AgentPage, InlineAgent, Validation};
+pub(crate) use ids::*;
+pub(crate) use runs::{Artifacts, EventPage, NewRun, Run, RunPage, RunStatus};
+pub(crate) use system::{File, Health, PageQuery, Problem, Readiness};
+pub(crate) use tenants::{
+    ApiKey, ApiKeyCreated, ApiKeyPage, ModelProvider, ModelProviderPage, NewApiKey, NewModelProvider, NewOrganization,
+    OrganizationCreated,
+};
+pub(crate) use webhooks::{DeliveryPage, NewWebhook, Webhook, WebhookCreated, WebhookPage};
+
+/// The page of a list: `{data, next_cursor}`.
+macro_rules! page {
+    ($name:ident of $item:ty) => {
+        /// One page, newest first.
+        #[derive(utoipa::ToSchema)]
+        pub(crate) struct $name {
+            /// Newest first.
+            data: Vec<$item>,
+            /// For the next page; null at the end.
+            #[schema(required)]
+            next_cursor: Option<String>,
+        }
+    };
+}
+use page;

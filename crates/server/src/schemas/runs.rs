@@ -1,0 +1,270 @@
+//! Runs, their events and what they leave behind.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::{AppId, ConnectionId, EndUserId, FileId, InlineAgent, OrgId, RunId, Time, WebhookId, page};
+
+/// What to run, on what, and within which limits.
+#[derive(ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"agent": "invoice-reconcile@3", "input": {"month": "2026-10"}, "metadata": {"ticket": "42"}}))]
+pub(crate) struct NewRun {
+    #[schema(inline)]
+    agent: AgentSource,
+    /// What the agent works on; an empty object when absent. At most 1 MiB.
+    #[serde(default)]
+    #[schema(value_type = Value)]
+    input: Option<Value>,
+    /// Instead of the agent's own model: `PROVIDER/MODEL`.
+    model: Option<String>,
+    /// Instead of the agent's own sandbox settings, field by field.
+    #[schema(inline)]
+    sandbox: Option<SandboxRequest>,
+    /// Tighter limits than the agent's own.
+    #[serde(default)]
+    #[schema(inline, value_type = Limits)]
+    limits: Option<Limits>,
+    /// Which connection fills which slot.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, ConnectionId>)]
+    connections: Option<BTreeMap<String, String>>,
+    /// Files laid into `/workspace` under their names.
+    #[serde(default)]
+    #[schema(value_type = Vec<FileId>, max_items = 100)]
+    files: Option<Vec<String>>,
+    /// Your own labels: at most 50 keys and 16 KiB.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    metadata: Option<Map<String, Value>>,
+    /// Who is told how it ended.
+    #[schema(inline)]
+    webhook: Option<RunWebhook>,
+}
+
+/// `"name"`, `"name@version-or-tag"`, or the agent itself.
+#[derive(ToSchema, Deserialize)]
+#[serde(untagged)]
+enum AgentSource {
+    Named(String),
+    Inline(InlineAgent),
+}
+
+/// Overrides of the agent's `sandbox`.
+#[derive(ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SandboxRequest {
+    /// `container`, `gvisor`, `microvm` or `isolate`.
+    tier: Option<String>,
+    /// The image: `host`.
+    image: Option<String>,
+    /// Cores.
+    cpu: Option<f64>,
+    /// Memory in MiB.
+    memory_mb: Option<u64>,
+    /// Workspace size in MiB.
+    disk_mb: Option<u64>,
+}
+
+/// What a run may use up.
+#[derive(ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    /// Seconds in state `running`.
+    #[schema(minimum = 1, maximum = 86400)]
+    timeout_s: Option<u64>,
+    /// Model calls.
+    #[schema(minimum = 1, maximum = 200)]
+    max_turns: Option<u32>,
+    /// Input and output tokens together.
+    max_tokens: Option<u64>,
+    /// Dollars, as a number or a decimal string; needs a priced model.
+    #[schema(inline)]
+    max_cost_usd: Option<Dollars>,
+}
+
+#[derive(ToSchema, Deserialize)]
+#[serde(untagged)]
+enum Dollars {
+    Number(f64),
+    Text(String),
+}
+
+/// A stored endpoint, or an address for this run alone.
+#[derive(ToSchema, Deserialize)]
+#[serde(untagged)]
+enum RunWebhook {
+    #[schema(value_type = WebhookId)]
+    Endpoint(String),
+    Inline(InlineWebhook),
+}
+
+#[derive(ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InlineWebhook {
+    /// Where to.
+    url: String,
+    /// `whsec_…`: what the deliveries are signed with.
+    secret: String,
+}
+
+/// Where a run stands: `queued → running ⇄ waiting → succeeded | failed | cancelled | timed_out`.
+#[derive(ToSchema, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RunStatus {
+    Queued,
+    Running,
+    Waiting,
+    Succeeded,
+    Failed,
+    Cancelled,
+    TimedOut,
+}
+
+/// One run of an agent.
+#[derive(ToSchema)]
+pub(crate) struct Run {
+    id: RunId,
+    status: RunStatus,
+    #[schema(inline)]
+    agent: RunAgent,
+    organization: OrgId,
+    application: AppId,
+    /// The end user it acts for.
+    #[schema(required)]
+    end_user: Option<EndUserId>,
+    /// What it was started with.
+    input: Value,
+    /// What it answered, once it succeeded.
+    #[schema(value_type = Value)]
+    output: Option<Value>,
+    /// Why it did not.
+    #[schema(required, inline)]
+    error: Option<RunError>,
+    #[schema(inline)]
+    sandbox: RunSandbox,
+    /// `PROVIDER/MODEL`. A `scripted/…` model plays a script.
+    model: String,
+    #[schema(inline)]
+    usage: Usage,
+    #[schema(inline)]
+    cost: Cost,
+    /// Files it left behind.
+    #[schema(inline)]
+    artifacts: Vec<Artifact>,
+    /// Your own labels.
+    #[schema(value_type = Object)]
+    metadata: Map<String, Value>,
+    /// The last sequence number of its events.
+    last_seq: u64,
+    created_at: Time,
+    /// When a worker first took it.
+    #[schema(required)]
+    started_at: Option<Time>,
+    /// When it ended.
+    #[schema(required)]
+    finished_at: Option<Time>,
+}
+
+page!(RunPage of Run);
+
+/// The agent of a run.
+#[derive(ToSchema)]
+struct RunAgent {
+    name: String,
+    /// Null for an inline agent.
+    #[schema(required)]
+    version: Option<u32>,
+}
+
+#[derive(ToSchema)]
+struct RunSandbox {
+    tier: String,
+}
+
+/// Why a run failed. Each code has a page at `/docs/errors/{code}`.
+#[derive(ToSchema)]
+struct RunError {
+    /// Stable.
+    code: String,
+    /// What happened and what to do.
+    message: String,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+}
+
+/// What a run used so far.
+#[derive(ToSchema)]
+struct Usage {
+    /// All prompt tokens, cached ones included.
+    input_tokens: u64,
+    /// Of them, read from the provider's cache.
+    cached_input_tokens: u64,
+    /// Generated tokens, reasoning included.
+    output_tokens: u64,
+    /// Model calls answered.
+    turns: u32,
+    /// Tool calls executed.
+    tool_calls: u32,
+    /// Milliseconds a sandbox stood.
+    sandbox_ms: u64,
+}
+
+/// What a run cost so far.
+#[derive(ToSchema)]
+struct Cost {
+    /// Dollars as a decimal.
+    #[schema(pattern = r"^-?\d+\.\d{2,6}$")]
+    usd: String,
+    #[schema(inline)]
+    pricing: Pricing,
+}
+
+/// `unpriced`: at least one call had no price, so the figure is a lower bound. `free`: no model was called for money.
+#[derive(ToSchema, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Pricing {
+    Priced,
+    Unpriced,
+    Free,
+}
+
+/// A file a run left in `/workspace/outputs/`.
+#[derive(ToSchema)]
+pub(crate) struct Artifact {
+    id: FileId,
+    /// Below `outputs/`.
+    path: String,
+    bytes: u64,
+}
+
+page!(Artifacts of Artifact);
+
+/// Something that happened in a run.
+#[derive(ToSchema)]
+pub(crate) struct Event {
+    /// From 1, without gaps; also the `id` of the event stream.
+    #[schema(minimum = 1)]
+    seq: u64,
+    run_id: RunId,
+    /// `run.queued`, `tool.finished`, …
+    #[schema(rename = "type")]
+    event_type: String,
+    at: Time,
+    /// What is particular to the type.
+    data: Value,
+}
+
+/// Events after a sequence number, oldest first.
+#[derive(ToSchema)]
+pub(crate) struct EventPage {
+    data: Vec<Event>,
+    /// Ask with `after` this for what follows; null when nothing can follow.
+    #[schema(required)]
+    next_after: Option<u64>,
+    /// The last sequence number of the run now.
+    last_seq: u64,
+}

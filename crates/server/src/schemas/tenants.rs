@@ -1,0 +1,137 @@
+//! Organizations, API keys and model providers.
+
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{AppId, KeyId, OrgId, ProviderId, Time, page};
+
+/// A new organization.
+#[derive(ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewOrganization {
+    /// For people.
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+}
+
+/// An organization with its first application, and a key that has every right in it.
+#[derive(ToSchema)]
+pub(crate) struct OrganizationCreated {
+    id: OrgId,
+    name: String,
+    application: AppId,
+    /// `lvk_…`, shown this once.
+    api_key: String,
+}
+
+/// A new API key.
+#[derive(ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewApiKey {
+    /// For people.
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// Its rights: at most those of the key that creates it.
+    #[schema(value_type = Vec<Scope>)]
+    scopes: Vec<String>,
+    /// The application it is bound to; absent: that of the creating key.
+    #[schema(value_type = Option<AppId>)]
+    application: Option<String>,
+    /// When it stops to work.
+    #[schema(value_type = Option<Time>)]
+    expires_at: Option<String>,
+}
+
+/// One right of an API key.
+pub(crate) struct Scope;
+
+impl utoipa::PartialSchema for Scope {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+        let names = livery_platform::Scope::ALL.iter().map(|scope| scope.as_str());
+        let text = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names));
+        Schema::Object(text.description(Some("One right of an API key.")).build()).into()
+    }
+}
+
+impl ToSchema for Scope {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Scope".into()
+    }
+}
+
+/// An API key without its secret.
+#[derive(ToSchema)]
+pub(crate) struct ApiKey {
+    id: KeyId,
+    name: String,
+    /// The first characters, to tell keys apart.
+    prefix: String,
+    organization: OrgId,
+    #[schema(required)]
+    application: Option<AppId>,
+    scopes: Vec<Scope>,
+    created_at: Time,
+    #[schema(required)]
+    expires_at: Option<Time>,
+    #[schema(required)]
+    revoked_at: Option<Time>,
+    /// To the minute.
+    #[schema(required)]
+    last_used_at: Option<Time>,
+}
+
+page!(ApiKeyPage of ApiKey);
+
+/// A new API key with its secret.
+#[derive(ToSchema)]
+pub(crate) struct ApiKeyCreated {
+    #[schema(inline)]
+    #[serde(flatten)]
+    view: ApiKey,
+    /// `lvk_…`, shown this once.
+    api_key: String,
+}
+
+/// Which wire format a provider speaks.
+#[derive(ToSchema, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ProviderKind {
+    Anthropic,
+    Openai,
+    OpenaiCompatible,
+    Google,
+    Mistral,
+    Ollama,
+}
+
+/// A new model provider.
+#[derive(ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "local", "kind": "openai_compatible", "base_url": "http://127.0.0.1:11434/v1"}))]
+pub(crate) struct NewModelProvider {
+    /// The part before the slash in `PROVIDER/MODEL`.
+    #[schema(pattern = "^[a-z0-9-]{1,64}$")]
+    name: String,
+    kind: ProviderKind,
+    /// What the format's paths are appended to: with `/v1` for the OpenAI kinds, without for Anthropic.
+    base_url: Option<String>,
+    /// Write-only.
+    #[schema(write_only)]
+    api_key: Option<String>,
+}
+
+/// A model provider without its key.
+#[derive(ToSchema)]
+pub(crate) struct ModelProvider {
+    id: ProviderId,
+    name: String,
+    kind: ProviderKind,
+    base_url: String,
+    /// Whether a key is stored.
+    has_api_key: bool,
+    organization: OrgId,
+    created_at: Time,
+}
+
+page!(ModelProviderPage of ModelProvider);

@@ -1,0 +1,140 @@
+//! The server loop: accept, one task per connection, drain.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use livery_platform::Platform;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::edge::Edge;
+use crate::guarded::{Guarded, Phase, Tracked};
+use crate::options::{HEAD_BYTES_MAX, Options};
+
+/// The pause after a failed accept (no file descriptors left), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `shutdown`, then drains: no new connection, running requests may end, event streams end at once (their
+/// readers connect again elsewhere with `Last-Event-ID`).
+///
+/// # Errors
+/// None today: a connection that fails ends alone. The type leaves room for a listener that breaks.
+pub async fn serve(
+    listener: TcpListener,
+    platform: Platform,
+    options: Options,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let edge = Edge::new(platform, options, shutdown.clone());
+    let seats = Arc::new(Semaphore::new(edge.options().connections_max));
+    let mut connections = JoinSet::new();
+    while let Some((socket, seat)) = next(&listener, &seats, &mut connections, &shutdown).await {
+        let (edge, shutdown) = (edge.clone(), shutdown.clone());
+        connections.spawn(async move {
+            connection(socket, edge, shutdown).await;
+            drop(seat);
+        });
+    }
+    drop(listener);
+    drain(connections, edge.options().drain).await;
+    Ok(())
+}
+
+/// The next connection, once there is a seat for it; `None` at shutdown. Ended connections are collected meanwhile.
+async fn next(
+    listener: &TcpListener,
+    seats: &Arc<Semaphore>,
+    connections: &mut JoinSet<()>,
+    shutdown: &CancellationToken,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let accept = async {
+        // The semaphore is never closed.
+        let seat = Arc::clone(seats).acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((socket, _)) => return Some((socket, seat)),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    tokio::pin!(accept);
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return None,
+            Some(ended) = connections.join_next() => report(ended),
+            accepted = &mut accept => return accepted,
+        }
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection panicked");
+    }
+}
+
+async fn drain(mut connections: JoinSet<()>, limit: Duration) {
+    let ended = async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    };
+    if tokio::time::timeout(limit, ended).await.is_err() {
+        tracing::warn!(left = connections.len(), "connections were cut at the end of the drain");
+        connections.shutdown().await;
+    }
+}
+
+async fn connection(socket: TcpStream, edge: Edge, shutdown: CancellationToken) {
+    // Small answers and events leave at once; a socket that cannot do it works all the same.
+    let _ = socket.set_nodelay(true);
+    let phase = Phase::default();
+    let options = edge.options().clone();
+    let guarded = Guarded::new(socket, phase.clone(), options.write_stall, edge.mint());
+    let service = service_fn(move |request: Request<Incoming>| answer(edge.clone(), phase.clone(), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.head_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(guarded), service);
+    tokio::pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+fn answer(
+    edge: Edge,
+    phase: Phase,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Tracked>, Infallible>> {
+    phase.request();
+    async move {
+        let response = edge.answer(request.map(Body::new)).await;
+        Ok(response.map(|body| Tracked::new(body, phase)))
+    }
+}
