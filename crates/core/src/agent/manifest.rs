@@ -47,6 +47,10 @@ fn check_entries(folder: &Folder, findings: &mut Findings) {
             .map_or_else(|| "an agent is a folder with AGENT.md at its top".into(), |name| format!("rename {name}"));
         findings.error(AGENT_MD, Mark::START, "this file is missing", hint);
     }
+    if let Some((path, _)) = folder.below("files/.livery/").next() {
+        let path = format!("files/.livery/{path}");
+        findings.error(&path, Mark::START, "`.livery` in the workspace belongs to Livery", "rename the folder");
+    }
     for name in folder.names("") {
         let stem = name.split(['.', '/']).next().unwrap_or_default();
         if KNOWN.contains(&name) || name.starts_with('.') || IGNORED.contains(&stem.to_ascii_uppercase().as_str()) {

@@ -341,10 +341,12 @@ fn what_is_no_part_of_an_agent_is_a_warning() {
             ("LICENSE", ""),
             (".gitignore", ""),
             ("files/a", ""),
+            ("files/.livery/agent/tools/x/run.sh", ""),
             ("tool/x/tool.yaml", ""),
             ("data.csv", ""),
         ],
         "data.csv:1:1 warning: this is not part of an agent and is ignored (what the agent works on belongs in files/)
+         files/.livery/agent/tools/x/run.sh:1:1 `.livery` in the workspace belongs to Livery (rename the folder)
          tool:1:1 warning: this is not part of an agent and is ignored (did you mean `tools/`?)",
     );
 }
@@ -391,8 +393,6 @@ fn assert_in_bounds(folder: &Folder, findings: &[Finding]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-
     #[test]
     fn reading_never_panics_and_stays_in_bounds(
         head in r"([a-z\[\]{}:,&*!|>'\x22#%@`\- \n\t?~0-9.é]|name: x\n|model: scripted/x\n|input: |tools: |\{\{){0,60}",

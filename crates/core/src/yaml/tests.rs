@@ -83,8 +83,6 @@ fn a_pointer_finds_the_nearest_place() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-
     #[test]
     fn reading_never_panics(text in r"([a-z\[\]{}:,&*!|>'\x22#%@`\- \n\t?~0-9.é\r\u{feff}\u{85}]|- |: |\n  ){0,80}") {
         let (value, findings) = read(&text);

@@ -1,5 +1,6 @@
-//! `livery-core` from outside: the examples that ship.
+//! `livery-core` from outside: the examples that ship and the page about agents.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod examples;
+mod page;
 mod reconcile;
