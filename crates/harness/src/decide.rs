@@ -182,7 +182,7 @@ impl Draft<'_> {
         self.end(Record::RunFailed(RunStopped { error }));
     }
 
-    /// The last record of a run, and its last effect. Effects decided before it in this decision are not wanted any more.
+    /// The last record of a run, and its last effect.
     fn end(&mut self, record: Record) {
         let terminal = record.terminal().unwrap_or_else(|| Terminal {
             status: RunStatus::Failed,
@@ -190,6 +190,6 @@ impl Draft<'_> {
             error: Some(RunError::fatal(ErrorCode::Internal, "ended without an end")),
         });
         self.record(record);
-        self.decision.effects = vec![Effect::Finish(terminal)];
+        self.decision.effects.push(Effect::Finish(terminal));
     }
 }

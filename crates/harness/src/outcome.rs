@@ -65,8 +65,14 @@ pub enum ToolOutcome {
 /// What a command printed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ShellOutput {
-    /// `None` when it did not end by itself.
+    /// `None` when a signal ended it or it runs on in the background.
     pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Its process number, when it runs on in the background.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background_pid: Option<u32>,
     /// Possibly already shortened.
     pub stdout: String,
     /// Possibly already shortened.
@@ -74,7 +80,7 @@ pub struct ShellOutput {
     /// Whether something of it is missing here.
     #[serde(default)]
     pub truncated: bool,
-    /// Where in the sandbox the whole output lies.
+    /// Where in the sandbox the whole output lies, or grows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_output: Option<String>,
     /// Whether it was stopped at its time limit.
@@ -147,7 +153,7 @@ impl ToolOutcome {
     pub(crate) fn render(self) -> Rendered {
         let mut attachments = Vec::new();
         let (ok, text) = match self {
-            Self::Shell(output) => (output.exit_code == Some(0), shell(&output)),
+            Self::Shell(output) => (output.exit_code == Some(0) || output.background_pid.is_some(), shell(&output)),
             Self::Own(output) => own(output),
             Self::Text { text } => (true, text),
             Self::Image { media_type, data } => {
@@ -187,7 +193,14 @@ fn shell_within(output: &ShellOutput, room: usize) -> String {
     if output.timed_out {
         object["timed_out"] = true.into();
     }
-    if let Some(path) = output.full_output.as_deref().filter(|path| truncated && path.len() <= PATH_BYTES_MAX) {
+    if let Some(signal) = output.signal {
+        object["signal"] = signal.into();
+    }
+    if let Some(pid) = output.background_pid {
+        object["background_pid"] = pid.into();
+    }
+    let told = truncated || output.background_pid.is_some();
+    if let Some(path) = output.full_output.as_deref().filter(|path| told && path.len() <= PATH_BYTES_MAX) {
         object["full_output"] = path.into();
     }
     object.to_string()
@@ -198,10 +211,11 @@ fn own(output: ShellOutput) -> (bool, String) {
     if output.exit_code == Some(0) {
         return (true, output.stdout);
     }
-    let how = match (output.timed_out, output.exit_code) {
-        (true, _) => "The tool was stopped at its time limit.".to_owned(),
-        (false, Some(code)) => format!("The tool failed with exit code {code}."),
-        (false, None) => "The tool was killed.".to_owned(),
+    let how = match (output.timed_out, output.exit_code, output.signal) {
+        (true, ..) => "The tool was stopped at its time limit.".to_owned(),
+        (false, Some(code), _) => format!("The tool failed with exit code {code}."),
+        (false, None, Some(signal)) => format!("The tool was ended by signal {signal}."),
+        (false, None, None) => "The tool did not end by itself.".to_owned(),
     };
     let half = RESULT_BYTES_MAX / 2 - 200;
     let mut text = how;

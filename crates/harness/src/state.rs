@@ -305,11 +305,11 @@ impl State {
         totals.output = totals.output.saturating_add(data.usage.output_total);
         totals.estimated = totals.estimated.saturating_add(data.estimated_tokens);
         match data.cost {
+            _ if data.model.is_scripted() => {}
             Some(usd) => {
                 totals.usd = totals.usd.plus(usd);
                 totals.priced = totals.priced.saturating_add(1);
             }
-            None if data.model.is_scripted() => {}
             None => totals.unpriced = totals.unpriced.saturating_add(1),
         }
     }

@@ -17,6 +17,13 @@ fn shell(output: ShellOutput) -> (bool, Value) {
 fn a_command_is_answered_with_the_contracts_object() {
     let output = ShellOutput { exit_code: Some(2), stdout: "a\n".into(), stderr: "b".into(), ..ShellOutput::default() };
     assert_eq!(shell(output), (false, json!({"exit_code": 2, "stdout": "a\n", "stderr": "b", "truncated": false})));
+    let path = Some("/workspace/.livery/background-1.log".to_owned());
+    let running = ShellOutput { background_pid: Some(41), full_output: path, ..ShellOutput::default() };
+    let expected = json!({"exit_code": null, "background_pid": 41, "full_output": "/workspace/.livery/background-1.log",
+        "stdout": "", "stderr": "", "truncated": false});
+    assert_eq!(shell(running), (true, expected), "to run on is what was asked");
+    let killed = ShellOutput { signal: Some(9), ..ShellOutput::default() };
+    assert_eq!(shell(killed), (false, json!({"exit_code": null, "signal": 9, "stdout": "", "stderr": "", "truncated": false})));
     let stopped = ShellOutput { timed_out: true, ..ShellOutput::default() };
     assert_eq!(shell(stopped), (false, json!({"exit_code": null, "stdout": "", "stderr": "", "truncated": false, "timed_out": true})));
 }

@@ -91,7 +91,8 @@ fn shell() -> Described {
             "description": format!("Seconds until it is stopped. Default {SHELL_TIMEOUT_S_DEFAULT}.")},
         "cwd": path("Folder to run in. Default /workspace."),
         "background": {"type": "boolean",
-            "description": "Return at once and leave it running, for servers and the like. Default false."},
+            "description": "Return at once and leave it running, for servers and the like: answers with its background_pid and with \
+                full_output, the file its output goes to. Default false."},
     });
     (description.to_owned(), properties, &["command"])
 }

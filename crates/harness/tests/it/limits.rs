@@ -104,7 +104,7 @@ fn usage_and_cost_add_up() {
     assert_eq!(run.state.cost().pricing, Pricing::Unpriced, "one call without a price makes the sum a lower bound");
 
     let mut run = Run::started(Agent { model: vec!["scripted/demo".parse().unwrap()], ..agent() });
-    run.answer(says("Done."));
+    run.answer_for(says("Done."), Some(Usd::ZERO));
     assert_eq!(run.state.cost(), Cost { usd: Usd::ZERO, pricing: Pricing::Free });
 }
 

@@ -112,6 +112,16 @@ fn nul_is_kept_from_providers() {
 }
 
 #[test]
+fn what_a_broken_log_holds_after_the_end_changes_nothing() {
+    let mut run = Run::started(agent());
+    let answered = says("Done.");
+    run.answer(answered);
+    let mut records = run.records();
+    records.extend(run.records());
+    assert_eq!(State::fold(&records), run.state);
+}
+
+#[test]
 fn records_of_other_versions_are_read() {
     let newer = json!({"step": 1, "attempt": 1, "model": "acme/large", "max_output_tokens": 9, "reserved": true,
         "note": {"kind": "something_new", "text": "hello"}});
