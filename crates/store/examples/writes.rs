@@ -23,7 +23,7 @@ const AGENT: AgentId = AgentId::from_bits(1);
 #[tokio::main]
 async fn main() -> Result<()> {
     let folder = std::env::args().nth(1).map_or_else(|| std::env::temp_dir().join("livery-store-bench"), Into::into);
-    std::fs::create_dir_all(&folder).map_err(|error| livery_core::Error::internal(error))?;
+    std::fs::create_dir_all(&folder).map_err(livery_core::Error::internal)?;
     let path = folder.join(format!("bench-{}.db", std::process::id()));
     let store = Store::open(&path, Options::default()).await?;
     seed(&store).await?;

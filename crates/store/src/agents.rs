@@ -132,6 +132,10 @@ impl FromRow for AgentRow {
             created_at: row.take()?,
         })
     }
+
+    fn weight(&self) -> usize {
+        self.agent_md.len() + self.manifest.as_str().len()
+    }
 }
 
 /// Which version of a named agent.
@@ -271,7 +275,7 @@ impl Store {
         let scope = Scope::new("agents", org);
         let (from, rows) = page.start(&scope)?;
         let args = args![org, from.created_at, AgentId::from_bits(from.id_bits), rows];
-        let rows = self.fetch_all(Lane::Scan, LIST, args).await?;
+        let rows = self.fetch_page(Lane::Scan, LIST, args).await?;
         Ok(page.finish(&scope, rows, position))
     }
 
@@ -283,7 +287,7 @@ impl Store {
         let scope = Scope::new("agent_versions", org).with(name);
         let (from, rows) = page.start(&scope)?;
         let args = args![org, name.to_owned(), from.created_at, AgentId::from_bits(from.id_bits), rows];
-        let rows = self.fetch_all(Lane::Scan, LIST_VERSIONS, args).await?;
+        let rows = self.fetch_page(Lane::Scan, LIST_VERSIONS, args).await?;
         Ok(page.finish(&scope, rows, position))
     }
 

@@ -357,7 +357,7 @@ impl Store {
         let scope = Scope::new("deliveries", org).with(&webhook.to_string());
         let (from, rows) = page.start(&scope)?;
         let args = args![org, webhook, from.created_at, DeliveryId::from_bits(from.id_bits), rows];
-        let rows = self.fetch_all(Lane::Point, LIST, args).await?;
+        let rows = self.fetch_page(Lane::Point, LIST, args).await?;
         Ok(page.finish(&scope, rows, position))
     }
 
@@ -369,7 +369,7 @@ impl Store {
         let scope = Scope::new("run_deliveries", org).with(&run.to_string());
         let (from, rows) = page.start(&scope)?;
         let args = args![org, run, from.created_at, DeliveryId::from_bits(from.id_bits), rows];
-        let rows = self.fetch_all(Lane::Point, LIST_OF_RUN, args).await?;
+        let rows = self.fetch_page(Lane::Point, LIST_OF_RUN, args).await?;
         Ok(page.finish(&scope, rows, position))
     }
 

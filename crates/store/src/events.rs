@@ -115,6 +115,10 @@ impl FromRow for StoredEvent {
             data: row.take()?,
         })
     }
+
+    fn weight(&self) -> usize {
+        self.data.as_ref().map_or(0, |data| data.as_str().len())
+    }
 }
 
 impl StoredEvent {
@@ -221,7 +225,8 @@ struct Header<'a> {
 }
 
 impl Store {
-    /// Events of a run after `seq`, in order, at most `limit` (and at most a thousand). Empty for another tenant's run.
+    /// Events of a run after `seq`, in order, at most `limit` (and a thousand, and 4 MiB of payloads). Empty at the end, and
+    /// for another tenant's run.
     ///
     /// # Errors
     /// Those of the database.
@@ -236,19 +241,29 @@ impl Store {
     /// Those of the database.
     pub async fn stored_events_after(&self, org: OrgId, run: RunId, seq: u64, limit: u32) -> Result<Vec<StoredEvent>> {
         let args = args![run.to_string(), seq, org, limit.min(EVENTS_READ_MAX)];
-        self.fetch_all(Lane::Point, READ, args).await
+        self.fetch_page(Lane::Point, READ, args).await.map(|page| page.rows)
     }
 
-    /// Events of the organization's own stream after `seq`, in order, at most `limit` (and at most a thousand).
+    /// Events of the organization's own stream after `seq`, in order, at most `limit` (and a thousand, and 4 MiB of
+    /// payloads).
     ///
     /// # Errors
     /// Those of the database.
     pub async fn org_events_after(&self, org: OrgId, seq: u64, limit: u32) -> Result<Vec<StoredEvent>> {
         let args = args![org.to_string(), seq, org, limit.min(EVENTS_READ_MAX)];
-        self.fetch_all(Lane::Point, READ, args).await
+        self.fetch_page(Lane::Point, READ, args).await.map(|page| page.rows)
     }
 
-    /// A run's whole stream, for a worker that takes the run over.
+    /// The next piece of a run's stream after `seq`, for a worker that takes the run over and folds it; empty at the end.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn system_events_after(&self, run: RunId, seq: u64) -> Result<Vec<StoredEvent>> {
+        let args = args![run.to_string(), seq, EVENTS_READ_MAX];
+        self.fetch_page(Lane::Scan, SYSTEM_READ, args).await.map(|page| page.rows)
+    }
+
+    /// A run's whole stream. A long one is better folded piece by piece, with [`Store::system_events_after`].
     ///
     /// # Errors
     /// Those of the database.
@@ -256,13 +271,11 @@ impl Store {
         let mut all: Vec<StoredEvent> = Vec::new();
         loop {
             let after = all.last().map_or(0, |event| event.seq);
-            let args = args![run.to_string(), after, EVENTS_READ_MAX];
-            let page = self.fetch_all(Lane::Scan, SYSTEM_READ, args).await?;
-            let end = page.len() < EVENTS_READ_MAX as usize;
-            all.extend(page);
-            if end {
+            let page = self.system_events_after(run, after).await?;
+            if page.is_empty() {
                 return Ok(all);
             }
+            all.extend(page);
         }
     }
 }

@@ -178,7 +178,7 @@ impl Store {
         let scope = Scope::new("files", org).with(&app.map(|app| app.to_string()).unwrap_or_default());
         let (from, rows) = page.start(&scope)?;
         let args = args![org, from.created_at, FileId::from_bits(from.id_bits), app, rows];
-        let rows = self.fetch_all(Lane::Scan, LIST, args).await?;
+        let rows = self.fetch_page(Lane::Scan, LIST, args).await?;
         let position = |row: &FileRow| Position { created_at: row.created_at, id_bits: row.id.bits() };
         Ok(page.finish(&scope, rows, position))
     }

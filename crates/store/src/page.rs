@@ -9,6 +9,7 @@ use livery_core::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::sql::Rows;
 
 /// Most rows of one page.
 pub const PAGE_LIMIT_MAX: u32 = 100;
@@ -21,7 +22,7 @@ const CURSOR_LEN: usize = 8 + 16 + TAG_LEN;
 /// Which part of a list.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// Rows wanted; 1 to [`PAGE_LIMIT_MAX`], others are clamped.
+    /// Most rows wanted; 1 to [`PAGE_LIMIT_MAX`], others are clamped. A page of very large rows holds fewer.
     pub limit: u32,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
@@ -113,9 +114,10 @@ impl Page {
     }
 
     /// Cuts the surplus row off and makes the next cursor from the last one kept.
-    pub(crate) fn finish<T>(&self, scope: &Scope, mut rows: Vec<T>, position: impl Fn(&T) -> Position) -> List<T> {
+    pub(crate) fn finish<T>(&self, scope: &Scope, fetched: Rows<T>, position: impl Fn(&T) -> Position) -> List<T> {
         let limit = self.limit.clamp(1, PAGE_LIMIT_MAX) as usize;
-        let more = rows.len() > limit;
+        let Rows { mut rows, cut } = fetched;
+        let more = cut || rows.len() > limit;
         rows.truncate(limit);
         let next_cursor = rows.last().filter(|_| more).map(|last| scope.encode(position(last)));
         List { data: rows, next_cursor }

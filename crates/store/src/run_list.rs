@@ -152,7 +152,7 @@ impl Store {
         let scope = filter.scope(org);
         let (from, rows) = page.start(&scope)?;
         let (statement, lane) = filter.plan();
-        let rows = self.fetch_all(lane, statement, filter.args(org, filter.start(from), rows)).await?;
+        let rows = self.fetch_page(lane, statement, filter.args(org, filter.start(from), rows)).await?;
         Ok(page.finish(&scope, rows, |row: &RunRow| Position { created_at: row.created_at, id_bits: row.id.bits() }))
     }
 }

@@ -193,6 +193,11 @@ impl FromRow for RunRow {
             recoveries: row.take()?,
         })
     }
+
+    fn weight(&self) -> usize {
+        let optional = [&self.output, &self.webhook].into_iter().flatten().map(|json| json.as_str().len()).sum::<usize>();
+        optional + self.input.as_str().len() + self.metadata.as_str().len()
+    }
 }
 
 /// What a run has used up so far.

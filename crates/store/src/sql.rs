@@ -245,6 +245,19 @@ pub(crate) trait Row {
 pub(crate) trait FromRow: Sized {
     /// Reads its fields in the order of the `select` list.
     fn from_row(row: &mut impl Row) -> Result<Self>;
+
+    /// Bytes of the parts a tenant chose the size of. A page is cut when the sum grows too large.
+    fn weight(&self) -> usize {
+        0
+    }
+}
+
+/// Rows up to a budget of [`FromRow::weight`].
+#[derive(Debug)]
+pub(crate) struct Rows<T> {
+    pub(crate) rows: Vec<T>,
+    /// Further rows were left out for their size.
+    pub(crate) cut: bool,
 }
 
 /// A value made of one cell.

@@ -10,7 +10,7 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{ErrorCode, OpenFlags, ffi};
 
 use crate::error::{Error, Result};
-use crate::sql::{Arg, Cell, FromRow, Row, Statement};
+use crate::sql::{Arg, Cell, FromRow, Row, Rows, Statement};
 
 /// How long a connection waits for a lock that another connection holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -128,13 +128,23 @@ impl Connection {
 
     /// All rows. Every statement bounds its own number of rows.
     pub(crate) fn fetch_all<T: FromRow>(&self, statement: Statement, args: &[Arg]) -> Result<Vec<T>> {
+        self.fetch_up_to(usize::MAX, statement, args).map(|fetched| fetched.rows)
+    }
+
+    /// Rows until they weigh more than `budget`, and at least one.
+    pub(crate) fn fetch_up_to<T: FromRow>(&self, budget: usize, statement: Statement, args: &[Arg]) -> Result<Rows<T>> {
         let mut prepared = self.bound(statement, args)?;
-        let mut rows = prepared.raw_query();
-        let mut all = Vec::new();
-        while let Some(row) = rows.next().map_err(|error| named(statement, error))? {
-            all.push(T::from_row(&mut Cursor { row, next: 0 })?);
+        let mut cursor = prepared.raw_query();
+        let (mut rows, mut weight) = (Vec::new(), 0usize);
+        while let Some(row) = cursor.next().map_err(|error| named(statement, error))? {
+            let row = T::from_row(&mut Cursor { row, next: 0 })?;
+            weight = weight.saturating_add(row.weight());
+            if weight > budget && !rows.is_empty() {
+                return Ok(Rows { rows, cut: true });
+            }
+            rows.push(row);
         }
-        Ok(all)
+        Ok(Rows { rows, cut: false })
     }
 
     /// Prepares without running; the number of parameters.

@@ -12,10 +12,13 @@ use crate::doorbell::{Doorbell, Doorbells};
 use crate::error::{Error, Result};
 use crate::lock::DatabaseLock;
 use crate::reader::{Lane, Readers};
-use crate::sql::{Arg, FromRow, Statement};
+use crate::sql::{Arg, FromRow, Rows, Statement};
 use crate::sqlite::{Access, Connection};
 use crate::tx::Tx;
 use crate::writer::Writer;
+
+/// Bytes of inputs, outputs, payloads and the like in one page; a page that would hold more is cut and says so.
+const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -78,7 +81,7 @@ impl Store {
     /// Runs `operation` in a savepoint of a transaction shared with other writers and answers after its commit, when the
     /// write is on the disk. If the operation fails, only its own changes are undone.
     ///
-    /// The operation holds up all others, so it does nothing but `Tx` calls.
+    /// The operation holds up all others, so it awaits nothing but `Tx` calls; one that does fails.
     ///
     /// # Errors
     /// Those of the operation; `Busy` when its turn did not come in time and `Unavailable` when the commit failed, both of
@@ -132,5 +135,16 @@ impl Store {
         args: Vec<Arg>,
     ) -> Result<Vec<T>> {
         self.inner.readers.read(lane, move |connection| connection.fetch_all(statement, &args)).await
+    }
+
+    /// The rows of one page, within [`PAGE_BYTES_MAX`].
+    pub(crate) async fn fetch_page<T: FromRow + Send + 'static>(
+        &self,
+        lane: Lane,
+        statement: Statement,
+        args: Vec<Arg>,
+    ) -> Result<Rows<T>> {
+        let query = move |connection: &Connection| connection.fetch_up_to(PAGE_BYTES_MAX, statement, &args);
+        self.inner.readers.read(lane, query).await
     }
 }

@@ -175,7 +175,7 @@ impl Store {
         let scope = Scope::new("organizations", OrgId::from_bits(0));
         let (from, rows) = page.start(&scope)?;
         let args = args![from.created_at, OrgId::from_bits(from.id_bits), rows];
-        let rows = self.fetch_all(Lane::Scan, LIST_ORGANIZATIONS, args).await?;
+        let rows = self.fetch_page(Lane::Scan, LIST_ORGANIZATIONS, args).await?;
         let position = |row: &OrganizationRow| Position { created_at: row.created_at, id_bits: row.id.bits() };
         Ok(page.finish(&scope, rows, position))
     }
@@ -220,7 +220,7 @@ impl Store {
         let scope = Scope::new("end_users", org).with(&app.map(|app| app.to_string()).unwrap_or_default());
         let (from, rows) = page.start(&scope)?;
         let args = args![org, from.created_at, EndUserId::from_bits(from.id_bits), app, rows];
-        let rows = self.fetch_all(Lane::Scan, LIST_END_USERS, args).await?;
+        let rows = self.fetch_page(Lane::Scan, LIST_END_USERS, args).await?;
         let position = |row: &EndUserRow| Position { created_at: row.created_at, id_bits: row.id.bits() };
         Ok(page.finish(&scope, rows, position))
     }

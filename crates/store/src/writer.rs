@@ -4,17 +4,18 @@
 //! failing one leaves its neighbours alone; if the commit fails, all of its batch fail. Nobody is answered, and no doorbell
 //! rings, before the commit.
 //!
-//! Refuses: operations that waited too long (they get `Busy` and certainly did not happen), panics (caught, rolled back).
+//! Refuses: operations that waited too long (they get `Busy` and certainly did not happen), that panic (caught, rolled
+//! back), or that await anything but the database (everybody else would wait with them).
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::doorbell::Doorbells;
 use crate::error::{Error, Result};
@@ -29,8 +30,6 @@ const BATCH_MAX: usize = 512;
 const BATCH_TIME_MAX: Duration = Duration::from_millis(10);
 /// How long a caller waits for a place in the queue and then for its turn.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
-/// How long one operation may run; it holds up all others.
-const OPERATION_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The handle to the writer thread.
 pub(crate) struct Writer {
@@ -47,8 +46,7 @@ impl Writer {
     /// Starts the thread over an open, migrated connection.
     pub(crate) fn start(path: PathBuf, connection: Connection, doorbells: Arc<Doorbells>) -> Result<Self> {
         let (queue, inbox) = mpsc::channel(QUEUE_MAX);
-        let runtime = tokio::runtime::Handle::current();
-        let loop_ = Loop { path, connection: Some(connection), doorbells, runtime };
+        let loop_ = Loop { path, connection: Some(connection), doorbells };
         let thread = std::thread::Builder::new()
             .name("livery-writer".into())
             .spawn(move || loop_.run(inbox))
@@ -70,7 +68,7 @@ impl Writer {
             Ok(Err(_)) => return Err(Error::Closed),
             Err(_) => return Err(Error::Busy { reason: "the write queue is full" }),
         }
-        // Bounded: the turn by the deadline, the operation by its own limit, the commit by the busy timeout.
+        // Bounded: the turn by the deadline, the commit by the busy timeout, and an operation only computes.
         answered.await.unwrap_or(Err(Error::Closed))
     }
 
@@ -108,7 +106,7 @@ trait Operation: Send {
     /// Whether nobody waits any more, or its turn came too late: then it must not start.
     fn refuse(&mut self, now: Instant) -> bool;
     /// Runs it and keeps its result. `true` when it succeeded.
-    fn run<'a>(&'a mut self, tx: &'a mut Tx) -> BoxFuture<'a, bool>;
+    fn run(&mut self, tx: &mut Tx) -> bool;
     /// Gives it an error in place of a result.
     fn fail(&mut self, error: Error);
     /// Answers the caller with what is kept.
@@ -134,20 +132,18 @@ where
         self.result.is_some() || self.answer.is_closed()
     }
 
-    fn run<'a>(&'a mut self, tx: &'a mut Tx) -> BoxFuture<'a, bool> {
-        async move {
-            let Some(operation) = self.operation.take() else { return false };
-            let work = AssertUnwindSafe(async move { operation(tx).await }).catch_unwind();
-            let result = match timeout(OPERATION_TIME_MAX, work).await {
-                Ok(Ok(result)) => result,
-                Ok(Err(_panic)) => Err(Error::bug("an operation panicked")),
-                Err(_) => Err(Error::Busy { reason: "the operation ran too long" }),
-            };
-            let succeeded = result.is_ok();
-            self.result = Some(result);
-            succeeded
-        }
-        .boxed()
+    fn run(&mut self, tx: &mut Tx) -> bool {
+        let Some(operation) = self.operation.take() else { return false };
+        // SQLite answers at once, so an operation that only asks the database is ready at the first look.
+        let work = AssertUnwindSafe(async move { operation(tx).await }).catch_unwind();
+        let result = match work.now_or_never() {
+            Some(Ok(result)) => result,
+            Some(Err(_panic)) => Err(Error::bug("an operation panicked")),
+            None => Err(Error::bug("an operation waited for something else than the database")),
+        };
+        let succeeded = result.is_ok();
+        self.result = Some(result);
+        succeeded
     }
 
     fn fail(&mut self, error: Error) {
@@ -173,7 +169,7 @@ where
         now >= self.0.deadline
     }
 
-    fn run<'a>(&'a mut self, tx: &'a mut Tx) -> BoxFuture<'a, bool> {
+    fn run(&mut self, tx: &mut Tx) -> bool {
         self.0.run(tx)
     }
 
@@ -193,7 +189,6 @@ struct Loop {
     /// `None` after an error that left the connection in doubt: the next batch opens it anew.
     connection: Option<Connection>,
     doorbells: Arc<Doorbells>,
-    runtime: tokio::runtime::Handle,
 }
 
 impl Loop {
@@ -245,7 +240,7 @@ impl Loop {
         let mut broken = None;
         while let Some(mut operation) = next.take() {
             if !operation.refuse(Instant::now())
-                && let Err(error) = self.perform(&mut tx, operation.as_mut())
+                && let Err(error) = Self::perform(&mut tx, operation.as_mut())
             {
                 broken = Some(error);
             }
@@ -281,11 +276,10 @@ impl Loop {
     }
 
     /// Runs one operation in a savepoint. An error here is the transaction's, not the operation's.
-    fn perform(&self, tx: &mut Tx, operation: &mut dyn Operation) -> Result<()> {
+    fn perform(tx: &mut Tx, operation: &mut dyn Operation) -> Result<()> {
         tx.connection.control("savepoint operation")?;
         let before = (tx.rings.runs.len(), tx.rings.queue, tx.rings.deliveries);
-        let succeeded = self.runtime.block_on(operation.run(tx));
-        if !succeeded {
+        if !operation.run(tx) {
             if tx.connection.is_idle() {
                 return Err(Error::Unavailable { reason: "the database gave the transaction up (disk full?)".into() });
             }

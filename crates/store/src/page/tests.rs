@@ -3,6 +3,7 @@ use livery_core::id::OrgId;
 
 use super::{Page, Position, Scope};
 use crate::Error;
+use crate::sql::Rows;
 
 fn scope(filter: &str) -> Scope {
     Scope::new("runs", OrgId::from_bits(7)).with(filter)
@@ -14,7 +15,7 @@ fn position(seconds: i64) -> Position {
 
 fn cursor_of(scope: &Scope) -> String {
     let page = Page { limit: 1, cursor: None };
-    page.finish(scope, vec![5, 4], |second| position(*second)).next_cursor.unwrap()
+    page.finish(scope, Rows { rows: vec![5, 4], cut: false }, |second| position(*second)).next_cursor.unwrap()
 }
 
 #[test]
@@ -56,6 +57,9 @@ fn limits_are_clamped_and_the_last_page_has_no_cursor() {
     for (asked, fetched) in [(0, 2), (1, 2), (100, 101), (5000, 101)] {
         assert_eq!(Page { limit: asked, cursor: None }.start(&scope("")).unwrap().1, fetched);
     }
-    let list = Page { limit: 2, cursor: None }.finish(&scope(""), vec![2, 1], |second| position(*second));
-    assert_eq!((list.data, list.next_cursor), (vec![2, 1], None));
+    let finish = |cut| {
+        Page { limit: 2, cursor: None }.finish(&scope(""), Rows { rows: vec![2, 1], cut }, |second| position(*second))
+    };
+    assert_eq!((finish(false).data, finish(false).next_cursor), (vec![2, 1], None));
+    assert!(finish(true).next_cursor.is_some(), "rows were left out for their size");
 }

@@ -71,7 +71,7 @@ async fn a_failed_commit_fails_its_whole_batch_and_nothing_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_a_panic_and_a_slow_operation_undo_themselves_alone() {
+async fn an_error_a_panic_and_a_wait_undo_themselves_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (writer, readers) = start(folder.path());
     let failing = writer.write(|tx| {
@@ -89,7 +89,17 @@ async fn an_error_a_panic_and_a_slow_operation_undo_themselves_alone() {
         .boxed()
     });
     let panicking = async { panicking.await.map(|(): ()| ()) };
-    let (failing, panicking, fine) = tokio::join!(failing, panicking, writer.write(set("whole".into())));
+    let waiting = writer.write(|tx| {
+        async move {
+            tx.execute(SET, args!["half"]).await?;
+            tokio::task::yield_now().await;
+            Ok(())
+        }
+        .boxed()
+    });
+    let fine = writer.write(set("whole".into()));
+    let (failing, panicking, waiting, fine) = tokio::join!(failing, panicking, waiting, fine);
+    assert!(matches!(waiting, Err(Error::Database(_))), "{waiting:?}");
     assert!(matches!(failing, Err(Error::NotFound { what: "test" })), "{failing:?}");
     assert!(matches!(panicking, Err(Error::Database(_))), "{panicking:?}");
     fine.unwrap();

@@ -98,6 +98,21 @@ conformance! {
         assert!(all.iter().map(|event| event.seq).eq(1..=2501));
     }
 
+    async fn large_payloads_come_in_smaller_pages(world) {
+        let lease = world.running().await;
+        for _ in 0..5 {
+            world.write(move |tx| async move {
+                let mut large = event(EventType::LogWritten, 1);
+                large.data = Json::of(&"x".repeat(250 * 1024)).unwrap();
+                tx.append_run_events(&lease, &vec![large; 5]).await
+            }.boxed()).await;
+        }
+        let page = world.store.events_after(lease.org, lease.run, 0, 1000).await.unwrap();
+        assert!(page.iter().map(|event| event.seq).eq(1..=17), "16 of 250 KiB fit into 4 MiB: {}", page.len());
+        let all = world.store.system_events_of(lease.run).await.unwrap();
+        assert!(all.iter().map(|event| event.seq).eq(1..=26));
+    }
+
     async fn an_organization_has_a_stream_of_its_own(world) {
         let org = world.one.org;
         let event = |number: u64| OrgEvent {

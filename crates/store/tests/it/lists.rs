@@ -39,6 +39,28 @@ conformance! {
         assert_eq!(seen, expected);
     }
 
+    /// Twelve inputs of nearly a mebibyte each: pages stay small and the walk still sees every run.
+    async fn a_page_of_huge_runs_is_cut_and_the_walk_goes_on(world) {
+        let mut expected = Vec::new();
+        for _ in 0..12 {
+            let mut run = new_run(&world.one);
+            run.input = Json::of(&"x".repeat(1_000_000)).unwrap();
+            expected.push(accepted(&world.store, run).await);
+        }
+        expected.reverse();
+        let (mut seen, mut cursor) = (Vec::new(), None);
+        loop {
+            let list = world.store.list_runs(world.one.org, &RunFilter::default(), &page(100, cursor)).await.unwrap();
+            assert!((1..=4).contains(&list.data.len()), "{} runs in one page", list.data.len());
+            seen.extend(list.data.into_iter().map(|run| run.id));
+            cursor = list.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, expected);
+    }
+
     async fn runs_of_the_same_moment_are_ordered_by_id(world) {
         let mut expected = Vec::new();
         for _ in 0..4 {
