@@ -10,29 +10,36 @@ use crate::schema::Schema;
 
 impl Agent {
     /// Everything that keeps this input from being a run's; pointers start with `/input`. Empty when it fits.
+    ///
+    /// Compiles the input schema; who checks many inputs keeps it and calls [`check_input`](Self::check_input).
     pub fn validate_input(&self, input: &Value) -> Vec<FieldError> {
-        let refuse = |code: &str, detail: String| vec![FieldError::new("/input", code, detail)];
+        match Schema::compile(&self.input) {
+            Ok(schema) => self.check_input(&schema, input),
+            // Agents are checked when they are made; one that is not says so instead of letting anything through.
+            Err(problem) => refuse("schema", format!("the agent's input schema: {problem}")),
+        }
+    }
+
+    /// The same with the agent's input schema already compiled.
+    pub fn check_input(&self, schema: &Schema, input: &Value) -> Vec<FieldError> {
         if !input.is_object() {
             return refuse("wrong_type", "the input must be an object".into());
         }
         let bytes = input.to_string().len();
         if bytes > INPUT_BYTES_MAX {
-            return refuse(
-                "too_large",
-                format!("the input has {bytes} bytes as JSON, at most {INPUT_BYTES_MAX} fit; upload it as a file"),
-            );
+            let detail =
+                format!("the input has {bytes} bytes as JSON, at most {INPUT_BYTES_MAX} fit; upload it as a file");
+            return refuse("too_large", detail);
         }
-        let findings = match Schema::compile(&self.input) {
-            Ok(schema) => schema.findings(input, "/input"),
-            // Agents are checked when they are made; one that is not says so instead of letting anything through.
-            Err(problem) => return refuse("schema", format!("the agent's input schema: {problem}")),
-        };
+        let findings = schema.findings(input, "/input");
         if findings.is_empty() && self.prompt.rendered_bytes(input) > RENDERED_BYTES_MAX {
-            return refuse(
-                "too_large",
-                format!("the prompt filled with this input is longer than {RENDERED_BYTES_MAX} bytes"),
-            );
+            let detail = format!("the prompt filled with this input is longer than {RENDERED_BYTES_MAX} bytes");
+            return refuse("too_large", detail);
         }
         findings
     }
+}
+
+fn refuse(code: &str, detail: String) -> Vec<FieldError> {
+    vec![FieldError::new("/input", code, detail)]
 }

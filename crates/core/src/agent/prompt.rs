@@ -60,18 +60,21 @@ impl Prompt {
 
     /// The prompt for this input. Text goes in as it is, everything else as JSON, an absent value as nothing.
     ///
-    /// The result has at most [`RENDERED_BYTES_MAX`] bytes for an input that
-    /// [`Agent::validate_input`](super::Agent::validate_input) let through.
+    /// [`Agent::check_input`](super::Agent::check_input) refuses an input that makes more than [`RENDERED_BYTES_MAX`] bytes;
+    /// one that came past it loses the values that do not fit, visibly.
     pub fn render(&self, input: &Value) -> String {
+        const LEFT_OUT: &str = "(left out: the prompt would be too long)";
         let mut out = String::with_capacity(self.source.len());
-        self.each_part(input, |part| out.push_str(part));
+        self.each_part(input, |part| {
+            out.push_str(if out.len() + part.len() > RENDERED_BYTES_MAX { LEFT_OUT } else { part });
+        });
         out
     }
 
-    /// How long [`render`](Self::render) would be, without building it.
+    /// How long the prompt would be with every value in it.
     pub(super) fn rendered_bytes(&self, input: &Value) -> usize {
-        let mut bytes = 0;
-        self.each_part(input, |part| bytes += part.len());
+        let mut bytes = 0usize;
+        self.each_part(input, |part| bytes = bytes.saturating_add(part.len()));
         bytes
     }
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::fields::Cx;
+use super::fields::{Cx, did_you_mean};
+use crate::finding::quote;
 use crate::schema::{Schema, schema_findings};
 use crate::yaml::{Data, Node};
 
@@ -30,6 +31,7 @@ pub(super) fn read_object(what: &str, node: &Node, cx: &mut Cx<'_>) -> Option<Va
         cx.wrong_type(what, "a JSON Schema (a mapping)", node);
         return None;
     };
+    warn_of_typos(what, node, cx);
     let mut schema = node.to_json();
     let problems = schema_findings(&schema);
     for problem in &problems {
@@ -62,6 +64,83 @@ pub(super) fn read_object(what: &str, node: &Node, cx: &mut Cx<'_>) -> Option<Va
         return None;
     }
     Some(schema)
+}
+
+/// Keywords of the schema language. Others are allowed and mean nothing, which is why a slip of the pen is worth a warning.
+const KEYWORDS: &[&str] = &[
+    "type",
+    "properties",
+    "required",
+    "items",
+    "prefixItems",
+    "enum",
+    "const",
+    "description",
+    "title",
+    "default",
+    "examples",
+    "format",
+    "pattern",
+    "patternProperties",
+    "additionalProperties",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+    "propertyNames",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minProperties",
+    "maxProperties",
+    "contains",
+    "minContains",
+    "maxContains",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "if",
+    "then",
+    "else",
+    "dependentRequired",
+    "dependentSchemas",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "contentEncoding",
+    "contentMediaType",
+    "contentSchema",
+];
+
+/// Warns of words that are nearly keywords, where a schema stands.
+fn warn_of_typos(what: &str, node: &Node, cx: &mut Cx<'_>) {
+    let Data::Map(entries) = &node.data else { return };
+    for entry in entries {
+        let key = entry.key.as_str();
+        match (&entry.value.data, key) {
+            (Data::Map(named), "properties" | "patternProperties" | "dependentSchemas" | "$defs" | "definitions") => {
+                named.iter().for_each(|part| warn_of_typos(what, &part.value, cx));
+            }
+            (Data::List(parts), "allOf" | "anyOf" | "oneOf" | "prefixItems") => {
+                parts.iter().for_each(|part| warn_of_typos(what, part, cx));
+            }
+            // What stands here is data.
+            (_, "const" | "enum" | "default" | "examples") => {}
+            (Data::Map(_), _) if KEYWORDS.contains(&key) => warn_of_typos(what, &entry.value, cx),
+            _ if KEYWORDS.contains(&key) || key.starts_with(['$', 'x']) || key == "definitions" => {}
+            _ => {
+                if let Some(hint) = did_you_mean(key, KEYWORDS.iter().copied()) {
+                    cx.warning(entry.mark, format!("{} means nothing in {what}", quote(key)), hint);
+                }
+            }
+        }
+    }
 }
 
 /// Whether a value that fits `schema` can have something at `path`. `false` only when it certainly cannot.

@@ -226,6 +226,15 @@ fn schemas_are_checked_where_they_stand() {
 }
 
 #[test]
+fn words_that_are_nearly_keywords_get_a_warning() {
+    check_head(
+        "name: x\nmodel: scripted/x\ninput: {type: object, requierd: [a], properties: {requierd: {type: string, minLenght: 3, x-note: hi, default: {tpye: 1}}}}",
+        "AGENT.md:4:23 warning: `requierd` means nothing in `input` (did you mean `required`?)
+         AGENT.md:4:76 warning: `minLenght` means nothing in `input` (did you mean `minLength`?)",
+    );
+}
+
+#[test]
 fn placeholders_name_what_the_input_can_have() {
     let head = "---
 name: x
@@ -374,7 +383,10 @@ fn input_is_checked_against_the_agent() {
     let many = format!("---\nname: x\nmodel: scripted/x\n---\n{}", "{{input.a}}".repeat(100));
     let agent = Agent::parse(&folder(&[("AGENT.md", &many)])).unwrap();
     assert!(agent.validate_input(&json!({"a": "x".repeat(40_000)})).is_empty());
-    assert_eq!(agent.validate_input(&json!({"a": "x".repeat(50_000)}))[0].code, "too_large");
+    let long = json!({"a": "x".repeat(50_000)});
+    assert_eq!(agent.validate_input(&long)[0].code, "too_large");
+    let rendered = agent.prompt.render(&long);
+    assert!(rendered.len() < 4 * 1024 * 1024 + 1_000 && rendered.ends_with("(left out: the prompt would be too long)"));
 }
 
 /// Every finding stands inside its file.

@@ -7,6 +7,7 @@
 //! For that every reference must be one this walk can follow, so those of other documents, dynamic ones and embedded
 //! documents (`$id` below the top) are refused.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
@@ -80,13 +81,18 @@ fn address(value: &Value) -> usize {
 #[derive(Debug)]
 struct References<'s> {
     root: &'s Value,
-    anchors: HashMap<&'s str, &'s Value>,
+    /// Parts by `$anchor`; gathered when the first reference asks for one.
+    anchors: OnceCell<HashMap<&'s str, &'s Value>>,
 }
 
 impl<'s> References<'s> {
     fn of(root: &'s Value) -> Self {
+        Self { root, anchors: OnceCell::new() }
+    }
+
+    fn anchored(&self) -> HashMap<&'s str, &'s Value> {
         let mut anchors = HashMap::new();
-        let mut waiting = vec![root];
+        let mut waiting = vec![self.root];
         while let Some(part) = waiting.pop() {
             let Some(fields) = part.as_object() else { continue };
             if let Some(name) = fields.get("$anchor").and_then(Value::as_str) {
@@ -94,7 +100,7 @@ impl<'s> References<'s> {
             }
             waiting.extend(parts(fields).map(|(_, part)| part));
         }
-        Self { root, anchors }
+        anchors
     }
 
     /// Where a reference leads: `#`, `#/a/pointer` or `#anchor`.
@@ -103,7 +109,7 @@ impl<'s> References<'s> {
         if fragment.is_empty() || fragment.starts_with('/') {
             self.root.pointer(fragment)
         } else {
-            self.anchors.get(fragment).copied()
+            self.anchors.get_or_init(|| self.anchored()).get(fragment).copied()
         }
     }
 
