@@ -1,12 +1,14 @@
 //! Fakes with teeth: a model server that plays scripts, obeys every instruction it reads or breaks in every known way,
 //! and a webhook receiver that checks signatures. Both remember every byte they were sent.
 //!
-//! Refused: outbound calls. Everything here listens on 127.0.0.1, on a port of the kernel's choice.
+//! Refused: outbound calls. Everything here only listens, on 127.0.0.1 and a port of the kernel's choice unless told otherwise.
 //!
 //! Walk on: [`fake_model`], then [`webhook_sink`].
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+mod capture;
 pub mod fake_model;
+mod listener;
 pub mod webhook_sink;
 
 use std::path::PathBuf;

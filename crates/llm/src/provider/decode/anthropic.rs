@@ -194,6 +194,8 @@ impl Reader {
                 match block["input"].take() {
                     Value::Object(map) => self.draft.set_arguments(place, map, on_delta)?,
                     Value::Null => {}
+                    // An object in a string, of a server that forgot to read it.
+                    Value::String(text) => self.draft.add_arguments(place, &text, on_delta)?,
                     other => self.draft.add_arguments(place, &other.to_string(), on_delta)?,
                 }
                 Ok(place)

@@ -36,11 +36,23 @@ fn of_header(value: &str, now: Timestamp) -> Option<u64> {
     scaled(value, 1000.0).or_else(|| date(value).map(|then| then.millis_since(now).min(DELAY_MS_MAX)))
 }
 
+/// `Thu, 01 Oct 2026 12:00:09 GMT`, `Thursday, 01-Oct-26 12:00:09 GMT` or `Thu Oct  1 12:00:09 2026`.
 fn date(value: &str) -> Option<Timestamp> {
-    const FORMS: [&str; 3] = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
-    let civil = FORMS.iter().find_map(|form| jiff::civil::DateTime::strptime(form, value).ok())?;
-    let moment = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
-    Some(Timestamp::from_micros(moment.as_microsecond()))
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let words: Vec<&str> = value.split([' ', '-']).filter(|word| !word.is_empty()).collect();
+    let (day, month, year, time) = match words[..] {
+        [_, day, month, year, time, "GMT"] => (day, month, year, time),
+        [_, month, day, time, year] => (day, month, year, time),
+        _ => return None,
+    };
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    let year: u16 = year.parse().ok()?;
+    let year = match year {
+        0..70 => year + 2000,
+        70..100 => year + 1900,
+        _ => year,
+    };
+    format!("{year:04}-{month:02}-{:02}T{time}Z", day.parse::<u8>().ok()?).parse().ok()
 }
 
 /// `1h2m3.5s`, `250ms`, `20 seconds`, from the start of the text; what follows is not looked at.
