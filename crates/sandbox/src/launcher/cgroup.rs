@@ -60,15 +60,14 @@ const WANTED: [&str; 4] = ["memory", "pids", "cpu", "cpuacct"];
 impl Cgroups {
     /// Finds writable places and makes the folder `name` in them.
     pub(crate) fn find(name: &str) -> Self {
-        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let mountinfo = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+        let own = fs::read_to_string("/proc/thread-self/cgroup").unwrap_or_default();
         let mut parents = Vec::new();
         for mount in mountinfo.lines().filter_map(Mount::parse) {
-            let found = match mount.version {
+            parents.extend(match mount.version {
                 Version::Two => find_v2(&mount, &own, name),
                 Version::One => find_v1(&mount, name),
-            };
-            parents.extend(found.filter(|found: &Parent| !found.controllers.is_empty()));
+            });
         }
         // A controller counts once.
         let mut seen: Vec<&str> = Vec::new();
@@ -267,6 +266,9 @@ impl Mount {
 
 /// Version 1: a folder at the top of the hierarchy that this mount shows.
 fn find_v1(mount: &Mount, name: &str) -> Option<Parent> {
+    if mount.controllers.is_empty() {
+        return None;
+    }
     let folder = mount.folder.join(name);
     match fs::create_dir(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return None,

@@ -72,7 +72,7 @@ pub(crate) fn left_over(trash: &Path) -> Vec<Job> {
 
 /// Starts a process that empties the job's folder as its owner.
 pub(crate) fn spawn(job: &Job, privileged: bool) -> io::Result<OwnedFd> {
-    let folder = tree::open_folder(rustix::fs::CWD, &path_c(&job.path)?)?;
+    let folder = tree::open_own_folder(rustix::fs::CWD, &path_c(&job.path)?)?;
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all zero is valid for the structure; `pidfd` outlives the call; this process has one thread, and the child
     // leaves through `_exit`.

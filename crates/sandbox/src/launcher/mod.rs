@@ -31,6 +31,7 @@ mod validate;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 
+pub use setup::cgroup_name;
 pub(crate) use validate::spec as check_spec;
 
 /// The hidden subcommand that becomes the launcher.

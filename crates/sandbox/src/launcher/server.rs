@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -570,7 +570,10 @@ impl Server {
         let serial = self.next_serial;
         self.next_serial += 1;
         let path = Path::new(TRASH).join(format!("{id}.{serial}"));
-        fs::rename(&from, &path).map_err(|error| Refusal::Failed { step: "workspace".to_owned(), detail: error.to_string() })?;
+        // An ordinary user may only move a folder it may write; the run may have closed it.
+        fs::set_permissions(&from, fs::Permissions::from_mode(0o700))
+            .and_then(|()| fs::rename(&from, &path))
+            .map_err(|error| Refusal::Failed { step: "workspace".to_owned(), detail: error.to_string() })?;
         self.p.identities.forget(id);
         self.p.janitor.add(Job { path, owner: (metadata.uid(), metadata.gid()), seq: Some(seq) });
         Ok(())

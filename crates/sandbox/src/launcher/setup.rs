@@ -2,9 +2,7 @@
 //!
 //! Read next: `server.rs`.
 
-use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, DirBuilder, File};
-use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -66,7 +64,7 @@ pub(crate) fn prepare(config: SandboxConfig) -> Result<Prepared, step::Error> {
     let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let lock = step::with("state folder", || config.state_dir.display().to_string(), enter(&config.state_dir))?;
     raise_open_files();
-    let name = instance_name();
+    let name = cgroup_name(&step::of("state folder", std::env::current_dir())?);
     let mut notes = Vec::new();
     if privileged {
         step::of("private mounts", private_mounts())?;
@@ -122,11 +120,14 @@ fn enter(state_dir: &Path) -> io::Result<File> {
     Ok(lock)
 }
 
-/// Names this launcher's cgroups after its state folder, so that two platforms on a host never sweep each other.
-fn instance_name() -> String {
-    let mut hasher = DefaultHasher::new();
-    std::env::current_dir().unwrap_or_default().hash(&mut hasher);
-    format!("livery-{:016x}", hasher.finish())
+/// The folder of a launcher's cgroups, named after its state folder (an absolute path without links), so that two platforms
+/// on a host never sweep each other.
+#[must_use]
+pub fn cgroup_name(state_dir: &Path) -> String {
+    // FNV-1a: must stay the same over versions, or a crash before an update is not swept after it.
+    let hash = state_dir.as_os_str().as_encoded_bytes().iter();
+    let hash = hash.fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3));
+    format!("livery-{hash:016x}")
 }
 
 /// Mounts made by the launcher are seen by it alone; the host's still arrive.

@@ -89,7 +89,7 @@ pub(crate) fn remove_contents(root: &OwnedFd) -> io::Result<()> {
 }
 
 /// Opens a folder of ours, giving ourselves the rights its maker took away.
-fn open_own_folder(parent: BorrowedFd<'_>, name: &CString) -> io::Result<OwnedFd> {
+pub(crate) fn open_own_folder(parent: BorrowedFd<'_>, name: &CString) -> io::Result<OwnedFd> {
     let mode = Mode::RUSR | Mode::WUSR | Mode::XUSR;
     if let Ok(folder) = open_folder(parent, name) {
         let _ = rustix::fs::fchmod(&folder, mode);

@@ -5,6 +5,8 @@
 
 mod basics;
 mod house;
+mod lifetime;
+mod limits;
 
 /// Not a test: the launcher, when this binary was started as one. Otherwise it has nothing to do.
 #[test]
