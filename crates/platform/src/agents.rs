@@ -1,12 +1,22 @@
 //! Agents: create a version, list, get, validate.
 
-use std::collections::BTreeMap;
+pub mod archive;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use livery_core::agent::{AGENT_MD, Agent, File, Finding, Folder, is_agent_name};
 use livery_core::id::{AgentId, AppId, OrgId};
-use livery_core::{FieldError, Timestamp};
+use livery_core::schema::Schema;
+use livery_core::{Error, FieldError, Result, Timestamp};
+use livery_llm::script::Script;
+use livery_store::{AgentFile, AgentRow, AgentSelector, Json, NewAgent, Saved, Tx};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::audit::note;
+use crate::{Caller, Page, PageRequest, Platform, Posted, Principal, Scope};
 
 /// An agent folder as JSON: `{agent_md, files?: {path: base64}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -64,4 +74,258 @@ pub struct AgentView {
     pub application: Option<AppId>,
     /// When it was created.
     pub created_at: Timestamp,
+}
+
+/// Agents kept parsed and compiled at a time.
+const LOADED_MAX: usize = 512;
+
+/// An agent ready to run: parsed once, shared by all its runs.
+pub(crate) struct LoadedAgent {
+    /// Its row; for a new inline agent the row it gets if there is none like it.
+    pub(crate) id: AgentId,
+    /// `None` for an inline agent.
+    pub(crate) version: Option<u32>,
+    pub(crate) agent: Agent,
+    /// The input schema, compiled.
+    pub(crate) input: Schema,
+    /// `scripts/NAME.yaml`, parsed, by path.
+    pub(crate) scripts: BTreeMap<String, Script>,
+    /// What an inline agent is stored from.
+    inline: Option<NewAgent>,
+}
+
+/// Parsed agents: stored ones by row, inline ones by the digest of what was sent.
+#[derive(Default)]
+pub(crate) struct AgentCache {
+    by_id: Mutex<HashMap<(OrgId, AgentId), Arc<LoadedAgent>>>,
+    by_digest: Mutex<HashMap<(OrgId, String), Arc<LoadedAgent>>>,
+}
+
+fn remember<K: std::hash::Hash + Eq>(cache: &Mutex<HashMap<K, Arc<LoadedAgent>>>, key: K, agent: &Arc<LoadedAgent>) {
+    let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+    if cache.len() >= LOADED_MAX {
+        cache.clear();
+    }
+    cache.insert(key, Arc::clone(agent));
+}
+
+fn recall<K: std::hash::Hash + Eq>(cache: &Mutex<HashMap<K, Arc<LoadedAgent>>>, key: &K) -> Option<Arc<LoadedAgent>> {
+    cache.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+}
+
+impl LoadedAgent {
+    /// Stores an inline agent in the run's own transaction, or finds the same one from before. Stored agents are as they are.
+    pub(crate) async fn save_inline(&self, tx: &mut Tx) -> livery_store::Result<AgentId> {
+        match &self.inline {
+            Some(new) => Ok(tx.insert_inline_agent(new).await?.0.id),
+            None => Ok(self.id),
+        }
+    }
+}
+
+impl Platform {
+    /// Says what is wrong with an agent, without saving it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a body that is no agent folder at all.
+    pub async fn validate_agent(&self, principal: &Principal, upload: AgentUpload) -> Result<Validation> {
+        principal.require(Scope::AgentsRead)?;
+        let folder = folder_of(&upload)?;
+        let report = Agent::check(&folder);
+        let mut findings: Vec<FieldError> = report.findings.iter().map(Finding::to_field_error).collect();
+        if report.agent.is_some() {
+            findings.extend(script_findings(&folder));
+        }
+        let valid = report.agent.is_some() && scripts_of(&folder).is_ok();
+        Ok(Validation { valid, name: report.agent.map(|agent| agent.name), findings })
+    }
+
+    /// Stores the next version of an agent. The same folder again is the version it is already.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every finding.
+    pub async fn create_agent_version(&self, caller: &Caller, upload: AgentUpload) -> Result<Posted<AgentView>> {
+        let principal = &caller.principal;
+        principal.require(Scope::AgentsWrite)?;
+        let folder = folder_of(&upload)?;
+        let agent = Agent::parse(&folder).map_err(archive::invalid)?;
+        scripts_of(&folder)?;
+        let new = self.new_agent(principal.org, principal.app, &agent, &folder)?;
+        let (org, actor, now) = (principal.org, principal.key, new.created_at);
+        self.post(caller, move |tx| {
+            Box::pin(async move {
+                let (row, saved) = tx.insert_agent_version(&new).await?;
+                if saved == Saved::Created {
+                    let data = json!({"agent": row.id, "name": row.name, "version": row.version, "digest": row.digest});
+                    note(tx, org, "agent.created", now, actor, data).await?;
+                }
+                Ok(view_of(row)?)
+            })
+        })
+        .await
+    }
+
+    /// The latest version of every agent of the caller's organization.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] without `agents:read`.
+    pub async fn list_agents(&self, principal: &Principal, page: PageRequest) -> Result<Page<AgentView>> {
+        principal.require(Scope::AgentsRead)?;
+        Page::try_from_list(self.store.list_agents(principal.org, &page.into()).await?, view_of)
+    }
+
+    /// One agent: `name`, `name@3` or `name@tag`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn get_agent(&self, principal: &Principal, reference: &str) -> Result<AgentView> {
+        principal.require(Scope::AgentsRead)?;
+        view_of(self.agent_row(principal, reference).await?)
+    }
+
+    /// Every version of one agent, newest first.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none.
+    pub async fn list_agent_versions(&self, principal: &Principal, name: &str, page: PageRequest) -> Result<Page<AgentView>> {
+        principal.require(Scope::AgentsRead)?;
+        self.agent_row(principal, name).await?;
+        Page::try_from_list(self.store.list_agent_versions(principal.org, name, &page.into()).await?, view_of)
+    }
+
+    async fn agent_row(&self, principal: &Principal, reference: &str) -> Result<AgentRow> {
+        const MISSING: Error = Error::NotFound { what: "agent" };
+        let (name, which) = match reference.split_once('@') {
+            None => (reference, AgentSelector::Latest),
+            Some((name, version)) => match version.parse() {
+                Ok(number) => (name, AgentSelector::Version(number)),
+                Err(_) => (name, AgentSelector::Tag(version.to_owned())),
+            },
+        };
+        if !is_agent_name(name) {
+            return Err(MISSING);
+        }
+        let row = self.store.find_agent(principal.org, name, &which).await?;
+        row.filter(|row| principal.sees(row.application)).ok_or(MISSING)
+    }
+
+    /// A stored agent for a new run.
+    pub(crate) async fn load_named_agent(&self, principal: &Principal, reference: &str) -> Result<Arc<LoadedAgent>> {
+        let row = self.agent_row(principal, reference).await?;
+        self.load_row(row).await
+    }
+
+    /// The agent of a run that exists.
+    pub(crate) async fn load_agent(&self, org: OrgId, id: AgentId) -> Result<Arc<LoadedAgent>> {
+        if let Some(agent) = recall(&self.agents.by_id, &(org, id)) {
+            return Ok(agent);
+        }
+        let row = self.store.get_agent(org, id).await?.ok_or(Error::NotFound { what: "agent" })?;
+        self.load_row(row).await
+    }
+
+    async fn load_row(&self, row: AgentRow) -> Result<Arc<LoadedAgent>> {
+        let key = (row.org, row.id);
+        if let Some(agent) = recall(&self.agents.by_id, &key) {
+            return Ok(agent);
+        }
+        let files = self.store.agent_files(row.org, row.id).await?;
+        let scripts = files
+            .iter()
+            .filter(|file| is_script(&file.path))
+            .map(|file| parse_script(&file.path, &file.bytes))
+            .collect::<Result<_, _>>()
+            .map_err(|_| Error::internal("a stored script cannot be read"))?;
+        let agent: Agent = row.manifest.parse()?;
+        let input = Schema::compile(&agent.input).map_err(Error::internal)?;
+        let loaded = Arc::new(LoadedAgent { id: row.id, version: row.version, agent, input, scripts, inline: None });
+        remember(&self.agents.by_id, key, &loaded);
+        Ok(loaded)
+    }
+
+    /// An agent that came with the run.
+    pub(crate) fn load_inline_agent(&self, principal: &Principal, inline: &InlineAgent) -> Result<Arc<LoadedAgent>> {
+        let folder = Folder::from_inline(&inline.agent_md, &inline.files).map_err(archive::invalid)?;
+        let key = (principal.org, folder.digest());
+        if let Some(agent) = recall(&self.agents.by_digest, &key) {
+            return Ok(agent);
+        }
+        let agent = Agent::parse(&folder).map_err(archive::invalid)?;
+        let new = self.new_agent(principal.org, principal.app, &agent, &folder)?;
+        let input = Schema::compile(&agent.input).map_err(Error::internal)?;
+        let scripts = scripts_of(&folder)?;
+        let loaded = Arc::new(LoadedAgent { id: new.id, version: None, agent, input, scripts, inline: Some(new) });
+        remember(&self.agents.by_digest, key, &loaded);
+        Ok(loaded)
+    }
+
+    fn new_agent(&self, org: OrgId, application: Option<AppId>, agent: &Agent, folder: &Folder) -> Result<NewAgent> {
+        let file = |(path, file): (&str, &File)| AgentFile {
+            path: path.to_owned(),
+            mode: if file.executable { 0o755 } else { 0o644 },
+            bytes: file.bytes.clone(),
+        };
+        let agent_md = folder.get(AGENT_MD).map(|file| file.bytes.clone()).unwrap_or_default();
+        Ok(NewAgent {
+            id: AgentId::from_bits(self.mint()),
+            org,
+            application,
+            name: agent.name.clone(),
+            digest: folder.digest(),
+            manifest: Json::of(agent)?,
+            agent_md: String::from_utf8(agent_md).map_err(Error::internal)?,
+            files: folder.iter().filter(|(path, _)| *path != AGENT_MD).map(file).collect(),
+            created_at: self.clock.now(),
+        })
+    }
+}
+
+fn folder_of(upload: &AgentUpload) -> Result<Folder> {
+    match upload {
+        AgentUpload::Zip(bytes) => archive::read(bytes),
+        AgentUpload::Inline(inline) => Folder::from_inline(&inline.agent_md, &inline.files).map_err(archive::invalid),
+    }
+}
+
+fn is_script(path: &str) -> bool {
+    path.starts_with("scripts/") && path.ends_with(".yaml")
+}
+
+fn parse_script(path: &str, bytes: &[u8]) -> Result<(String, Script), Vec<Finding>> {
+    // What is no UTF-8 shows as the replacement character, and the reader says where it does not belong.
+    Script::parse(path, &String::from_utf8_lossy(bytes)).map(|script| (path.to_owned(), script))
+}
+
+/// What is wrong with the scripts of a folder; they are `llm`'s to read, so `core` did not look into them.
+fn script_findings(folder: &Folder) -> Vec<FieldError> {
+    let scripts = folder.iter().filter(|(path, _)| is_script(path));
+    let findings = scripts.filter_map(|(path, file)| parse_script(path, &file.bytes).err());
+    findings.flatten().map(|finding| finding.to_field_error()).collect()
+}
+
+fn scripts_of(folder: &Folder) -> Result<BTreeMap<String, Script>> {
+    let scripts = folder.iter().filter(|(path, _)| is_script(path));
+    let parsed: Result<_, Vec<Finding>> = scripts.map(|(path, file)| parse_script(path, &file.bytes)).collect();
+    parsed.map_err(|_| Error::Invalid {
+        code: "invalid_agent",
+        detail: "the agent is not valid".into(),
+        errors: script_findings(folder),
+    })
+}
+
+fn view_of(row: AgentRow) -> Result<AgentView> {
+    let agent: Agent = row.manifest.parse()?;
+    Ok(AgentView {
+        id: row.id,
+        name: row.name,
+        version: row.version.unwrap_or(0),
+        description: agent.description,
+        models: agent.model.iter().map(ToString::to_string).collect(),
+        input: agent.input,
+        output: agent.output,
+        digest: row.digest,
+        organization: row.org,
+        application: row.application,
+        created_at: row.created_at,
+    })
 }

@@ -1,13 +1,23 @@
 //! Files: input for runs and artifacts they left behind.
 
-use livery_core::Timestamp;
-use livery_core::id::FileId;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+use bytes::Bytes;
+use livery_core::agent::folder::check_path;
+use livery_core::id::{AppId, FileId, OrgId};
+use livery_core::{Error, Result, Timestamp};
+use livery_store::FileRow;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::{Caller, Platform, Posted, Principal, Scope};
 
 /// Largest file.
 pub const FILE_BYTES_MAX: u64 = 100 * 1024 * 1024;
-/// Longest name.
-pub const NAME_BYTES_MAX: usize = 255;
+/// Longest media type.
+const CONTENT_TYPE_BYTES_MAX: usize = 255;
 
 /// A file without its content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,4 +34,132 @@ pub struct FileView {
     pub content_type: String,
     /// When it was stored.
     pub created_at: Timestamp,
+}
+
+impl Platform {
+    /// Stores a file for runs to come.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name that cannot stand in a workspace, [`Error::TooLarge`].
+    pub async fn upload_file(&self, caller: &Caller, name: &str, content_type: &str, bytes: Bytes) -> Result<Posted<FileView>> {
+        let principal = &caller.principal;
+        principal.require(Scope::FilesWrite)?;
+        check_path(name).map_err(|problem| Error::invalid_field("/name", format!("{} ({})", problem.message, problem.hint)))?;
+        check_content_type(content_type)?;
+        let row = self.keep_file(principal.org, principal.app, name, content_type, bytes).await?;
+        let view = view_of(&row);
+        self.post(caller, move |tx| {
+            Box::pin(async move {
+                tx.insert_file(&row).await?;
+                Ok(view)
+            })
+        })
+        .await
+    }
+
+    /// What is known of a file.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn get_file(&self, principal: &Principal, file: FileId) -> Result<FileView> {
+        principal.require(Scope::FilesRead)?;
+        Ok(view_of(&self.visible_file(principal, file).await?))
+    }
+
+    /// A file with its content.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn download_file(&self, principal: &Principal, file: FileId) -> Result<(FileView, Bytes)> {
+        principal.require(Scope::FilesRead)?;
+        let row = self.visible_file(principal, file).await?;
+        let bytes = self.file_bytes(&row).await?;
+        Ok((view_of(&row), bytes))
+    }
+
+    async fn visible_file(&self, principal: &Principal, file: FileId) -> Result<FileRow> {
+        let row = self.store.get_file(principal.org, file).await?;
+        row.filter(|row| principal.sees(row.application)).ok_or(Error::NotFound { what: "file" })
+    }
+
+    /// Writes the bytes to disk, durably; the row is the caller's to insert. Bytes whose row never comes are swept.
+    pub(crate) async fn keep_file(&self, org: OrgId, app: Option<AppId>, name: &str, content_type: &str, bytes: Bytes) -> Result<FileRow> {
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(Error::TooLarge { what: "the file", limit_bytes: FILE_BYTES_MAX });
+        }
+        let id = FileId::from_bits(self.mint());
+        let row = FileRow {
+            id,
+            org,
+            application: app,
+            name: name.to_owned(),
+            content_type: content_type.to_owned(),
+            bytes: bytes.len() as u64,
+            sha256: hex(&Sha256::digest(&bytes)),
+            storage_path: storage_path(org, id),
+            created_at: self.clock.now(),
+        };
+        let path = self.config.data_dir.join(&row.storage_path);
+        tokio::task::spawn_blocking(move || write_durably(&path, &bytes)).await.map_err(Error::internal)?.map_err(|error| {
+            tracing::error!(%error, "a file cannot be written");
+            Error::Unavailable { detail: "files cannot be stored now".into(), retry_after_s: 5 }
+        })?;
+        Ok(row)
+    }
+
+    /// The content of a file, checked against its digest.
+    pub(crate) async fn file_bytes(&self, row: &FileRow) -> Result<Bytes> {
+        let path = self.config.data_dir.join(&row.storage_path);
+        let bytes = tokio::fs::read(&path).await.map_err(Error::internal)?;
+        if hex(&Sha256::digest(&bytes)) != row.sha256 {
+            return Err(Error::internal(format!("the content of {} is not what was stored", row.id)));
+        }
+        Ok(bytes.into())
+    }
+}
+
+/// Below the data directory, by organization and by the id's last characters (its first ones are the time and would put
+/// everything of a day into one folder).
+fn storage_path(org: OrgId, file: FileId) -> String {
+    let name = file.to_string();
+    format!("files/{org}/{}/{name}", &name[name.len() - 2..])
+}
+
+/// The whole file or none: written aside, flushed, renamed.
+fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let parent = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(parent)?;
+    let aside = path.with_extension("part");
+    let mut file = File::create(&aside)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    std::fs::rename(&aside, path)?;
+    File::open(parent)?.sync_all()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn check_content_type(text: &str) -> Result<()> {
+    if text.len() <= CONTENT_TYPE_BYTES_MAX && text.contains('/') && text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        return Ok(());
+    }
+    Err(Error::invalid_field("/content_type", "not a media type such as text/csv"))
+}
+
+fn view_of(row: &FileRow) -> FileView {
+    FileView {
+        id: row.id,
+        name: row.name.clone(),
+        bytes: row.bytes,
+        sha256: row.sha256.clone(),
+        content_type: row.content_type.clone(),
+        created_at: row.created_at,
+    }
 }

@@ -4,23 +4,35 @@
 //! SQL.
 //!
 //! Walk on: [`runs`] is what callers ask for, `worker` what happens to a run afterwards, [`webhooks`] how the outside
-//! learns of it.
+//! learns of it; [`platform`] holds it all together.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 pub mod agents;
+mod audit;
 pub mod clock;
 pub mod config;
 pub mod files;
+mod housekeeping;
 pub mod ids;
 pub mod keys;
+mod live;
 pub mod organizations;
 pub mod page;
+pub mod platform;
+pub mod posts;
+mod prices;
 pub mod principal;
 pub mod providers;
+pub mod readiness;
 pub mod runs;
+mod vault;
 pub mod webhooks;
+mod worker;
 
 pub use clock::Clock;
 pub use config::Config;
 pub use page::{Page, PageRequest};
+pub use platform::{Parts, Platform};
 pub use principal::{Caller, Idempotency, Posted, Principal, Scope};
+pub use readiness::Readiness;
+pub use vault::RootKey;

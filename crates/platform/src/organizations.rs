@@ -1,7 +1,14 @@
 //! Organizations: the tenants. More of them comes with the tenancy work; two can exist and are kept apart today.
 
-use livery_core::id::{AppId, OrgId};
+use livery_core::Result;
+use livery_core::id::{AppId, KeyId, OrgId};
+use livery_store::{ApplicationRow, OrganizationRow, Tx};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::audit::note;
+use crate::keys::{ApiKeyView, check_name, fresh_key, new_row};
+use crate::{Caller, Platform, Posted, Scope};
 
 /// `POST /v1/organizations`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -22,4 +29,104 @@ pub struct OrganizationCreated {
     pub application: AppId,
     /// `lvk_…`, shown once.
     pub api_key: String,
+}
+
+/// What the first application of an organization is called.
+const FIRST_APPLICATION: &str = "default";
+/// Runs in state `running` at once, unless the organization has another limit.
+const CONCURRENT_RUNS_DEFAULT: u32 = 50;
+
+/// The identity written to `bootstrap.json` at the first start.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Bootstrap {
+    /// Its id.
+    pub organization: OrgId,
+    /// Its first application.
+    pub application: AppId,
+    /// A key with every right, without rate limit.
+    pub api_key: String,
+}
+
+/// The rows of a new organization.
+struct Founding {
+    organization: OrganizationRow,
+    application: ApplicationRow,
+    key: livery_store::NewApiKey,
+    api_key: String,
+}
+
+impl Platform {
+    /// Creates the first organization when there is none; `None` when there is one already.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn bootstrap(&self) -> Result<Option<Bootstrap>> {
+        if self.store.system_count_organizations().await? > 0 {
+            return Ok(None);
+        }
+        let founding = self.found("default", None, Scope::ALL.to_vec(), false)?;
+        let bootstrap = Bootstrap {
+            organization: founding.organization.id,
+            application: founding.application.id,
+            api_key: founding.api_key.clone(),
+        };
+        self.store.write(move |tx| Box::pin(async move { insert(tx, &founding).await })).await?;
+        Ok(Some(bootstrap))
+    }
+
+    /// Creates another organization: the operator's right.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] without `organizations:write`; [`Error::Invalid`] for a bad name.
+    pub async fn create_organization(&self, caller: &Caller, new: NewOrganization) -> Result<Posted<OrganizationCreated>> {
+        caller.principal.require(Scope::OrganizationsWrite)?;
+        check_name("/name", &new.name)?;
+        let scopes = Scope::ALL.iter().copied().filter(|scope| *scope != Scope::OrganizationsWrite).collect();
+        let founding = self.found(&new.name, Some(CONCURRENT_RUNS_DEFAULT), scopes, true)?;
+        let created = OrganizationCreated {
+            id: founding.organization.id,
+            name: new.name,
+            application: founding.application.id,
+            api_key: founding.api_key.clone(),
+        };
+        self.post_secret(caller, created, move |tx| Box::pin(async move { insert(tx, &founding).await })).await
+    }
+
+    fn found(&self, name: &str, max_concurrent_runs: Option<u32>, scopes: Vec<Scope>, rate_limited: bool) -> Result<Founding> {
+        let now = self.clock.now();
+        let organization = OrganizationRow {
+            id: OrgId::from_bits(self.mint()),
+            name: name.to_owned(),
+            max_concurrent_runs,
+            created_at: now,
+        };
+        let application = ApplicationRow {
+            id: AppId::from_bits(self.mint()),
+            org: organization.id,
+            name: FIRST_APPLICATION.to_owned(),
+            created_at: now,
+        };
+        let fresh = fresh_key();
+        let view = ApiKeyView {
+            id: KeyId::from_bits(self.mint()),
+            name: "first key".to_owned(),
+            prefix: fresh.prefix,
+            organization: organization.id,
+            application: Some(application.id),
+            scopes,
+            created_at: now,
+            expires_at: None,
+            revoked_at: None,
+            last_used_at: None,
+        };
+        Ok(Founding { key: new_row(&view, fresh.hash, rate_limited)?, organization, application, api_key: fresh.api_key })
+    }
+}
+
+async fn insert(tx: &mut Tx, founding: &Founding) -> livery_store::Result<()> {
+    tx.insert_organization(&founding.organization).await?;
+    tx.insert_application(&founding.application).await?;
+    tx.insert_api_key(&founding.key).await?;
+    let (org, now) = (founding.organization.id, founding.organization.created_at);
+    note(tx, org, "organization.created", now, "operator", json!({"name": founding.organization.name, "application": founding.application.id})).await
 }

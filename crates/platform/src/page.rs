@@ -1,5 +1,6 @@
 //! One page of a list: `{data, next_cursor}`, newest first.
 
+use livery_core::Result;
 use serde::Serialize;
 
 /// Rows per page when the caller does not say.
@@ -29,4 +30,22 @@ pub struct Page<T> {
     pub data: Vec<T>,
     /// For the next page; null at the end.
     pub next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A page of rows as a page of views.
+    pub(crate) fn try_from_list<R>(list: livery_store::List<R>, view: impl Fn(R) -> Result<T>) -> Result<Self> {
+        Ok(Self { data: list.data.into_iter().map(view).collect::<Result<_>>()?, next_cursor: list.next_cursor })
+    }
+
+    /// A list that is never longer than one page.
+    pub(crate) fn whole(data: Vec<T>) -> Self {
+        Self { data, next_cursor: None }
+    }
+}
+
+impl From<PageRequest> for livery_store::Page {
+    fn from(page: PageRequest) -> Self {
+        Self { limit: page.limit, cursor: page.cursor }
+    }
 }

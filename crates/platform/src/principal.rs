@@ -64,9 +64,20 @@ pub struct Principal {
     pub key: KeyId,
     /// Its rights.
     pub scopes: Vec<Scope>,
+    /// Whether the rate limit applies to it (not to the bootstrap key).
+    pub rate_limited: bool,
 }
 
 impl Principal {
+    /// Whether something of this application is visible to the caller: a key that is bound to an application sees what
+    /// belongs to it or to no application.
+    pub fn sees(&self, app: Option<AppId>) -> bool {
+        match (self.app, app) {
+            (None, _) | (_, None) => true,
+            (Some(own), Some(other)) => own == other,
+        }
+    }
+
     /// Fails unless the key has `scope`.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use livery_core::agent::SandboxOverride;
 use livery_core::id::{AppId, ConnectionId, EndUserId, FileId, WebhookId};
 use livery_core::run::Limits;
 use livery_core::{RunStatus, Timestamp};
@@ -34,7 +35,7 @@ pub struct StartRun {
     pub model: Option<String>,
     /// Instead of the agent's own sandbox settings, field by field.
     #[serde(default)]
-    pub sandbox: Option<SandboxRequest>,
+    pub sandbox: SandboxOverride,
     /// Tighter limits than the agent's own.
     #[serde(default)]
     pub limits: Limits,
@@ -63,27 +64,6 @@ pub enum AgentSource {
     Named(String),
     /// The agent itself.
     Inline(InlineAgent),
-}
-
-/// Overrides of the agent's `sandbox`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SandboxRequest {
-    /// `container`, `gvisor`, `microvm` or `isolate`.
-    #[serde(default)]
-    pub tier: Option<String>,
-    /// The image: `host`.
-    #[serde(default)]
-    pub image: Option<String>,
-    /// Cores.
-    #[serde(default)]
-    pub cpu: Option<f64>,
-    /// Memory in MiB.
-    #[serde(default)]
-    pub memory_mb: Option<u64>,
-    /// Workspace size in MiB.
-    #[serde(default)]
-    pub disk_mb: Option<u64>,
 }
 
 /// `"whk_…"`, or `{url, secret}` for this run alone.

@@ -1,10 +1,11 @@
 //! A run as callers see it: exactly the shape of `contracts.md`.
 
+use livery_core::agent::SandboxSpec;
 use livery_core::id::{AppId, EndUserId, FileId, OrgId, RunId};
 use livery_core::run::{Cost, Usage};
-use livery_core::{RunError, RunStatus, Timestamp};
+use livery_core::{Result, RunError, RunStatus, Timestamp};
+use livery_store::{Json, RunFile, RunRow};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 /// `{id, status, agent, …}`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,13 +19,13 @@ pub struct RunView {
     /// The tenant.
     pub organization: OrgId,
     /// The application that started it.
-    pub application: AppId,
+    pub application: Option<AppId>,
     /// The end user it acts for.
     pub end_user: Option<EndUserId>,
     /// Its input.
-    pub input: Value,
+    pub input: Json,
     /// Its output, once it succeeded.
-    pub output: Option<Value>,
+    pub output: Option<Json>,
     /// Why it did not.
     pub error: Option<RunError>,
     /// Where its tools run.
@@ -38,7 +39,7 @@ pub struct RunView {
     /// Files it left behind.
     pub artifacts: Vec<Artifact>,
     /// The caller's own labels.
-    pub metadata: Map<String, Value>,
+    pub metadata: Json,
     /// The last sequence number of its log.
     pub last_seq: u64,
     /// When it was accepted.
@@ -74,4 +75,38 @@ pub struct Artifact {
     pub path: String,
     /// Its size.
     pub bytes: u64,
+}
+
+impl RunView {
+    /// The view of a row and its artifacts.
+    pub(crate) fn of(row: RunRow, artifacts: Vec<RunFile>) -> Result<Self> {
+        let tier = row.sandbox.parse::<SandboxSpec>()?.tier;
+        Ok(Self {
+            id: row.id,
+            status: row.status,
+            agent: RunAgent { name: row.agent_name, version: row.agent_version },
+            organization: row.org,
+            application: row.application,
+            end_user: row.end_user,
+            input: row.input,
+            output: row.output,
+            error: row.error,
+            sandbox: RunSandbox { tier: tier.as_str().to_owned() },
+            model: row.model,
+            usage: row.usage,
+            cost: row.cost,
+            artifacts: artifacts.into_iter().map(Artifact::of).collect(),
+            metadata: row.metadata,
+            last_seq: row.last_seq,
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+        })
+    }
+}
+
+impl Artifact {
+    pub(crate) fn of(file: RunFile) -> Self {
+        Self { id: file.file.id, path: file.path, bytes: file.file.bytes }
+    }
 }

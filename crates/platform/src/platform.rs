@@ -1,0 +1,149 @@
+//! [`Platform`]: the handle everybody above holds, and what it is made of.
+
+use std::sync::Arc;
+
+use livery_broker::{Broker, BrokerConfig};
+use livery_core::id::RequestId;
+use livery_core::{Error, Result};
+use livery_sandbox::Sandboxes;
+use livery_store::{Options, Store};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::agents::AgentCache;
+use crate::ids::Ids;
+use crate::keys::KeyCache;
+use crate::live::LiveBus;
+use crate::providers::EnvironmentProviders;
+use crate::vault::{RootKey, Vault};
+use crate::worker::Running;
+use crate::{Clock, Config};
+
+/// Everything one node is made of, as `livery` hands it over.
+pub struct Parts {
+    /// Limits and places.
+    pub config: Config,
+    /// The time.
+    pub clock: Clock,
+    /// What may be dialled.
+    pub broker: BrokerConfig,
+    /// The root key of the vault.
+    pub root_key: RootKey,
+    /// Providers set in the environment; used where an organization has none of that name.
+    pub environment: EnvironmentProviders,
+    /// The sandboxes of this host; without them, runs that need one fail as `sandbox_unavailable`.
+    pub sandboxes: Option<Sandboxes>,
+}
+
+/// The engine of one node. Cheap to clone.
+#[derive(Clone)]
+pub struct Platform {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What [`Platform`] shares with its own tasks.
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) ids: Ids,
+    pub(crate) store: Store,
+    pub(crate) broker: Broker,
+    pub(crate) vault: Vault,
+    pub(crate) environment: EnvironmentProviders,
+    pub(crate) sandboxes: Option<Sandboxes>,
+    pub(crate) live: LiveBus,
+    pub(crate) running: Running,
+    pub(crate) keys: KeyCache,
+    pub(crate) agents: AgentCache,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl std::ops::Deref for Platform {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl Platform {
+    /// Opens the data directory. Nothing runs yet; [`Platform::start`] does that.
+    ///
+    /// # Errors
+    /// When the database, the root key or the broker's configuration cannot be used.
+    pub async fn open(parts: Parts) -> Result<Self> {
+        let Parts { config, clock, broker, root_key, environment, sandboxes } = parts;
+        let store = Store::open(&config.data_dir.join("livery.db"), Options::default()).await?;
+        let vault = Vault::open(&store, root_key).await?;
+        let broker = Broker::new(broker).map_err(|error| Error::Unavailable { detail: error.to_string(), retry_after_s: 0 })?;
+        let inner = Inner {
+            config,
+            clock,
+            ids: Ids::default(),
+            store,
+            broker,
+            vault,
+            environment,
+            sandboxes,
+            live: LiveBus::default(),
+            running: Running::default(),
+            keys: KeyCache::default(),
+            agents: AgentCache::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Starts the tasks of this node: working on runs, delivering webhooks, cleaning up. What an earlier life of this data
+    /// directory had begun goes on at once: nobody else can hold its leases.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn start(&self) -> Result<()> {
+        let voided = self
+            .store
+            .write(|tx| {
+                Box::pin(async move {
+                    tx.system_expire_all_delivery_claims().await?;
+                    tx.system_void_reservations().await?;
+                    tx.system_expire_all_leases().await
+                })
+            })
+            .await?;
+        if voided > 0 {
+            tracing::info!(runs = voided, "runs of an earlier life go on");
+        }
+        self.tasks.spawn(crate::worker::work(self.clone()));
+        self.tasks.spawn(crate::webhooks::deliver(self.clone()));
+        self.tasks.spawn(crate::housekeeping::keep_house(self.clone()));
+        Ok(())
+    }
+
+    /// Stops taking work, gives running work until the drain limit to reach a safe point, and closes the store. Runs that
+    /// did not end go on after the next start.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(self.config.drain, self.tasks.wait()).await.is_err() {
+            tracing::warn!("work did not reach a safe point in {:?}; it goes on after the next start", self.config.drain);
+        }
+        if let Some(sandboxes) = &self.sandboxes
+            && let Err(error) = sandboxes.shutdown().await
+        {
+            tracing::warn!(%error, "the launcher did not end in order; the next start sweeps what it left");
+        }
+        self.store.clone().close().await;
+    }
+
+    /// A new id for a request that brought none.
+    pub fn new_request_id(&self) -> RequestId {
+        RequestId::from_bits(self.mint())
+    }
+
+    /// Bits for a new id of any kind.
+    pub(crate) fn mint(&self) -> u128 {
+        self.ids.mint(self.clock.now())
+    }
+}

@@ -1,0 +1,115 @@
+//! Every POST's way into the store: with an `Idempotency-Key`, the answer is stored in the transaction that makes it true.
+
+use futures_util::future::BoxFuture;
+use livery_broker::Secret;
+use livery_core::{Error, Result, Timestamp};
+use livery_store::{Answer, IdempotencyKey, Reservation, Tx};
+use serde::Serialize;
+
+use crate::{Caller, Idempotency, Platform, Posted};
+
+/// How long an answer is kept.
+pub const IDEMPOTENCY_HOURS: i64 = 24;
+/// Longest key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// What a stored answer with a secret in it is sealed as.
+const ANSWER_FIELD: &str = "answer";
+
+impl Platform {
+    /// Runs `effect` in a transaction, once per idempotency key.
+    pub(crate) async fn post<T, F>(&self, caller: &Caller, effect: F) -> Result<Posted<T>>
+    where
+        T: Serialize + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, livery_store::Result<T>> + Send + 'static,
+    {
+        let Some(idempotency) = caller.idempotency.clone() else {
+            return Ok(Posted::Fresh(self.store.write(effect).await?));
+        };
+        let (key, now) = (key_of(caller, idempotency), self.clock.now());
+        let posted = self
+            .store
+            .write(move |tx| {
+                Box::pin(async move {
+                    if let Some(body) = replay(tx, &key, now).await? {
+                        return Ok(Posted::Replayed(body));
+                    }
+                    let answer = effect(tx).await?;
+                    let body = serde_json::to_string(&answer).map_err(Error::internal)?;
+                    remember(tx, &key, body, now).await?;
+                    Ok(Posted::Fresh(answer))
+                })
+            })
+            .await?;
+        Ok(posted)
+    }
+
+    /// The same for an answer that shows a secret once: what is stored for a replay is sealed.
+    pub(crate) async fn post_secret<T, F>(&self, caller: &Caller, answer: T, effect: F) -> Result<Posted<T>>
+    where
+        T: Serialize + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, livery_store::Result<()>> + Send + 'static,
+    {
+        let Some(idempotency) = caller.idempotency.clone() else {
+            self.store.write(effect).await?;
+            return Ok(Posted::Fresh(answer));
+        };
+        let (org, key, now) = (caller.principal.org, key_of(caller, idempotency), self.clock.now());
+        let owner = format!("{} {}", key.scope, key.key);
+        let body = Secret::from(serde_json::to_string(&answer).map_err(Error::internal)?);
+        let sealed = self.vault.seal(&self.store, org, &owner, ANSWER_FIELD, &body, now).await?;
+        let posted = self
+            .store
+            .write(move |tx| {
+                Box::pin(async move {
+                    if let Some(body) = replay(tx, &key, now).await? {
+                        return Ok(Posted::Replayed(body));
+                    }
+                    effect(tx).await?;
+                    remember(tx, &key, sealed, now).await?;
+                    Ok(Posted::Fresh(answer))
+                })
+            })
+            .await?;
+        match posted {
+            Posted::Fresh(answer) => Ok(Posted::Fresh(answer)),
+            Posted::Replayed(sealed) => {
+                let body = self.vault.unseal(&self.store, org, &owner, ANSWER_FIELD, &sealed, now).await?;
+                let body = String::from_utf8(body.expose_secret().to_vec()).map_err(Error::internal)?;
+                Ok(Posted::Replayed(body))
+            }
+        }
+    }
+}
+
+/// No principal can replay another's answer, and no route another route's.
+fn key_of(caller: &Caller, idempotency: Idempotency) -> IdempotencyKey {
+    IdempotencyKey {
+        org: caller.principal.org,
+        scope: format!("{} {}", caller.principal.key, idempotency.route),
+        key: idempotency.key,
+        fingerprint: idempotency.fingerprint,
+    }
+}
+
+/// The stored body, when this very request was answered before.
+async fn replay(tx: &mut Tx, key: &IdempotencyKey, now: Timestamp) -> livery_store::Result<Option<String>> {
+    match tx.idempotency_find(key, now).await? {
+        Reservation::Free => Ok(None),
+        Reservation::Answered(answer) => Ok(Some(String::from_utf8(answer.body).map_err(Error::internal)?)),
+        Reservation::Mismatch => Err(Error::IdempotencyMismatch.into()),
+        Reservation::InProgress => {
+            let detail = "a request with this Idempotency-Key is being worked on".into();
+            Err(Error::Conflict { code: "idempotency_in_progress", detail }.into())
+        }
+    }
+}
+
+/// Stores the answer in the transaction of its effect. Status and headers are the route's own and need no storing.
+async fn remember(tx: &mut Tx, key: &IdempotencyKey, body: String, now: Timestamp) -> livery_store::Result<()> {
+    let answer = Answer { status: 200, headers: Vec::new(), body: body.into_bytes() };
+    let expires_at = now.plus_millis(IDEMPOTENCY_HOURS * 3_600_000);
+    if tx.idempotency_store(key, &answer, now, expires_at).await? {
+        return Ok(());
+    }
+    Err(Error::IdempotencyMismatch.into())
+}

@@ -1,0 +1,63 @@
+//! Whether this node can serve, and why not.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::Platform;
+
+/// Longest time one check may take.
+const CHECK_MAX: Duration = Duration::from_secs(2);
+
+/// The answer of `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// Whether every check is well.
+    pub ready: bool,
+    /// Each of them.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that has to work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// `database`, `sandbox`, `shutdown`.
+    pub name: &'static str,
+    /// Whether it does.
+    pub ok: bool,
+    /// What is wrong, for the operator; never a secret.
+    pub detail: String,
+}
+
+impl Platform {
+    /// Checks what a run needs.
+    pub async fn readiness(&self) -> Readiness {
+        let checks = vec![self.database().await, self.sandbox_check(), self.shutdown_check()];
+        Readiness { ready: checks.iter().all(|check| check.ok), checks }
+    }
+
+    /// A write that changes nothing, so that a full or read-only disk shows.
+    async fn database(&self) -> Check {
+        let now = self.clock.now().to_string();
+        let write = self.store.write(move |tx| Box::pin(async move { tx.system_set_meta("readiness", &now).await }));
+        let (ok, detail) = match tokio::time::timeout(CHECK_MAX, write).await {
+            Ok(Ok(())) => (true, String::from("writes are durable")),
+            Ok(Err(error)) => (false, error.to_string()),
+            Err(_) => (false, format!("no answer in {} s", CHECK_MAX.as_secs())),
+        };
+        Check { name: "database", ok, detail }
+    }
+
+    fn sandbox_check(&self) -> Check {
+        match &self.sandboxes {
+            Some(_) => Check { name: "sandbox", ok: true, detail: "the container tier is there".into() },
+            None => Check { name: "sandbox", ok: false, detail: "no tier is usable; `livery doctor` says why".into() },
+        }
+    }
+
+    fn shutdown_check(&self) -> Check {
+        let stopping = self.stop.is_cancelled();
+        let detail = if stopping { "this node is shutting down" } else { "serving" };
+        Check { name: "shutdown", ok: !stopping, detail: detail.into() }
+    }
+}

@@ -1,0 +1,300 @@
+//! `POST /v1/runs`: everything is checked first, then one transaction makes it true: idempotency, the inline agent, the run,
+//! event 1, the queue entry, the outbox.
+
+use std::sync::Arc;
+
+use livery_broker::Secret;
+use livery_core::agent::{ModelRef, SandboxSpec, Tier};
+use livery_core::error::FieldError;
+use livery_core::id::{AppId, FileId, OrgId, RunId, WebhookId};
+use livery_core::run::{INPUT_BYTES_MAX, Limits, Pricing, TIMEOUT_S_MAX, TURNS_MAX};
+use livery_core::{Error, EventType, Result};
+use livery_store::{FileRole, FileRow, Json, NewEvent, NewRun};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::request::{AgentSource, INPUT_FILES_MAX, InlineWebhook, METADATA_BYTES_MAX, METADATA_KEYS_MAX, RunWebhook, StartRun};
+use super::view::RunView;
+use crate::agents::LoadedAgent;
+use crate::webhooks::{Outbox, sign};
+use crate::{Caller, Platform, Posted, Principal, Scope};
+
+/// The endpoint named in a run, as its row keeps it: the secret sealed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StoredWebhook {
+    /// A stored endpoint.
+    Endpoint(WebhookId),
+    /// An address for this run alone.
+    Inline {
+        /// Where to.
+        url: String,
+        /// Sealed for the run under [`WEBHOOK_SECRET_FIELD`].
+        sealed_secret: String,
+    },
+}
+
+/// What the secret of an inline webhook is sealed as.
+pub(crate) const WEBHOOK_SECRET_FIELD: &str = "webhook_secret";
+
+/// A request whose every part was looked at.
+struct Checked {
+    agent: Arc<LoadedAgent>,
+    models: Vec<ModelRef>,
+    sandbox: SandboxSpec,
+    limits: Limits,
+    files: Vec<FileRow>,
+    webhook: Option<StoredWebhook>,
+}
+
+impl Platform {
+    /// Accepts a run.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an unknown agent, file or endpoint; [`Error::Invalid`] for an input that does not fit, an
+    /// invalid inline agent, or limits and sandbox wishes that cannot be had.
+    pub async fn start_run(&self, caller: &Caller, request: StartRun) -> Result<Posted<RunView>> {
+        let principal = &caller.principal;
+        principal.require(Scope::RunsWrite)?;
+        let run = RunId::from_bits(self.mint());
+        let checked = self.check(principal, run, &request).await?;
+        let application = self.application_of(principal).await?;
+        let row = self.new_run(caller, run, application, &checked, &request)?;
+        let view = queued_view(&row, &checked)?;
+        let queued = queued_event(caller, &row, &checked)?;
+        let outbox = Outbox::of_new_run(self.clone(), &row, checked.webhook.clone());
+        let (agent, files) = (checked.agent, checked.files);
+        self.post(caller, move |tx| {
+            Box::pin(async move {
+                let mut row = row;
+                row.agent_id = agent.save_inline(tx).await?;
+                tx.insert_run(&row, std::slice::from_ref(&queued)).await?;
+                for file in &files {
+                    tx.attach_file(row.org, row.id, FileRole::Input, &file.name, file.id).await?;
+                }
+                tx.enqueue(row.org, row.id, row.created_at).await?;
+                outbox.append(tx, 1, std::slice::from_ref(&queued)).await?;
+                Ok(view)
+            })
+        })
+        .await
+    }
+
+    async fn check(&self, principal: &Principal, run: RunId, request: &StartRun) -> Result<Checked> {
+        let agent = match &request.agent {
+            AgentSource::Named(reference) => self.load_named_agent(principal, reference).await?,
+            AgentSource::Inline(inline) => self.load_inline_agent(principal, inline)?,
+        };
+        check_input(&agent, &request.input)?;
+        check_metadata(request)?;
+        check_connections(&agent, request)?;
+        let models = self.check_models(principal.org, &agent, request.model.as_deref()).await?;
+        let sandbox = agent.agent.sandbox.with_override(&request.sandbox).map_err(invalid)?;
+        self.check_tier(&sandbox)?;
+        Ok(Checked {
+            models,
+            sandbox,
+            limits: check_limits(agent.agent.limits, request.limits)?,
+            files: self.check_files(principal, &request.files).await?,
+            webhook: self.check_webhook(principal, run, request.webhook.as_ref()).await?,
+            agent,
+        })
+    }
+
+    /// The model asked for, or the agent's own list. Each provider has to exist now: a typing error is told to the caller
+    /// and not to a run that fails a minute later.
+    async fn check_models(&self, org: OrgId, agent: &LoadedAgent, wish: Option<&str>) -> Result<Vec<ModelRef>> {
+        let (pointer, models) = match wish {
+            Some(text) => {
+                let model = text.parse::<ModelRef>().map_err(|error| Error::invalid_field("/model", error.to_string()))?;
+                ("/model", vec![model])
+            }
+            None => ("/agent", agent.agent.model.clone()),
+        };
+        for model in &models {
+            if let Some(path) = model.script_path() {
+                if !agent.scripts.contains_key(&path) {
+                    return Err(Error::invalid_field(pointer, format!("the agent has no {path} for the model {model}")));
+                }
+            } else if !self.has_provider(org, &model.provider).await? {
+                let detail = format!("there is no model provider named {}; create it with POST /v1/model_providers", model.provider);
+                return Err(Error::invalid_field(pointer, detail));
+            }
+        }
+        Ok(models)
+    }
+
+    /// A run gets exactly the tier it asks for, or a refusal.
+    fn check_tier(&self, sandbox: &SandboxSpec) -> Result<()> {
+        if sandbox.tier != Tier::Container {
+            let detail = format!("this version gives the tier container; {} is not available on this host", sandbox.tier);
+            return Err(Error::Invalid {
+                code: "tier_unavailable",
+                errors: vec![FieldError::new("/sandbox/tier", "tier_unavailable", detail.clone())],
+                detail,
+            });
+        }
+        if sandbox.image != livery_core::agent::sandbox::IMAGE_HOST {
+            return Err(Error::invalid_field("/sandbox/image", "this version has one image: host"));
+        }
+        Ok(())
+    }
+
+    async fn check_files(&self, principal: &Principal, files: &[FileId]) -> Result<Vec<FileRow>> {
+        if files.len() > INPUT_FILES_MAX {
+            return Err(Error::invalid_field("/files", format!("at most {INPUT_FILES_MAX} files")));
+        }
+        let mut checked: Vec<FileRow> = Vec::with_capacity(files.len());
+        for (index, id) in files.iter().enumerate() {
+            let row = self.store.get_file(principal.org, *id).await?.filter(|row| principal.sees(row.application));
+            let row = row.ok_or(Error::NotFound { what: "file" })?;
+            if checked.iter().any(|file| file.name == row.name) {
+                return Err(Error::invalid_field(format!("/files/{index}"), format!("two files are named {}", row.name)));
+            }
+            checked.push(row);
+        }
+        Ok(checked)
+    }
+
+    async fn check_webhook(&self, principal: &Principal, run: RunId, webhook: Option<&RunWebhook>) -> Result<Option<StoredWebhook>> {
+        Ok(match webhook {
+            None => None,
+            Some(RunWebhook::Endpoint(id)) => {
+                let row = self.store.get_webhook(principal.org, *id).await?.filter(|row| principal.sees(row.application));
+                Some(StoredWebhook::Endpoint(row.ok_or(Error::NotFound { what: "webhook" })?.id))
+            }
+            Some(RunWebhook::Inline(InlineWebhook { url, secret })) => {
+                self.check_webhook_url("/webhook/url", url)?;
+                let secret = Secret::from(secret.clone());
+                sign::key_of(&secret).map_err(|detail| Error::invalid_field("/webhook/secret", detail))?;
+                let now = self.clock.now();
+                let owner = run.to_string();
+                let sealed_secret =
+                    self.vault.seal(&self.store, principal.org, &owner, WEBHOOK_SECRET_FIELD, &secret, now).await?;
+                Some(StoredWebhook::Inline { url: url.clone(), sealed_secret })
+            }
+        })
+    }
+
+    /// The application a run belongs to: the key's, or the organization's first.
+    async fn application_of(&self, principal: &Principal) -> Result<Option<AppId>> {
+        if principal.app.is_some() {
+            return Ok(principal.app);
+        }
+        Ok(self.store.list_applications(principal.org).await?.last().map(|row| row.id))
+    }
+
+    fn new_run(&self, caller: &Caller, run: RunId, application: Option<AppId>, checked: &Checked, request: &StartRun) -> Result<NewRun> {
+        let scripted = checked.models.iter().all(ModelRef::is_scripted);
+        Ok(NewRun {
+            id: run,
+            org: caller.principal.org,
+            application,
+            end_user: caller.on_behalf_of,
+            agent_id: checked.agent.id,
+            agent_name: checked.agent.agent.name.clone(),
+            agent_version: checked.agent.version,
+            input: Json::of(&request.input)?,
+            model: checked.models.first().map(ToString::to_string).unwrap_or_default(),
+            sandbox: Json::of(&checked.sandbox)?,
+            limits: checked.limits,
+            metadata: Json::of(&request.metadata)?,
+            connections: Json::of(&request.connections)?,
+            webhook: checked.webhook.as_ref().map(Json::of).transpose()?,
+            pricing: if scripted { Pricing::Free } else { Pricing::Priced },
+            created_at: self.clock.now(),
+        })
+    }
+}
+
+fn queued_event(caller: &Caller, row: &NewRun, checked: &Checked) -> Result<NewEvent> {
+    let data = json!({
+        "agent": {"id": row.agent_id, "name": row.agent_name, "version": row.agent_version},
+        "models": checked.models,
+        "sandbox": checked.sandbox,
+        "limits": row.limits,
+        "request_id": caller.request_id,
+    });
+    let mut event = NewEvent::new(EventType::RunQueued, caller.principal.key.to_string(), row.created_at, &data)?;
+    event.on_behalf_of = caller.on_behalf_of.map(|end_user| end_user.to_string());
+    Ok(event)
+}
+
+fn queued_view(row: &NewRun, checked: &Checked) -> Result<RunView> {
+    use livery_core::RunStatus;
+    use livery_core::run::{Cost, Usage};
+    Ok(RunView {
+        id: row.id,
+        status: RunStatus::Queued,
+        agent: super::RunAgent { name: row.agent_name.clone(), version: row.agent_version },
+        organization: row.org,
+        application: row.application,
+        end_user: row.end_user,
+        input: row.input.clone(),
+        output: None,
+        error: None,
+        sandbox: super::RunSandbox { tier: checked.sandbox.tier.as_str().to_owned() },
+        model: row.model.clone(),
+        usage: Usage::default(),
+        cost: Cost { usd: livery_core::Usd::ZERO, pricing: row.pricing },
+        artifacts: Vec::new(),
+        metadata: row.metadata.clone(),
+        last_seq: 1,
+        created_at: row.created_at,
+        started_at: None,
+        finished_at: None,
+    })
+}
+
+fn check_input(agent: &LoadedAgent, input: &Value) -> Result<()> {
+    let bytes = input.to_string().len();
+    if bytes > INPUT_BYTES_MAX {
+        return Err(Error::TooLarge { what: "the input", limit_bytes: INPUT_BYTES_MAX as u64 });
+    }
+    let errors = agent.input.findings(input, "/input");
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Invalid { code: "invalid_input", detail: "the input does not fit the agent's input schema".into(), errors })
+}
+
+fn check_metadata(request: &StartRun) -> Result<()> {
+    if request.metadata.len() > METADATA_KEYS_MAX {
+        return Err(Error::invalid_field("/metadata", format!("at most {METADATA_KEYS_MAX} keys")));
+    }
+    let bytes = serde_json::to_string(&request.metadata).map_err(Error::internal)?.len();
+    if bytes > METADATA_BYTES_MAX {
+        return Err(Error::invalid_field("/metadata", format!("at most {METADATA_BYTES_MAX} bytes of JSON")));
+    }
+    Ok(())
+}
+
+/// Connections come with the credential broker: until then a slot that must be filled refuses the run, and nothing that was
+/// named is silently dropped.
+fn check_connections(agent: &LoadedAgent, request: &StartRun) -> Result<()> {
+    if let Some(slot) = request.connections.keys().find(|slot| !agent.agent.connections.contains_key(*slot)) {
+        return Err(Error::invalid_field(format!("/connections/{slot}"), "the agent has no such slot"));
+    }
+    if !request.connections.is_empty() {
+        return Err(Error::NotFound { what: "connection" });
+    }
+    if let Some((slot, _)) = agent.agent.connections.iter().find(|(_, slot)| slot.required) {
+        return Err(Error::invalid_field("/connections", format!("the agent requires a connection for its slot `{slot}`")));
+    }
+    Ok(())
+}
+
+fn check_limits(agent: Limits, request: Limits) -> Result<Limits> {
+    let range = |pointer: &str, value: Option<u64>, max: u64| match value {
+        Some(value) if value == 0 || value > max => Err(Error::invalid_field(pointer, format!("from 1 to {max}"))),
+        _ => Ok(()),
+    };
+    range("/limits/timeout_s", request.timeout_s, TIMEOUT_S_MAX)?;
+    range("/limits/max_turns", request.max_turns.map(u64::from), u64::from(TURNS_MAX))?;
+    range("/limits/max_tokens", request.max_tokens, u64::MAX)?;
+    Ok(agent.tightened_by(request))
+}
+
+fn invalid(errors: Vec<FieldError>) -> Error {
+    Error::Invalid { code: "invalid_value", detail: "the sandbox cannot be had as asked for".into(), errors }
+}

@@ -1,0 +1,102 @@
+//! Where sealed values are opened and closed: the broker's format, the store's rows, the organizations' data keys between.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use livery_broker::seal::{Existing, KekSource, TenantKeys};
+use livery_broker::{Aad, Sealer, Secret};
+use livery_core::id::OrgId;
+use livery_core::{Error, Result, Timestamp};
+use livery_store::{DataKeyRow, Store};
+
+/// Where the key check is kept.
+const CHECK: &str = "vault_check";
+/// Organizations whose data keys are kept open at a time.
+const OPEN_MAX: usize = 1024;
+
+/// Where the root key comes from.
+pub enum RootKey {
+    /// A file of this node; created when nothing is sealed yet.
+    File(PathBuf),
+    /// Text: 64 hex digits or base64 of 32 bytes.
+    Text(Secret),
+}
+
+/// The open vault.
+pub(crate) struct Vault {
+    sealer: Sealer,
+    open: Mutex<HashMap<OrgId, Arc<TenantKeys>>>,
+}
+
+impl Vault {
+    /// Opens the vault of a database, or refuses when the root key is not the one it was sealed under.
+    pub(crate) async fn open(store: &Store, root_key: RootKey) -> Result<Self> {
+        let check = store.system_get_meta(CHECK).await?;
+        let source = match root_key {
+            RootKey::File(path) => KekSource::File(path),
+            RootKey::Text(text) => KekSource::Text(text),
+        };
+        let existing = Existing { check: check.as_deref(), any_sealed: check.is_some() };
+        let sealer = Sealer::open(source, Vec::new(), existing)
+            .map_err(|error| Error::Unavailable { detail: error.to_string(), retry_after_s: 0 })?;
+        if check.is_none() {
+            let value = sealer.check_value().map_err(Error::internal)?;
+            store.write(move |tx| Box::pin(async move { tx.system_set_meta(CHECK, &value).await })).await?;
+        }
+        Ok(Self { sealer, open: Mutex::default() })
+    }
+
+    /// Seals a value of an organization for the row `owner` and its `field`.
+    pub(crate) async fn seal(&self, store: &Store, org: OrgId, owner: &str, field: &str, value: &Secret, now: Timestamp) -> Result<String> {
+        let keys = self.keys(store, org, now).await?;
+        keys.seal(&Aad { tenant: org, owner, field, version: 1 }, value).map_err(Error::internal)
+    }
+
+    /// Opens what [`Vault::seal`] made for the same row and field.
+    pub(crate) async fn unseal(&self, store: &Store, org: OrgId, owner: &str, field: &str, sealed: &str, now: Timestamp) -> Result<Secret> {
+        let keys = self.keys(store, org, now).await?;
+        keys.open(&Aad { tenant: org, owner, field, version: 1 }, sealed).map_err(Error::internal)
+    }
+
+    async fn keys(&self, store: &Store, org: OrgId, now: Timestamp) -> Result<Arc<TenantKeys>> {
+        if let Some(keys) = self.lock().get(&org) {
+            return Ok(Arc::clone(keys));
+        }
+        let mut rows = store.list_data_keys(org).await?;
+        if rows.is_empty() {
+            rows = self.first_data_key(store, org, now).await?;
+        }
+        let mut deks = rows.iter().map(|row| self.sealer.open_dek(org, &row.wrapped)).collect::<std::result::Result<Vec<_>, _>>().map_err(Error::internal)?.into_iter();
+        let writable = deks.next().ok_or_else(|| Error::internal("an organization without a data key"))?;
+        let keys = Arc::new(TenantKeys::new(writable, deks.collect()));
+        let mut open = self.lock();
+        if open.len() >= OPEN_MAX {
+            open.clear();
+        }
+        open.insert(org, Arc::clone(&keys));
+        Ok(keys)
+    }
+
+    /// Two callers may both find none; the first to commit wins, and both read what is there.
+    async fn first_data_key(&self, store: &Store, org: OrgId, now: Timestamp) -> Result<Vec<DataKeyRow>> {
+        let (dek, wrapped) = self.sealer.new_dek(org).map_err(Error::internal)?;
+        let row = DataKeyRow { org, kid: dek.kid().to_owned(), wrapped, created_at: now };
+        Ok(store
+            .write(move |tx| {
+                Box::pin(async move {
+                    let there = tx.list_data_keys(org).await?;
+                    if !there.is_empty() {
+                        return Ok(there);
+                    }
+                    tx.insert_data_key(&row).await?;
+                    tx.list_data_keys(org).await
+                })
+            })
+            .await?)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<OrgId, Arc<TenantKeys>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

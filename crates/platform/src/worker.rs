@@ -1,0 +1,93 @@
+//! What happens to a run after it was accepted: claimed, driven step by step, ended; and what a node does around that.
+//!
+//! Walk on: `drive` is one run from claim to end, `model` and `tools` perform its effects, `hands` is its sandbox.
+
+mod artifacts;
+mod drive;
+mod hands;
+mod model;
+mod running;
+mod spill;
+mod tools;
+
+use std::time::Duration;
+
+use livery_core::Result;
+use livery_store::ClaimedRun;
+use tokio::task::JoinSet;
+
+pub(crate) use self::running::Running;
+use crate::Platform;
+
+/// Longest sleep of an idle worker without a ring.
+const POLL: Duration = Duration::from_secs(1);
+/// Runs taken in one claim.
+const CLAIM_MAX: usize = 64;
+
+/// Works on runs until the node stops, then lets them come to a safe point.
+pub(crate) async fn work(platform: Platform) {
+    let heartbeat = platform.tasks.spawn(keep_leases(platform.clone()));
+    let mut bell = platform.store.queue_doorbell();
+    let mut runs: JoinSet<()> = JoinSet::new();
+    while !platform.stop.is_cancelled() {
+        let room = platform.config.concurrent_runs_max.saturating_sub(runs.len()).min(CLAIM_MAX);
+        match claim(&platform, room).await {
+            Ok(claimed) => {
+                let full = !claimed.is_empty() && claimed.len() == room;
+                for run in claimed {
+                    runs.spawn(drive::drive(platform.clone(), run));
+                }
+                if full {
+                    continue;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "runs cannot be claimed"),
+        }
+        tokio::select! {
+            () = platform.stop.cancelled() => {}
+            () = bell.rung() => {}
+            // A finished run makes room here, and in its organization's limit.
+            Some(_) = runs.join_next() => while runs.try_join_next().is_some() {},
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+    while runs.join_next().await.is_some() {}
+    heartbeat.abort();
+}
+
+async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedRun>> {
+    let max = u32::try_from(room).unwrap_or(u32::MAX);
+    if max == 0 {
+        return Ok(Vec::new());
+    }
+    let (owner, now) = (platform.config.node.clone(), platform.clock.now());
+    let until = now.plus_millis(lease_ms(platform));
+    Ok(platform.store.write(move |tx| Box::pin(async move { tx.system_claim_runs(&owner, now, until, max).await })).await?)
+}
+
+/// Renews the leases of this node's runs; a run whose lease is lost, or that somebody asked to stop, is told.
+async fn keep_leases(platform: Platform) {
+    loop {
+        tokio::time::sleep(platform.config.heartbeat).await;
+        let leases = platform.running.leases();
+        if leases.is_empty() {
+            continue;
+        }
+        let until = platform.clock.now().plus_millis(lease_ms(&platform));
+        match platform.store.write(move |tx| Box::pin(async move { tx.heartbeat(&leases, until).await })).await {
+            Ok(heartbeat) => {
+                for run in heartbeat.lost {
+                    platform.running.lose(run);
+                }
+                for run in heartbeat.cancel_requested {
+                    platform.running.cancel(run);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "leases cannot be renewed"),
+        }
+    }
+}
+
+fn lease_ms(platform: &Platform) -> i64 {
+    i64::try_from(platform.config.lease.as_millis()).unwrap_or(i64::MAX)
+}

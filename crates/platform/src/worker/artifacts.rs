@@ -1,0 +1,65 @@
+//! What a run leaves in `/workspace/outputs/` is kept when it ends, within limits; what is beyond them is said, not dropped in
+//! silence.
+
+use std::time::Duration;
+
+use livery_core::EventType;
+use livery_core::agent::folder::check_path;
+use livery_sandbox::{ArtifactLimits, Sandbox};
+use livery_store::{FileRow, RunRow};
+use serde_json::{Value, json};
+
+use super::hands::Hands;
+use crate::Platform;
+
+/// How much of `/workspace/outputs/` is kept.
+const LIMITS: ArtifactLimits =
+    ArtifactLimits { files: 100, file_bytes: 50 * 1024 * 1024, total_bytes: 200 * 1024 * 1024 };
+/// Longest time for all of them: a run's end does not wait for ever.
+const COLLECT_MAX: Duration = Duration::from_secs(30);
+
+/// What was kept, and what the log says about it.
+#[derive(Default)]
+pub(super) struct Artifacts {
+    pub(super) files: Vec<(String, FileRow)>,
+    pub(super) events: Vec<(EventType, Value)>,
+}
+
+/// Keeps what a run left. Never an error: a run that ended has ended.
+pub(super) async fn collect(platform: &Platform, row: &RunRow, hands: &Hands) -> Artifacts {
+    let mut kept = Artifacts::default();
+    let Some(sandbox) = hands.made() else { return kept };
+    if tokio::time::timeout(COLLECT_MAX, Box::pin(gather(platform, row, sandbox, &mut kept))).await.is_err() {
+        kept.say(format!("collecting artifacts took longer than {} s; the rest is not kept", COLLECT_MAX.as_secs()));
+    }
+    kept
+}
+
+async fn gather(platform: &Platform, row: &RunRow, sandbox: &Sandbox, kept: &mut Artifacts) {
+    // No outputs is the ordinary case, and a sandbox that is gone has told so itself.
+    let Ok(found) = sandbox.artifacts(LIMITS).await else { return };
+    for (path, why) in found.left_out {
+        kept.say(format!("outputs/{} is not kept: {why}", path.escape_debug()));
+    }
+    for artifact in found.files {
+        if check_path(&artifact.path).is_err() {
+            kept.say(format!("outputs/{} is not kept: its name cannot be kept", artifact.path.escape_debug()));
+            continue;
+        }
+        let bytes = artifact.bytes.into();
+        match platform.keep_file(row.org, row.application, &artifact.path, "application/octet-stream", bytes).await {
+            Ok(file) => {
+                let data = json!({"id": file.id, "path": artifact.path, "bytes": file.bytes, "sha256": file.sha256});
+                kept.events.push((EventType::ArtifactCreated, data));
+                kept.files.push((artifact.path, file));
+            }
+            Err(error) => kept.say(format!("outputs/{} could not be stored ({})", artifact.path, error.code())),
+        }
+    }
+}
+
+impl Artifacts {
+    fn say(&mut self, message: String) {
+        self.events.push((EventType::LogWritten, json!({"level": "warning", "message": message})));
+    }
+}

@@ -1,0 +1,449 @@
+//! One run from claim to end: what happened goes into the loop, what the loop decides is committed, then performed.
+//!
+//! ```text
+//! input ─▶ Loop::decide ─▶ commit records ─▶ apply ─▶ perform effects ─▶ input …
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use livery_core::agent::{ModelRef, SandboxSpec};
+use livery_core::run::{Cost, Pricing, Usage};
+use livery_core::{Error, ErrorCode, EventType, Result, RunError, Timestamp};
+use livery_harness::record::SandboxFate;
+use livery_harness::setup::Setup;
+use livery_harness::{Decision, Effect, Input, Loop, Record, State};
+use livery_store::{ClaimedRun, FileRole, Json, Lease, NewEvent, Progress, RunRow};
+use serde_json::json;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::artifacts::{self, Artifacts};
+use super::hands::Hands;
+use super::running::Entry;
+use super::{model, tools};
+use crate::Platform;
+use crate::agents::LoadedAgent;
+use crate::webhooks::Outbox;
+
+/// Who did it, in the log.
+const ACTOR: &str = "worker";
+/// News of a run's own tasks that wait to be taken in.
+const SIGNALS_MAX: usize = 64;
+
+/// News from a task of the run.
+pub(super) enum Signal {
+    /// For the loop.
+    Input(Input),
+    /// For the log alone.
+    Event(EventType, serde_json::Value),
+}
+
+/// Why a run is let go without an end.
+enum Let {
+    /// Somebody else holds the lease.
+    Lost,
+    /// This node stops; the run goes on in its next life, or on another node.
+    Released,
+}
+
+struct Drive {
+    platform: Platform,
+    row: RunRow,
+    lease: Lease,
+    entry: Entry,
+    agent: Arc<LoadedAgent>,
+    rules: Loop,
+    state: State,
+    models: Vec<ModelRef>,
+    hands: Arc<Hands>,
+    outbox: Outbox,
+    signals: mpsc::Receiver<Signal>,
+    sender: mpsc::Sender<Signal>,
+    tasks: JoinSet<()>,
+    /// Effects under way that must not be torn: tools.
+    tools: usize,
+    tool_slots: Arc<Semaphore>,
+    deadline: Instant,
+}
+
+/// Works on a claimed run until it ends, is lost, or the node stops.
+pub(super) async fn drive(platform: Platform, claimed: ClaimedRun) {
+    let (lease, row) = (claimed.lease, claimed.run.clone());
+    match Box::pin(prepare(platform.clone(), claimed)).await {
+        Ok((mut drive, first)) => {
+            let outcome = Box::pin(drive.go(first)).await;
+            drive.tasks.shutdown().await;
+            drive.hands.close(outcome.is_ok()).await;
+            match outcome {
+                Ok(()) => {}
+                Err(Let::Lost) => tracing::info!(run = %lease.run, "the lease is lost; another worker has the run"),
+                Err(Let::Released) => release(&platform, lease).await,
+            }
+        }
+        Err(error) => give_up(&platform, lease, &row, error).await,
+    }
+}
+
+/// A run that cannot even be set up ends with the reason, so that it does not come back for ever.
+async fn give_up(platform: &Platform, lease: Lease, row: &RunRow, error: RunError) {
+    tracing::error!(run = %lease.run, code = %error.code, message = %error.message, "a run cannot be set up");
+    let now = platform.clock.now();
+    let data = json!({"error": error});
+    let end = livery_store::Terminal {
+        status: livery_core::RunStatus::Failed,
+        output: None,
+        error: Some(error),
+        usage: row.usage,
+        cost: row.cost,
+        finished_at: now,
+    };
+    let written = async {
+        let event = NewEvent::new(EventType::RunFailed, ACTOR, now, &data)?;
+        let outbox = Outbox::of_run(platform.clone(), row)?;
+        platform
+            .store
+            .write(move |tx| {
+                Box::pin(async move {
+                    let events = std::slice::from_ref(&event);
+                    let first_seq = tx.finish_run(&lease, &end, events).await?;
+                    outbox.append(tx, first_seq, events).await
+                })
+            })
+            .await?;
+        Ok::<_, Error>(())
+    };
+    if let Err(error) = written.await {
+        tracing::warn!(run = %lease.run, %error, "the end of a run could not be written; its lease runs out");
+    }
+}
+
+async fn release(platform: &Platform, lease: Lease) {
+    let now = platform.clock.now();
+    let released = platform.store.write(move |tx| Box::pin(async move { tx.release_run(&lease, now).await })).await;
+    if let Err(error) = released {
+        tracing::warn!(run = %lease.run, %error, "a run could not be released; its lease runs out");
+    }
+}
+
+/// Builds everything a run needs from its rows and its log, and the first input.
+async fn prepare(platform: Platform, claimed: ClaimedRun) -> Result<(Drive, Input), RunError> {
+    let internal = |error: Error| RunError::retryable(ErrorCode::Internal, format!("the run could not be set up: {}", error.code()));
+    let ClaimedRun { lease, run: row, resumed, .. } = claimed;
+    if row.recoveries > platform.config.recoveries_max {
+        let message = format!("the run was interrupted {} times; its log has the whole story", row.recoveries);
+        return Err(RunError::fatal(ErrorCode::Internal, message));
+    }
+    let agent = platform.load_agent(row.org, row.agent_id).await.map_err(internal)?;
+    let log = Log::read(&platform, &row, resumed).await.map_err(internal)?;
+    let spec: SandboxSpec = row.sandbox.parse().map_err(|error| internal(Error::from(error)))?;
+    let setup = Setup {
+        input: row.input.parse().map_err(|error| internal(Error::from(error)))?,
+        limits: row.limits,
+        models: log.models.clone(),
+        can_sandbox: true,
+        ..Setup::new(agent.agent.clone(), serde_json::Value::Null)
+    };
+    let rules = Loop::new(setup)?;
+    let entry = platform.running.enter(lease);
+    if row.cancel_requested_at.is_some() {
+        entry.signals.cancel.cancel();
+    }
+    let (sender, signals) = mpsc::channel(SIGNALS_MAX);
+    let left = time_left(&row, platform.clock.now());
+    let sandbox = fate(&platform, &row, log.had_sandbox).await;
+    let filled = sandbox == SandboxFate::Restarted;
+    let hands = Hands::new(platform.clone(), &row, Arc::clone(&agent), spec, filled, left, sender.clone());
+    let first = if log.started { Input::Recovered { sandbox } } else { Input::Start };
+    let drive = Drive {
+        outbox: Outbox::of_run(platform.clone(), &row).map_err(internal)?,
+        tool_slots: Arc::new(Semaphore::new(platform.config.parallel_tools_max)),
+        deadline: Instant::now() + left,
+        hands: Arc::new(hands),
+        tasks: JoinSet::new(),
+        tools: 0,
+        models: log.models,
+        state: log.state,
+        platform,
+        row,
+        lease,
+        entry,
+        agent,
+        rules,
+        signals,
+        sender,
+    };
+    Ok((drive, first))
+}
+
+/// What is left of the sandbox of an earlier life: its processes never, its workspace when this node has it.
+async fn fate(platform: &Platform, row: &RunRow, had_sandbox: bool) -> SandboxFate {
+    if !had_sandbox {
+        return SandboxFate::Untouched;
+    }
+    let Some(sandboxes) = &platform.sandboxes else { return SandboxFate::Lost };
+    let workspaces = sandboxes.workspaces().await.unwrap_or_default();
+    if workspaces.contains(&row.id.to_string()) { SandboxFate::Restarted } else { SandboxFate::Lost }
+}
+
+/// What the log of a run says so far.
+struct Log {
+    state: State,
+    models: Vec<ModelRef>,
+    /// Whether the loop ever started.
+    started: bool,
+    /// Whether a sandbox stood and its workspace was filled.
+    had_sandbox: bool,
+}
+
+impl Log {
+    async fn read(platform: &Platform, row: &RunRow, resumed: bool) -> Result<Self> {
+        let mut log = Self { state: State::new(), models: vec![], started: false, had_sandbox: false };
+        // A run that starts now has one event, and that one is in the row already, but for the models.
+        let events = if resumed {
+            platform.store.system_events_of(row.id).await?
+        } else {
+            platform.store.stored_events_after(row.org, row.id, 0, 1).await?
+        };
+        for event in events {
+            let Ok(event_type) = event.event_type.parse::<EventType>() else { continue };
+            let data = event.data.map(|data| data.parse()).transpose()?.unwrap_or(serde_json::Value::Null);
+            let data = platform.whole(row.org, data).await?;
+            match event_type {
+                EventType::RunQueued => {
+                    log.models = serde_json::from_value(data["models"].clone()).map_err(Error::internal)?;
+                }
+                EventType::SandboxStarted => log.had_sandbox = true,
+                _ => {}
+            }
+            if let Some(record) = Record::from_event(event_type, &data).map_err(Error::internal)? {
+                log.started = true;
+                log.state.apply(&record);
+            }
+        }
+        Ok(log)
+    }
+}
+
+/// What is left of the run's time: it counts from its first start.
+fn time_left(row: &RunRow, now: Timestamp) -> Duration {
+    let limit_ms = row.limits.timeout_s().saturating_mul(1000);
+    let used_ms = row.started_at.map_or(0, |started| now.millis_since(started));
+    Duration::from_millis(limit_ms.saturating_sub(used_ms))
+}
+
+impl Drive {
+    async fn go(&mut self, first: Input) -> Result<(), Let> {
+        let mut opening = matches!(first, Input::Start).then_some((EventType::RunStarted, json!({"node": self.platform.config.node})));
+        if opening.is_none() && self.state.is_finished() {
+            return Err(Let::Lost);
+        }
+        let mut input = first;
+        loop {
+            let decision = self.rules.decide(&self.state, input);
+            let over = self.commit(&decision, opening.take()).await?;
+            if over {
+                return Ok(());
+            }
+            decision.records.iter().for_each(|record| self.state.apply(record));
+            if self.may_leave(&decision) {
+                return Err(Let::Released);
+            }
+            for effect in decision.effects {
+                self.perform(effect);
+            }
+            input = self.next_input().await?;
+        }
+    }
+
+    /// Whether the node stops and nothing would be torn by leaving now: what is pending is safe to begin again.
+    fn may_leave(&self, decision: &Decision) -> bool {
+        let safe = |effect: &Effect| matches!(effect, Effect::CallModel { .. } | Effect::RetryAfter { .. });
+        self.platform.stop.is_cancelled() && self.tools == 0 && decision.effects.iter().all(safe)
+    }
+
+    /// Writes a decision down, in one commit with what it means for the run's row and its webhooks. `true` at the end.
+    async fn commit(&mut self, decision: &Decision, opening: Option<(EventType, serde_json::Value)>) -> Result<bool, Let> {
+        let terminal = decision.records.iter().find_map(Record::terminal);
+        if decision.records.is_empty() && opening.is_none() {
+            return Ok(false);
+        }
+        let artifacts = match &terminal {
+            Some(_) => artifacts::collect(&self.platform, &self.row, &self.hands).await,
+            None => Artifacts::default(),
+        };
+        let mut state = self.state.clone();
+        decision.records.iter().for_each(|record| state.apply(record));
+        let mut written = Written::new(self, &state);
+        if let Some((event_type, data)) = opening {
+            written.event(event_type, data.to_string()).await?;
+        }
+        for (event_type, data) in artifacts.events {
+            written.event(event_type, data.to_string()).await?;
+        }
+        for record in &decision.records {
+            written.event(record.event_type(), record.data_json()).await?;
+        }
+        let over = terminal.is_some();
+        self.write(written, terminal, artifacts.files).await?;
+        Ok(over)
+    }
+
+    async fn write(&mut self, written: Written, terminal: Option<livery_harness::Terminal>, artifacts: Vec<(String, livery_store::FileRow)>) -> Result<(), Let> {
+        let lease = self.lease;
+        let (events, spilled, progress, now) = (written.events, written.spilled, written.progress, written.now);
+        let end = terminal
+            .map(|end| {
+                Ok::<_, livery_store::Error>(livery_store::Terminal {
+                    status: end.status,
+                    output: end.output.as_ref().map(Json::of).transpose()?,
+                    error: end.error,
+                    usage: progress.usage,
+                    cost: progress.cost,
+                    finished_at: now,
+                })
+            })
+            .transpose()
+            .map_err(|error| lost(&error.into()))?;
+        let outbox = self.outbox.clone();
+        let result = self
+            .platform
+            .store
+            .write(move |tx| {
+                Box::pin(async move {
+                    for row in &spilled {
+                        tx.insert_file(row).await?;
+                    }
+                    for (path, row) in &artifacts {
+                        tx.insert_file(row).await?;
+                        tx.attach_file(lease.org, lease.run, FileRole::Artifact, path, row.id).await?;
+                    }
+                    let first_seq = match &end {
+                        Some(end) => tx.finish_run(&lease, end, &events).await?,
+                        None => tx.update_run_progress(&lease, &progress, &events).await?,
+                    };
+                    outbox.append(tx, first_seq, &events).await
+                })
+            })
+            .await;
+        result.map_err(|error| lost(&error.into()))
+    }
+
+    /// Starts an effect; what it leads to comes back as a signal.
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::CallModel { .. } => {
+                let call = model::Call::new(&self.platform, &self.row, Arc::clone(&self.agent), effect);
+                let sender = self.sender.clone();
+                self.tasks.spawn(async move {
+                    let input = Box::pin(call.perform()).await;
+                    send(&sender, Signal::Input(input)).await;
+                });
+            }
+            Effect::RetryAfter { step, delay_ms } => {
+                let sender = self.sender.clone();
+                self.tasks.spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+                    send(&sender, Signal::Input(Input::RetryDue { step })).await;
+                });
+            }
+            Effect::RunTool { call_id, invocation, .. } => {
+                self.tools += 1;
+                let (hands, sender, slots) = (Arc::clone(&self.hands), self.sender.clone(), Arc::clone(&self.tool_slots));
+                self.tasks.spawn(async move {
+                    // Closed never: the semaphore lives as long as the run.
+                    let _slot = slots.acquire().await;
+                    let input = Box::pin(tools::perform(&hands, call_id, invocation)).await;
+                    send(&sender, Signal::Input(input)).await;
+                });
+            }
+            // Its record was committed before; `commit` ended the run.
+            Effect::Finish(_) => {}
+        }
+    }
+
+    /// What happens next: an effect's result, a cancellation, the end of the time, or the node's end.
+    async fn next_input(&mut self) -> Result<Input, Let> {
+        loop {
+            let signals = self.entry.signals.clone();
+            let signal = tokio::select! {
+                biased;
+                () = signals.lost.cancelled() => return Err(Let::Lost),
+                () = signals.cancel.cancelled() => return Ok(Input::Cancel { reason: None }),
+                () = tokio::time::sleep_until(self.deadline) => return Ok(Input::TimedOut),
+                signal = self.signals.recv() => signal,
+                // A tool under way is waited for; a model call is begun again by whoever goes on.
+                () = self.platform.stop.cancelled(), if self.tools == 0 => return Err(Let::Released),
+            };
+            match signal {
+                Some(Signal::Input(input)) => {
+                    if matches!(input, Input::ToolDone { .. }) {
+                        self.tools = self.tools.saturating_sub(1);
+                    }
+                    return Ok(input);
+                }
+                Some(Signal::Event(event_type, data)) => {
+                    let mut written = Written::new(self, &self.state);
+                    written.event(event_type, data.to_string()).await?;
+                    self.write(written, None, Vec::new()).await?;
+                }
+                // This very struct holds a sender, so the channel cannot close.
+                None => return Err(Let::Lost),
+            }
+        }
+    }
+
+    fn progress(&self, state: &State) -> Progress {
+        let usage = Usage { sandbox_ms: self.hands.stood_ms(), ..state.usage() };
+        let cost = state.cost();
+        let free = self.models.iter().all(ModelRef::is_scripted);
+        let pricing = if free || (usage.turns == 0 && cost.pricing == Pricing::Free) { self.row.cost.pricing } else { cost.pricing };
+        Progress { usage, cost: Cost { usd: cost.usd, pricing } }
+    }
+}
+
+/// A commit being put together.
+struct Written {
+    platform: Platform,
+    row: (livery_core::id::OrgId, Option<livery_core::id::AppId>),
+    events: Vec<NewEvent>,
+    spilled: Vec<livery_store::FileRow>,
+    progress: Progress,
+    now: Timestamp,
+}
+
+impl Written {
+    fn new(drive: &Drive, state: &State) -> Self {
+        Self {
+            platform: drive.platform.clone(),
+            row: (drive.row.org, drive.row.application),
+            events: Vec::new(),
+            spilled: Vec::new(),
+            progress: drive.progress(state),
+            now: drive.platform.clock.now(),
+        }
+    }
+
+    async fn event(&mut self, event_type: EventType, data: String) -> Result<(), Let> {
+        let (data, spilled) = self.platform.fit(self.row.0, self.row.1, data).await.map_err(|error| lost(&error))?;
+        self.spilled.extend(spilled);
+        self.events.push(NewEvent { event_type, actor: ACTOR.to_owned(), on_behalf_of: None, at: self.now, data });
+        Ok(())
+    }
+}
+
+/// A commit that cannot be written ends this worker's part: the lease runs out, and the run goes on from its log.
+fn lost(error: &Error) -> Let {
+    if *error != Error::LeaseLost {
+        tracing::error!(%error, "a step of a run could not be written; the run goes on when its lease runs out");
+    }
+    Let::Lost
+}
+
+/// The receiver is gone only when the run is over; then the news matters to nobody.
+async fn send(sender: &mpsc::Sender<Signal>, signal: Signal) {
+    if sender.send(signal).await.is_err() {
+        tracing::debug!("news for a run that is over");
+    }
+}

@@ -1,0 +1,187 @@
+//! A run's sandbox: made at the first tool call that needs one, filled once, taken down with the run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use livery_core::agent::SandboxSpec;
+use livery_core::{Error, ErrorCode, EventType, RunError};
+use livery_harness::prompt::AGENT_DIR;
+use livery_sandbox::{Sandbox, Spec};
+use livery_store::{FileRole, RunRow};
+use serde_json::json;
+use tokio::sync::{OnceCell, mpsc};
+
+use super::drive::Signal;
+use crate::Platform;
+use crate::agents::LoadedAgent;
+
+/// Where a run works.
+pub(super) const WORKSPACE: &str = "/workspace";
+/// Processes and threads of one run.
+const PIDS_MAX: u32 = 256;
+/// How much longer than its run a sandbox may live, so that the run's own limit is the one that speaks.
+const WALL_CLOCK_MARGIN: Duration = Duration::from_secs(30);
+
+/// The sandbox of one run, there or not.
+pub(super) struct Hands {
+    pub(super) platform: Platform,
+    pub(super) row: RunRow,
+    pub(super) agent: Arc<LoadedAgent>,
+    spec: SandboxSpec,
+    /// Whether the workspace was filled in an earlier life of the run.
+    filled: bool,
+    left: Duration,
+    signals: mpsc::Sender<Signal>,
+    sandbox: OnceCell<Arc<Sandbox>>,
+    /// When it stood, in microseconds; zero: it does not.
+    stood_at: AtomicI64,
+}
+
+impl Hands {
+    pub(super) fn new(
+        platform: Platform,
+        row: &RunRow,
+        agent: Arc<LoadedAgent>,
+        spec: SandboxSpec,
+        filled: bool,
+        left: Duration,
+        signals: mpsc::Sender<Signal>,
+    ) -> Self {
+        let (sandbox, stood_at) = (OnceCell::new(), AtomicI64::new(0));
+        Self { platform, row: row.clone(), agent, spec, filled, left, signals, sandbox, stood_at }
+    }
+
+    /// The sandbox, made now if there is none. Calls that come together wait for the same one.
+    ///
+    /// # Errors
+    /// What ends the run: this host cannot give it, or it broke while it was filled.
+    pub(super) async fn sandbox(&self) -> Result<Arc<Sandbox>, RunError> {
+        self.sandbox.get_or_try_init(|| Box::pin(self.make())).await.cloned()
+    }
+
+    /// The sandbox, if one was ever made.
+    pub(super) fn made(&self) -> Option<&Arc<Sandbox>> {
+        self.sandbox.get()
+    }
+
+    /// Tells whoever follows the run what a tool prints.
+    pub(super) fn show(&self, call_id: &str, stream: &'static str, bytes: &[u8]) {
+        let data = || json!({"call_id": call_id, "stream": stream, "text": String::from_utf8_lossy(bytes)});
+        self.platform.live.publish(self.row.id, "tool.output", data);
+    }
+
+    /// Milliseconds the sandbox stood.
+    pub(super) fn stood_ms(&self) -> u64 {
+        let earlier = self.row.usage.sandbox_ms;
+        match self.stood_at.load(Ordering::Relaxed) {
+            0 => earlier,
+            at => earlier.saturating_add(self.platform.clock.now().millis_since(livery_core::Timestamp::from_micros(at))),
+        }
+    }
+
+    async fn make(&self) -> Result<Arc<Sandbox>, RunError> {
+        let unavailable = |message: String| RunError::retryable(ErrorCode::SandboxUnavailable, message);
+        let Some(sandboxes) = &self.platform.sandboxes else {
+            return Err(unavailable("this host gives no sandboxes; `livery doctor` says why".into()));
+        };
+        let begun = self.platform.clock.now();
+        let mut spec = Spec::new(self.row.id.to_string());
+        spec.cpu = f64::from(self.spec.cpu.as_millis()) / 1000.0;
+        spec.memory_mb = self.spec.memory_mb.into();
+        spec.disk_mb = self.spec.disk_mb.into();
+        spec.pids = PIDS_MAX;
+        spec.wall_clock = self.left + WALL_CLOCK_MARGIN;
+        let sandbox = sandboxes.create(spec).await.map_err(|error| unavailable(error.to_string()))?;
+        let sandbox = Arc::new(sandbox);
+        let now = self.platform.clock.now();
+        self.stood_at.store(now.as_micros(), Ordering::Relaxed);
+        if !self.filled {
+            self.fill(&sandbox).await?;
+        }
+        let data = json!({"tier": self.spec.tier, "start_ms": now.millis_since(begun), "image": self.spec.image});
+        // Only a run that is over hears no signals.
+        let _ = self.signals.send(Signal::Event(EventType::SandboxStarted, data)).await;
+        Ok(sandbox)
+    }
+
+    /// The agent's files, its tools and skills, and the files of the request.
+    async fn fill(&self, sandbox: &Sandbox) -> Result<(), RunError> {
+        let internal = |error: Error| RunError::retryable(ErrorCode::Internal, format!("the workspace cannot be filled: {}", error.code()));
+        let files = self.platform.store.agent_files(self.row.org, self.row.agent_id).await;
+        for file in files.map_err(|error| internal(error.into()))? {
+            if let Some((path, mode)) = place_of(&file.path, file.mode) {
+                put(sandbox, &path, mode, file.bytes).await?;
+            }
+        }
+        let inputs = self.platform.store.run_files(self.row.org, self.row.id, FileRole::Input).await;
+        for input in inputs.map_err(|error| internal(error.into()))? {
+            let bytes = self.platform.file_bytes(&input.file).await.map_err(internal)?;
+            put(sandbox, &format!("{WORKSPACE}/{}", input.path), 0o644, bytes.to_vec()).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the sandbox down; `ended`: the run is over and its workspace goes too.
+    pub(super) async fn close(&self, ended: bool) {
+        let platform = self.platform.clone();
+        let id = self.row.id.to_string();
+        let sandbox = self.sandbox.get().cloned();
+        let had_workspace = self.filled || sandbox.is_some();
+        let Some(sandboxes) = platform.sandboxes.clone() else { return };
+        // Nobody waits for it: the run's end is told already. The tracker does, at shutdown.
+        platform.tasks.spawn(async move {
+            if let Some(sandbox) = sandbox {
+                if let Err(error) = sandbox.kill("the run is over").await {
+                    tracing::warn!(run = %id, %error, "a sandbox did not go; the launcher's own limit ends it");
+                }
+            }
+            if ended && had_workspace && let Err(error) = sandboxes.remove_workspace(&id).await {
+                tracing::warn!(run = %id, %error, "a workspace could not be removed; the next start sweeps it");
+            }
+        });
+    }
+}
+
+/// Where a file of the agent's folder lies in the sandbox. What the agent does not need there (`AGENT.md`, scripts) stays out.
+fn place_of(path: &str, mode: u32) -> Option<(String, u32)> {
+    if let Some(rest) = path.strip_prefix("files/") {
+        return Some((format!("{WORKSPACE}/{rest}"), mode));
+    }
+    if path.starts_with("tools/") {
+        // JSON uploads carry no permission bits, and a tool that cannot be executed is no tool.
+        return Some((format!("{AGENT_DIR}/{path}"), 0o755));
+    }
+    path.starts_with("skills/").then(|| (format!("{AGENT_DIR}/{path}"), mode))
+}
+
+async fn put(sandbox: &Sandbox, path: &str, mode: u32, bytes: Vec<u8>) -> Result<(), RunError> {
+    let failed = |error: livery_sandbox::Error| lost_or(&error, || {
+        RunError::fatal(ErrorCode::AgentError, format!("{path} cannot be laid into the workspace: {error}"))
+    });
+    sandbox.put(path, &bytes, mode).await.map_err(failed)
+}
+
+/// A sandbox that is gone ends the run with the reason; anything else is what `otherwise` says.
+pub(super) fn lost_or(error: &livery_sandbox::Error, otherwise: impl FnOnce() -> RunError) -> RunError {
+    match error {
+        livery_sandbox::Error::Lost(lost) => RunError::fatal(ErrorCode::SandboxLost, lost.to_string()),
+        livery_sandbox::Error::LauncherGone => RunError::retryable(ErrorCode::SandboxLost, error.to_string()),
+        _ => otherwise(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place_of;
+
+    #[test]
+    fn only_what_the_agent_needs_is_laid_out() {
+        let place = |path| place_of(path, 0o644);
+        assert_eq!(place("files/data/a.csv"), Some(("/workspace/data/a.csv".into(), 0o644)));
+        assert_eq!(place("tools/sum/run.sh"), Some(("/workspace/.livery/agent/tools/sum/run.sh".into(), 0o755)));
+        assert_eq!(place("skills/x/SKILL.md"), Some(("/workspace/.livery/agent/skills/x/SKILL.md".into(), 0o644)));
+        assert_eq!(place("scripts/x.yaml"), None);
+        assert_eq!(place("README.md"), None);
+    }
+}

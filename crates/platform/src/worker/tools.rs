@@ -1,0 +1,131 @@
+//! `RunTool`: a checked call, performed in the run's sandbox. What goes wrong inside is the tool's answer to the model; only a
+//! sandbox that is gone ends the run.
+
+mod files;
+mod search;
+
+use std::time::Duration;
+
+use livery_core::agent::OwnTool;
+use livery_core::{ErrorCode, RunError};
+use livery_harness::outcome::ShellOutput;
+use livery_harness::prompt::AGENT_DIR;
+use livery_harness::tools::{OwnCall, Shell};
+use livery_harness::{Input, Invocation, ToolOutcome};
+use livery_sandbox::{Exec, ExecResult, Sandbox, Stream};
+
+use super::hands::{Hands, WORKSPACE, lost_or};
+
+/// Output of one command kept for the model; the sandbox keeps all of it.
+const OUTPUT_BYTES_MAX: u32 = 64 * 1024;
+
+/// Why a tool gave no outcome.
+pub(super) enum Trouble {
+    /// For the model.
+    Answer(String),
+    /// Ends the run.
+    Fatal(RunError),
+}
+
+/// Performs a call and says how it went.
+pub(super) async fn perform(hands: &Hands, call_id: String, invocation: Invocation) -> Input {
+    let begun = hands.platform.clock.now();
+    let outcome = match hands.sandbox().await {
+        Ok(sandbox) => Box::pin(run(hands, &sandbox, &call_id, invocation)).await,
+        Err(error) => Err(Trouble::Fatal(error)),
+    };
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(Trouble::Answer(message)) => ToolOutcome::failed(message),
+        Err(Trouble::Fatal(error)) => return Input::Fatal { error },
+    };
+    Input::ToolDone { call_id, outcome, duration_ms: hands.platform.clock.now().millis_since(begun) }
+}
+
+async fn run(hands: &Hands, sandbox: &Sandbox, call_id: &str, invocation: Invocation) -> Result<ToolOutcome, Trouble> {
+    match invocation {
+        Invocation::Shell(call) => shell(hands, sandbox, call_id, call).await,
+        Invocation::Own(call) => own(hands, sandbox, call_id, call).await,
+        Invocation::ReadFile(call) => files::read(sandbox, &call).await,
+        Invocation::WriteFile(call) => files::write(sandbox, call).await,
+        Invocation::EditFile(call) => files::edit(sandbox, &call).await,
+        Invocation::ListFiles(call) => files::list(sandbox, &call).await,
+        Invocation::SearchFiles(call) => search::search(sandbox, &call).await,
+    }
+}
+
+async fn shell(hands: &Hands, sandbox: &Sandbox, call_id: &str, call: Shell) -> Result<ToolOutcome, Trouble> {
+    let mut exec = Exec::new(["sh", "-c", call.command.as_str()]);
+    exec.cwd = Some(call.cwd.as_deref().map_or_else(|| WORKSPACE.to_owned(), absolute));
+    exec.timeout = Duration::from_secs(call.timeout_s.into());
+    exec.background = call.background;
+    let result = execute(hands, sandbox, call_id, exec).await?;
+    Ok(ToolOutcome::Shell(output_of(result)))
+}
+
+async fn own(hands: &Hands, sandbox: &Sandbox, call_id: &str, call: OwnCall) -> Result<ToolOutcome, Trouble> {
+    let tool = hands.agent.agent.own_tools.iter().find(|tool| tool.name == call.name);
+    let tool = tool.ok_or_else(|| {
+        Trouble::Fatal(RunError::fatal(ErrorCode::AgentError, format!("the agent has no tool `{}`", call.name)))
+    })?;
+    let folder = format!("{AGENT_DIR}/{}", tool.folder());
+    let mut exec = Exec::new(command_of(tool, &folder));
+    exec.cwd = Some(WORKSPACE.to_owned());
+    exec.env = vec![("LIVERY_TOOL_DIR".to_owned(), folder)];
+    exec.timeout = Duration::from_secs(tool.timeout_s);
+    exec.stdin = serde_json::Value::Object(call.arguments).to_string().into_bytes();
+    let result = execute(hands, sandbox, call_id, exec).await?;
+    Ok(ToolOutcome::Own(output_of(result)))
+}
+
+/// A program with a `/` is relative to the tool's folder; any other is found on the path.
+fn command_of(tool: &OwnTool, folder: &str) -> Vec<String> {
+    let mut command = tool.command.clone();
+    if let Some(program) = command.first_mut()
+        && program.contains('/')
+        && !program.starts_with('/')
+    {
+        *program = format!("{folder}/{}", program.trim_start_matches("./"));
+    }
+    command
+}
+
+async fn execute(hands: &Hands, sandbox: &Sandbox, call_id: &str, mut exec: Exec) -> Result<ExecResult, Trouble> {
+    exec.output_limit = OUTPUT_BYTES_MAX;
+    let show = |stream: Stream, bytes: &[u8]| {
+        let name = match stream {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        };
+        hands.show(call_id, name, bytes);
+    };
+    sandbox.exec(exec, show).await.map_err(|error| trouble(&error, "the command could not be run"))
+}
+
+fn output_of(result: ExecResult) -> ShellOutput {
+    ShellOutput {
+        exit_code: result.exit_code,
+        signal: result.signal,
+        background_pid: result.background_pid,
+        stdout: String::from_utf8_lossy(&result.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&result.stderr).into_owned(),
+        truncated: result.truncated,
+        full_output: result.full_output,
+        timed_out: result.timed_out,
+    }
+}
+
+/// Paths of a call are relative to the workspace.
+pub(super) fn absolute(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("{WORKSPACE}/{}", path.trim_start_matches("./")) }
+}
+
+/// A sandbox that is gone ends the run; everything else is told to the model.
+pub(super) fn trouble(error: &livery_sandbox::Error, doing: &str) -> Trouble {
+    match error {
+        livery_sandbox::Error::Lost(_) | livery_sandbox::Error::LauncherGone => {
+            Trouble::Fatal(lost_or(error, || RunError::retryable(ErrorCode::Internal, error.to_string())))
+        }
+        _ => Trouble::Answer(format!("{doing}: {error}")),
+    }
+}
