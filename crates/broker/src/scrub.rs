@@ -1,8 +1,9 @@
 //! Scrubbing: the answer without the key, in whatever spelling it comes back.
 //!
 //! ```text
-//! secret ─▶ images (raw, reversed, hex, base64 ×3, UTF-16 ×2) ─▶ probes ─▶ Matcher, cached per credential version
-//! answer ─▶ lanes (as it is · percent · JSON · HTML · unwrapped; SSE payloads joined, again ×5) ─▶ marks ─▶ [REDACTED:owner]
+//! secret ─▶ images (raw, reversed, hex, base64 ×3, UTF-16 ×2) ─▶ eight-byte anchors ─▶ Matcher, cached per version
+//! answer ─▶ readings (as it stands · percent · JSON and unwrapped · HTML; the joined payloads of events likewise)
+//!        ─▶ marks ─▶ [REDACTED:owner]
 //! ```
 //!
 //! **What counts as the key**: any run of 16 bytes of it (or the same stretch of one of its images), so a prefix, a suffix

@@ -25,8 +25,6 @@ pub(super) struct Decoder {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Nothing is decoded.
-    Plain,
     /// `%41`
     Percent,
     /// `\u0041`, `\/`, `\"`, and the same behind several backslashes (JSON inside JSON).
@@ -38,14 +36,13 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Whether this byte can start an escape; without one a text decodes to itself.
-    pub(super) fn leads(self, byte: u8) -> bool {
+    /// The bytes an escape can start with; a text without them decodes to itself.
+    pub(super) fn leads(self) -> &'static [u8] {
         match self {
-            Self::Plain => false,
-            Self::Percent => byte == b'%',
-            Self::Json => byte == b'\\',
-            Self::Html => byte == b'&',
-            Self::Unwrap => matches!(byte, b'\r' | b'\n'),
+            Self::Percent => b"%",
+            Self::Json => b"\\",
+            Self::Html => b"&",
+            Self::Unwrap => b"\r\n",
         }
     }
 }
@@ -66,12 +63,11 @@ impl Decoder {
 
     pub(super) fn feed(&mut self, unit: Unit, out: &mut Vec<Unit>) {
         match self.kind {
-            Kind::Plain => out.push(unit),
             Kind::Percent => self.percent(unit, out),
             Kind::Json => self.json(unit, out),
             Kind::Html => self.html(unit, out),
             Kind::Unwrap => {
-                if !self.kind.leads(unit.byte) {
+                if !self.kind.leads().contains(&unit.byte) {
                     out.push(unit);
                 }
             }
@@ -194,7 +190,7 @@ impl Decoder {
     }
 
     fn start_or_pass(&mut self, unit: Unit, out: &mut Vec<Unit>) {
-        if self.kind.leads(unit.byte) {
+        if self.kind.leads().contains(&unit.byte) {
             self.held.push(unit);
         } else {
             out.push(unit);

@@ -1,7 +1,5 @@
 //! Where a stream may be released: after an event, after a line, or only at its end.
 
-use super::decode::Unit;
-
 /// How a body is cut into frames that a reader waits for anyway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -45,51 +43,62 @@ impl FrameFinder {
     pub(super) fn next_end(&mut self, bytes: &[u8]) -> Option<usize> {
         match self.framing {
             Framing::None => None,
-            Framing::Lines => bytes.iter().position(|b| *b == b'\n').map(|at| at + 1),
-            Framing::Events => {
-                let end = bytes.iter().position(|byte| self.ends_event(*byte)).map(|at| at + 1)?;
-                // The LF of a CRLF belongs to the same line end; when it comes later it is released by itself.
-                if self.after_cr == Some(true) && bytes.get(end) == Some(&b'\n') {
-                    self.after_cr = None;
-                    return Some(end + 1);
-                }
-                Some(end)
-            }
+            Framing::Lines => memchr::memchr(b'\n', bytes).map(|at| at + 1),
+            Framing::Events => self.next_event_end(bytes),
         }
     }
 
-    fn ends_event(&mut self, byte: u8) -> bool {
-        let after_cr = self.after_cr.take();
-        match (byte, after_cr) {
-            (b'\n', Some(ended_frame)) => ended_frame,
-            (b'\r' | b'\n', _) => {
+    fn next_event_end(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut from = 0;
+        while let Some(text) = memchr::memchr2(b'\r', b'\n', &bytes[from..]) {
+            if text > 0 {
+                self.text();
+            }
+            let end = from + text + 1;
+            if self.line_break(bytes[end - 1]) {
+                // The LF of a CRLF belongs to the same line end; when it comes later it is released by itself.
+                let whole = self.after_cr == Some(true) && bytes.get(end) == Some(&b'\n');
+                if whole {
+                    self.after_cr = None;
+                }
+                return Some(end + usize::from(whole));
+            }
+            from = end;
+        }
+        if from < bytes.len() {
+            self.text();
+        }
+        None
+    }
+
+    fn text(&mut self) {
+        self.at_line_start = false;
+        self.after_cr = None;
+    }
+
+    /// Whether this CR or LF ends an event.
+    fn line_break(&mut self, byte: u8) -> bool {
+        match (byte, self.after_cr.take()) {
+            (b'\n', Some(ended_event)) => ended_event,
+            _ => {
                 let blank = self.at_line_start;
                 self.at_line_start = true;
                 self.after_cr = (byte == b'\r').then_some(blank);
                 blank
             }
-            _ => {
-                self.at_line_start = false;
-                false
-            }
         }
     }
 }
 
-/// The joined payloads of an event's `data:` lines, as units of the stream.
-pub(super) fn payload(event: &[u8], offset: u64) -> impl Iterator<Item = Unit> + '_ {
+/// The payloads of an event's `data:` lines, each with its stream offset.
+pub(super) fn payloads(event: &[u8], offset: u64) -> impl Iterator<Item = (&[u8], u64)> {
     let mut position = offset;
-    event.split_inclusive(|b| matches!(b, b'\r' | b'\n')).flat_map(move |line| {
+    event.split_inclusive(|b| matches!(b, b'\r' | b'\n')).filter_map(move |line| {
         let start = position;
         position += line.len() as u64;
         let line = line.strip_suffix(b"\n").or_else(|| line.strip_suffix(b"\r")).unwrap_or(line);
-        let payload =
-            line.strip_prefix(b"data:").map(|rest| rest.strip_prefix(b" ").unwrap_or(rest)).unwrap_or_default();
-        units(payload, start + (line.len() - payload.len()) as u64)
+        let rest = line.strip_prefix(b"data:")?;
+        let payload = rest.strip_prefix(b" ").unwrap_or(rest);
+        Some((payload, start + (line.len() - payload.len()) as u64))
     })
-}
-
-/// Bytes as units of the stream.
-pub(super) fn units(bytes: &[u8], offset: u64) -> impl Iterator<Item = Unit> + '_ {
-    (offset..).zip(bytes).map(|(start, byte)| Unit { byte: *byte, start, end: start + 1 })
 }

@@ -40,6 +40,15 @@ fn standard(byte: u8) -> u8 {
     }
 }
 
+/// The same character in the alphabet for URLs.
+pub(super) fn url_safe(byte: u8) -> u8 {
+    match byte {
+        b'+' => b'-',
+        b'/' => b'_',
+        other => other,
+    }
+}
+
 /// One image: its bytes, and how long a run of it gives the secret away.
 pub(super) struct Image {
     pub(super) bytes: Zeroizing<Vec<u8>>,

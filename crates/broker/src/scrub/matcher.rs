@@ -1,29 +1,31 @@
 //! [`Matcher`]: finds runs of a secret's images in a text.
 //!
-//! Searching for every 16-byte window would take thousands of patterns. Instead each image is cut into 8-byte anchors so
-//! close together that every window holds one whole; an automaton finds anchors, and around a hit the neighbourhood is
-//! compared. A hit costs a bounded number of comparisons, whatever the secret and the text are.
+//! A run has at least 16 bytes, so among any nine neighbouring places of the text one starts eight bytes that lie wholly
+//! inside it. Only every ninth place is looked at: its eight bytes either are nowhere in any image (one multiplication and
+//! one bit, nearly always) or their neighbourhood is compared. A hit costs a bounded number of comparisons, and the time
+//! over a text hardly depends on the number of images.
 
 use std::collections::{HashMap, HashSet};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use zeroize::Zeroizing;
 
-use super::image::{self, Fold, Image};
+use super::image::{self, Fold, Image, RUN};
 use super::stream::State;
 use super::{Framing, SECRET_BYTES_MIN};
 use crate::Secret;
 
-/// Length of an anchor.
+/// Bytes looked up at once.
 const ANCHOR: usize = 8;
+/// Distance of the places looked at: every window of [`RUN`] bytes then holds a whole anchor.
+const STRIDE: usize = RUN - (ANCHOR - 1);
 /// Longest slug shown in a marker.
 const SLUG_CHARS_MAX: usize = 64;
 
 /// Everything to look for in one call's answer: the secrets materialised for it and the marker that replaces them.
 pub struct Matcher {
-    anchors: AhoCorasick,
-    /// Per anchor pattern, the neighbourhoods in which it counts.
-    probes: Vec<Vec<Probe>>,
+    filter: Filter,
+    /// Per folded anchor, the neighbourhoods in which it counts.
+    probes: HashMap<u64, Vec<Probe>>,
     marker: Vec<u8>,
     /// The secrets themselves, to tell whether a cached matcher is still theirs.
     secrets: Vec<Zeroizing<Vec<u8>>>,
@@ -33,7 +35,7 @@ pub struct Matcher {
 #[derive(PartialEq, Eq, Hash)]
 struct Probe {
     before: Vec<u8>,
-    anchor: Vec<u8>,
+    anchor: [u8; ANCHOR],
     after: Vec<u8>,
     run: usize,
     fold: Fold,
@@ -56,30 +58,24 @@ impl Matcher {
             .filter(|secret| secret.len() >= SECRET_BYTES_MIN)
             .map(|secret| Zeroizing::new(secret.expose_secret().to_vec()))
             .collect();
-        let mut by_anchor: HashMap<Vec<u8>, HashSet<Probe>> = HashMap::new();
-        for image in secrets.iter().flat_map(|secret| image::images(secret)) {
-            for probe in probes(&image) {
-                // The automaton ignores case; two anchors that differ in case alone are one pattern.
-                by_anchor.entry(probe.anchor.to_ascii_lowercase()).or_default().insert(probe);
-            }
-        }
-        if by_anchor.is_empty() {
+        if secrets.is_empty() {
             return None;
         }
-        let (patterns, probes): (Vec<_>, Vec<_>) =
-            by_anchor.into_iter().map(|(anchor, probes)| (anchor, probes.into_iter().collect())).unzip();
-        let anchors = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(&patterns)
-            .ok()?;
+        let mut found: HashMap<u64, HashSet<Probe>> = HashMap::new();
+        for image in secrets.iter().flat_map(|secret| image::images(secret)) {
+            for probe in probes(&image) {
+                found.entry(folded(probe.anchor)).or_default().insert(probe);
+            }
+        }
+        let mut filter = Filter::default();
+        found.keys().for_each(|anchor| filter.insert(*anchor));
+        let probes = found.into_iter().map(|(anchor, probes)| (anchor, probes.into_iter().collect())).collect();
         let slug: String = owner
             .chars()
             .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
             .take(SLUG_CHARS_MAX)
             .collect();
-        Some(Self { anchors, probes, marker: format!("[REDACTED:{slug}]").into_bytes(), secrets })
+        Some(Self { filter, probes, marker: format!("[REDACTED:{slug}]").into_bytes(), secrets })
     }
 
     /// What replaces a run: `[REDACTED:owner]`.
@@ -107,33 +103,40 @@ impl Matcher {
     /// Reports every stretch of runs that has a byte at or after `from`.
     pub(super) fn find(&self, text: &[u8], from: usize, mut report: impl FnMut(Hit)) {
         let from = from.saturating_sub(image::RUN_MAX - 1);
-        for found in self.anchors.find_overlapping_iter(&text[from..]) {
-            let at = from + found.start();
-            let Some(probes) = self.probes.get(found.pattern().as_usize()) else { continue };
-            for probe in probes {
-                if let Some(hit) = probe.verify(text, at) {
-                    report(hit);
-                }
+        for at in (from..(text.len() + 1).saturating_sub(ANCHOR)).step_by(STRIDE) {
+            let Some(bytes) = text.get(at..at + ANCHOR).and_then(|bytes| bytes.try_into().ok()) else { break };
+            let anchor = folded(bytes);
+            if !self.filter.may_hold(anchor) {
+                continue;
             }
+            let probes = self.probes.get(&anchor).into_iter().flatten();
+            probes.filter_map(|probe| probe.verify(text, at)).for_each(&mut report);
         }
     }
 }
 
-/// Anchors at every `run − 7`th byte: any window of `run` bytes then holds a whole one.
+/// All eight bytes wherever they start in an image, in both base64 alphabets where that makes a difference.
 fn probes(image: &Image) -> impl Iterator<Item = Probe> + '_ {
-    let stride = image.run - (ANCHOR - 1);
     let reach = image.run - ANCHOR;
-    (0..image.bytes.len().saturating_sub(ANCHOR - 1)).step_by(stride).map(move |at| {
-        let bytes = &image.bytes;
+    let bytes = &image.bytes;
+    image.bytes.windows(ANCHOR).enumerate().flat_map(move |(at, window)| {
         let end = at + ANCHOR;
-        Probe {
+        let probe = move |anchor| Probe {
             before: bytes[at.saturating_sub(reach)..at].to_vec(),
-            anchor: bytes[at..end].to_vec(),
+            anchor,
             after: bytes[end..(end + reach).min(bytes.len())].to_vec(),
             run: image.run,
             fold: image.fold,
-        }
+        };
+        let anchor: Option<[u8; ANCHOR]> = window.try_into().ok();
+        let url_safe = anchor.filter(|_| image.fold == Fold::Base64).map(|anchor| anchor.map(image::url_safe));
+        anchor.into_iter().chain(url_safe.filter(|other| Some(*other) != anchor)).map(probe)
     })
+}
+
+/// Letters of either case and the few pairs that differ in the same bit become one; the comparison afterwards is exact.
+fn folded(anchor: [u8; ANCHOR]) -> u64 {
+    u64::from_le_bytes(anchor) | u64::from_le_bytes([0x20; ANCHOR])
 }
 
 impl Probe {
@@ -148,5 +151,37 @@ impl Probe {
         let after = self.after.iter().zip(&text[end..]).take_while(|pair| same(*pair)).count();
         let hit = Hit { start: at - before, end: end + after, run: self.run };
         (hit.end - hit.start >= self.run).then_some(hit)
+    }
+}
+
+/// One bit per hash: small enough for the first cache, sparse enough to answer "no" nearly always.
+struct Filter {
+    words: Box<[u64; Filter::WORDS]>,
+}
+
+impl Filter {
+    const WORDS: usize = 1024;
+
+    fn insert(&mut self, anchor: u64) {
+        let (word, bit) = Self::place(anchor);
+        self.words[word] |= bit;
+    }
+
+    fn may_hold(&self, anchor: u64) -> bool {
+        let (word, bit) = Self::place(anchor);
+        self.words[word] & bit != 0
+    }
+
+    /// The high bits of a product with an odd constant (the golden ratio) depend on every bit of the anchor.
+    fn place(anchor: u64) -> (usize, u64) {
+        let hash = anchor.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+        let word = usize::try_from(hash >> 6).unwrap_or(0) % Self::WORDS;
+        (word, 1 << (hash & 63))
+    }
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { words: Box::new([0; Self::WORDS]) }
     }
 }

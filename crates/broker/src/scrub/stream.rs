@@ -2,20 +2,12 @@
 
 use std::sync::Arc;
 
-use super::decode::{Kind, Unit};
-use super::frame::{FrameFinder, Framing, payload, units};
-use super::lane::{Cover, Lane};
+use super::frame::{FrameFinder, Framing, payloads};
+use super::lane::{Cover, Reader};
 use super::marks::Marks;
 use super::matcher::Matcher;
 use super::{FRAME_BYTES_MAX, HOLD_BACK_BYTES};
 use crate::{Error, Result};
-
-/// Bytes taken through the lanes at once: bounds what the lanes hold beside the body itself.
-const BLOCK: usize = 4096;
-
-/// The ways in which the stream is read.
-const LANES: &[&[Kind]] =
-    &[&[Kind::Plain], &[Kind::Percent], &[Kind::Json], &[Kind::Html], &[Kind::Json, Kind::Unwrap]];
 
 /// Scrubs one body. Without a matcher it passes everything through.
 pub struct Scrubber {
@@ -65,36 +57,33 @@ impl Scrubber {
 pub(super) struct State {
     framing: Framing,
     frames: FrameFinder,
-    lanes: Vec<Lane>,
-    /// The same lanes along the joined payloads of events.
-    payload_lanes: Vec<Lane>,
+    reader: Reader,
+    /// The joined payloads of events, read as a stream of their own.
+    payload_reader: Option<Reader>,
     marks: Marks,
     /// Received and not delivered. Its first byte has the stream offset `delivered`.
     pending: Vec<u8>,
     delivered: u64,
-    /// How much of `pending` the lanes have read.
+    /// How much of `pending` has been read.
     searched: usize,
     /// Offset after the last redacted byte: a mark that goes on there needs no second marker.
     redacted_to: Option<u64>,
     redactions: u64,
-    block: Vec<Unit>,
 }
 
 impl State {
     pub(super) fn new(framing: Framing) -> Self {
-        let lanes = |cover| LANES.iter().map(|kinds| Lane::new(kinds, cover)).collect();
         Self {
             framing,
             frames: FrameFinder::new(framing),
-            lanes: lanes(Cover::Stretch),
-            payload_lanes: if framing == Framing::Events { lanes(Cover::Bytes) } else { Vec::new() },
+            reader: Reader::new(Cover::Stretch),
+            payload_reader: (framing == Framing::Events).then(|| Reader::new(Cover::Bytes)),
             marks: Marks::default(),
             pending: Vec::new(),
             delivered: 0,
             searched: 0,
             redacted_to: None,
             redactions: 0,
-            block: Vec::new(),
         }
     }
 
@@ -120,8 +109,9 @@ impl State {
 
     pub(super) fn finish(&mut self, matcher: &Matcher, out: &mut Vec<u8>) {
         self.search(matcher);
-        for lane in self.lanes.iter_mut().chain(&mut self.payload_lanes) {
-            lane.finish(matcher, &mut self.marks);
+        self.reader.finish(matcher, &mut self.marks);
+        if let Some(reader) = &mut self.payload_reader {
+            reader.finish(matcher, &mut self.marks);
         }
         self.deliver(self.pending.len(), matcher, out);
     }
@@ -134,13 +124,15 @@ impl State {
         Ok(())
     }
 
-    /// Takes what the lanes have not read through them, block by block.
+    /// Reads what has not been read yet.
     fn search(&mut self, matcher: &Matcher) {
         let fresh = &self.pending[self.searched..];
         let offset = self.delivered + self.searched as u64;
-        feed(&mut self.lanes, units(fresh, offset), &mut self.block, matcher, &mut self.marks);
-        if !self.payload_lanes.is_empty() {
-            feed(&mut self.payload_lanes, payload(fresh, offset), &mut self.block, matcher, &mut self.marks);
+        self.reader.feed(fresh, offset, matcher, &mut self.marks);
+        if let Some(reader) = &mut self.payload_reader {
+            for (payload, offset) in payloads(fresh, offset) {
+                reader.feed(payload, offset, matcher, &mut self.marks);
+            }
         }
         self.searched = self.pending.len();
     }
@@ -148,43 +140,25 @@ impl State {
     /// Moves the first `count` pending bytes out, each marked range as one marker.
     fn deliver(&mut self, count: usize, matcher: &Matcher, out: &mut Vec<u8>) {
         let end = self.delivered + count as u64;
-        let mut bytes = self.pending.drain(..count);
         let mut at = self.delivered;
         while at < end {
             let (mark_start, mark_end) = self.marks.next_after(at).unwrap_or((end, end));
             let plain_to = mark_start.clamp(at, end);
-            out.extend(bytes.by_ref().take(distance(at, plain_to)));
-            let redact_to = mark_end.min(end);
+            let plain = distance(self.delivered, at)..distance(self.delivered, plain_to);
+            out.extend_from_slice(&self.pending[plain]);
+            let redact_to = mark_end.clamp(plain_to, end);
             if redact_to > plain_to {
                 if self.redacted_to != Some(plain_to) {
                     out.extend_from_slice(matcher.marker());
                     self.redactions += 1;
                 }
-                bytes.by_ref().take(distance(plain_to, redact_to)).for_each(drop);
                 self.redacted_to = Some(redact_to);
             }
-            at = redact_to.max(plain_to);
+            at = redact_to;
         }
-        drop(bytes);
+        self.pending.drain(..count);
         self.delivered = end;
         self.searched -= count;
-    }
-}
-
-fn feed(
-    lanes: &mut [Lane],
-    units: impl Iterator<Item = Unit>,
-    block: &mut Vec<Unit>,
-    matcher: &Matcher,
-    marks: &mut Marks,
-) {
-    let mut units = units.peekable();
-    while units.peek().is_some() {
-        block.clear();
-        block.extend(units.by_ref().take(BLOCK));
-        for lane in &mut *lanes {
-            lane.feed(block, matcher, marks);
-        }
     }
 }
 
