@@ -1,0 +1,207 @@
+//! What must hold for any bytes, one function for each parser of hostile input. The targets in `fuzz_targets/` feed them.
+//!
+//! A function panics when a property is broken and returns when it holds. None of them does I/O, so a finding is repeated
+//! by its bytes alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use livery_broker::Secret;
+use livery_broker::guard::Target;
+use livery_broker::scrub::{Framing, Matcher, Scrubber};
+use livery_core::agent::{Agent, Folder};
+use livery_core::finding::FINDINGS_MAX;
+use livery_guest::wire::message::{Done, Entry, Exec, Exit, Failure, Get, Hello, List, Put, Stat, Tail};
+use livery_guest::wire::{Decoder as FrameDecoder, PAYLOAD_BYTES_MAX, Reader, Side};
+use livery_llm::provider::{Decoder, Dialect};
+use livery_llm::request::{ModelRequest, ToolChoice};
+use livery_llm::script::Script;
+
+/// The first byte says where the rest is cut in two, as a share of its length.
+fn cut(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (first, rest) = bytes.split_first()?;
+    rest.split_at_checked(rest.len() * usize::from(*first) / 255)
+}
+
+/// Frames come out the same however the bytes are cut, never larger than the limit; no payload makes a message parser panic.
+pub fn guest_wire(bytes: &[u8]) {
+    let Some((one, two)) = cut(bytes) else { return };
+    for side in [Side::Host, Side::Guest] {
+        let whole = frames(side, &[&bytes[1..]]);
+        assert_eq!(whole, frames(side, &[one, two]), "a cut changes the frames");
+        for (_, payload) in whole {
+            messages(&payload);
+        }
+    }
+    messages(&bytes[1..]);
+}
+
+fn frames(side: Side, pieces: &[&[u8]]) -> Vec<(u32, Vec<u8>)> {
+    let mut decoder = FrameDecoder::new(side);
+    let mut frames = Vec::new();
+    for piece in pieces {
+        decoder.push(piece);
+        while let Ok(Some(frame)) = decoder.next() {
+            assert!(frame.payload.len() <= PAYLOAD_BYTES_MAX, "a frame beyond the limit");
+            frames.push((frame.stream, frame.payload.to_vec()));
+        }
+    }
+    frames
+}
+
+/// What decodes is what its encoding decodes to.
+fn messages(payload: &[u8]) {
+    if let Ok(hello) = Hello::decode(payload) {
+        assert_eq!(hello.encode(), payload);
+    }
+    if let Ok(exec) = Exec::decode(payload) {
+        assert_eq!(exec.encode().expect("it was within the limits"), payload);
+    }
+    if let Ok(exit) = Exit::decode(payload) {
+        assert_eq!(Exit::decode(&exit.encode()), Ok(exit));
+    }
+    if let Ok(tail) = Tail::decode(payload) {
+        assert_eq!(tail.encode(), payload);
+    }
+    if let Ok(put) = Put::decode(payload) {
+        assert_eq!(Put::decode(&put.encode()), Ok(put));
+    }
+    if let Ok(get) = Get::decode(payload) {
+        assert_eq!(Get::decode(&get.encode()), Ok(get));
+    }
+    if let Ok(list) = List::decode(payload) {
+        assert_eq!(List::decode(&list.encode()), Ok(list));
+    }
+    if let Ok(stat) = Stat::decode(payload) {
+        assert_eq!(Stat::decode(&stat.encode()), Ok(stat));
+    }
+    if let Ok(done) = Done::decode(payload) {
+        assert_eq!(done.encode(), payload);
+    }
+    if let Ok(failure) = Failure::decode(payload) {
+        assert_eq!(Failure::decode(&failure.encode()), Ok(failure));
+    }
+    let mut reader = Reader::new(payload);
+    while Entry::decode(&mut reader).is_ok() {}
+}
+
+/// The answer of a provider is the same however its bytes are cut.
+pub fn model_stream(bytes: &[u8]) {
+    let Some((one, two)) = cut(bytes) else { return };
+    for kind in ["anthropic", "openai"] {
+        let Ok(dialect) = Dialect::of(kind, None) else { continue };
+        let whole = answer(&dialect, &[&bytes[1..]]);
+        assert_eq!(whole, answer(&dialect, &[one, two]), "a cut changes the answer of {kind}");
+    }
+}
+
+fn answer(dialect: &Dialect, pieces: &[&[u8]]) -> Result<String, String> {
+    let request = ModelRequest {
+        model: "m".to_owned(),
+        system: String::new(),
+        messages: Vec::new(),
+        tools: Vec::new(),
+        tool_choice: ToolChoice::Auto,
+        max_output_tokens: 1,
+    };
+    let mut decoder = Decoder::new(dialect, &request, "call");
+    for piece in pieces {
+        if let Err(error) = decoder.push(piece, &mut |_| {}) {
+            let _ = decoder.partial();
+            return Err(error.to_string());
+        }
+    }
+    match decoder.finish() {
+        Ok(response) => Ok(format!("{response:?}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A manifest gives an agent or findings; findings are bounded and point into the file.
+pub fn agent_md(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(folder) = Folder::from_inline(text, &BTreeMap::new()) else { return };
+    let report = Agent::check(&folder);
+    assert!(report.agent.is_some() || !report.findings.is_empty(), "refused without a word");
+    assert!(report.findings.len() <= FINDINGS_MAX + 1, "findings without end");
+    for finding in &report.findings {
+        assert!(finding.line >= 1 && finding.column >= 1, "{finding}");
+    }
+    if let Some(agent) = report.agent {
+        let _ = agent.validate_input(&serde_json::json!({"month": "2026-10"}));
+    }
+}
+
+/// A script has turns or findings.
+pub fn script_yaml(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match Script::parse("scripts/x.yaml", text) {
+        Ok(script) => assert!(!script.is_empty(), "a script without a turn"),
+        Err(findings) => assert!(!findings.is_empty(), "refused without a word"),
+    }
+}
+
+/// A URL that was understood once is understood the same way again, and joining a path never leaves its origin.
+pub fn upstream_url(bytes: &[u8]) {
+    let Some((one, two)) = cut(bytes) else { return };
+    let (Ok(url), Ok(suffix)) = (std::str::from_utf8(one), std::str::from_utf8(two)) else { return };
+    if let Ok(target) = Target::full_url(url) {
+        let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let again = Target::full_url(&format!("{}{}{query}", target.origin(), target.path()));
+        assert!(again.as_ref() == Ok(&target), "{target:?} read again is {again:?}");
+    }
+    if let Ok(base) = Target::base_url(url)
+        && let Ok(joined) = base.join(suffix)
+    {
+        assert_eq!(joined.origin(), base.origin(), "a path changed the origin");
+        assert!(joined.path().starts_with(base.path()), "{joined:?} leaves its root {base:?}");
+        assert!(!joined.path().split('/').any(|part| part == ".."), "{joined:?} climbs");
+    }
+}
+
+/// The key the answers are scrubbed of.
+const KEY: &[u8] = b"sk-ant-api03-Zq7+/w==x9~Kd2%4fT\"8";
+/// A run of the key that long may never be delivered.
+const RUN: usize = 16;
+
+/// No answer that holds the key delivers 16 bytes of it, however it is cut; an answer without it passes unchanged.
+pub fn scrubber(bytes: &[u8]) {
+    let Some((one, two)) = cut(bytes) else { return };
+    let Some(matcher) = Matcher::new(&[&Secret::new(KEY.to_vec())], "fuzz") else { return };
+    let matcher = Arc::new(matcher);
+    // The fuzzer will not guess the key: a byte that is no UTF-8 stands for the next piece of it.
+    let answer: Vec<u8> = [one, two].concat().into_iter().flat_map(plant).collect();
+    let at = one.len().min(answer.len());
+    for framing in [Framing::None, Framing::Lines, Framing::Events] {
+        let whole = scrubbed(&matcher, framing, &[&answer]);
+        let pieces = scrubbed(&matcher, framing, &[&answer[..at], &answer[at..]]);
+        assert_eq!(whole, pieces, "a cut changes what is delivered");
+        if let Some(out) = whole {
+            assert!(!KEY.windows(RUN).any(|run| find(&out, run)), "a run of the key was delivered");
+        }
+    }
+}
+
+fn plant(byte: u8) -> Vec<u8> {
+    match byte {
+        0xff => KEY.to_vec(),
+        0xfe => KEY[..20].to_vec(),
+        0xfd => KEY[10..].to_vec(),
+        0xfc => KEY[5..21].iter().flat_map(|byte| format!("%{byte:02x}").into_bytes()).collect(),
+        _ => vec![byte],
+    }
+}
+
+fn scrubbed(matcher: &Arc<Matcher>, framing: Framing, pieces: &[&[u8]]) -> Option<Vec<u8>> {
+    let mut scrubber = Scrubber::new(Some(Arc::clone(matcher)), framing);
+    let mut out = Vec::new();
+    for piece in pieces {
+        scrubber.push(piece, &mut out).ok()?;
+    }
+    scrubber.finish(&mut out);
+    Some(out)
+}
+
+fn find(text: &[u8], run: &[u8]) -> bool {
+    text.windows(run.len()).any(|window| window == run)
+}
