@@ -1,5 +1,6 @@
 //! Small schemas that would cost a lot.
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -131,4 +132,75 @@ fn references_stay_inside_the_schema() {
     // Names and data that look like keywords are neither.
     let named = json!({"properties": {"$ref": {"type": "string"}, "$id": {"const": {"$ref": "nowhere"}}}});
     assert!(Schema::compile(&named).unwrap().findings(&json!({"$ref": "x"}), "").is_empty());
+}
+
+/// A schema of a few parts that refer to each other at random, cycles included.
+fn any_schema() -> impl Strategy<Value = Value> {
+    let reference = (0usize..5).prop_map(|part| json!({"$ref": format!("#/$defs/p{part}")}));
+    let leaf = prop_oneof![
+        3 => reference,
+        1 => Just(json!(true)),
+        1 => Just(json!(false)),
+        1 => Just(json!({"type": "object"})),
+        1 => Just(json!({"required": ["a"]})),
+        1 => Just(json!({"$ref": "#"})),
+    ];
+    let part = leaf.prop_recursive(3, 12, 3, |inner| {
+        let keyword = prop_oneof![
+            Just("not"),
+            Just("if"),
+            Just("then"),
+            Just("else"),
+            Just("items"),
+            Just("contains"),
+            Just("propertyNames"),
+            Just("additionalProperties"),
+            Just("unevaluatedProperties"),
+            Just("unevaluatedItems"),
+        ];
+        prop_oneof![
+            (keyword, inner.clone()).prop_map(|(keyword, part)| json!({keyword: part})),
+            (
+                prop_oneof![Just("allOf"), Just("anyOf"), Just("oneOf")],
+                proptest::collection::vec(inner.clone(), 1..3),
+                inner.clone()
+            )
+                .prop_map(|(keyword, parts, rest)| json!({keyword: parts, "unevaluatedProperties": rest})),
+            (
+                prop_oneof![Just("allOf"), Just("anyOf"), Just("oneOf"), Just("prefixItems")],
+                proptest::collection::vec(inner.clone(), 1..3)
+            )
+                .prop_map(|(keyword, parts)| json!({keyword: parts})),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| json!({"properties": {"a": a, "b": b}})),
+            (inner.clone(), inner)
+                .prop_map(|(a, b)| json!({"dependentSchemas": {"a": a}, "patternProperties": {"^b": b}})),
+        ]
+    });
+    proptest::collection::vec(part, 5).prop_map(|parts| {
+        let parts: Map<String, Value> =
+            parts.into_iter().enumerate().map(|(n, part)| (format!("p{n}"), part)).collect();
+        json!({"$ref": "#/$defs/p0", "$defs": parts})
+    })
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![Just(json!(1)), Just(json!("text")), Just(Value::Null)];
+    leaf.prop_recursive(8, 40, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
+            (inner.clone(), inner).prop_map(|(a, b)| json!({"a": a, "b": b})),
+        ]
+    })
+}
+
+proptest! {
+    /// Whatever refers to whatever: an answer in a moment, and never the end of the process.
+    #[test]
+    fn tangled_schemas_end(schema in any_schema(), value in any_value()) {
+        let begun = std::time::Instant::now();
+        if let Ok(schema) = Schema::compile(&schema) {
+            schema.findings(&value, "");
+        }
+        prop_assert!(begun.elapsed().as_secs() < 20, "took {:?}: {schema} {value}", begun.elapsed());
+    }
 }
