@@ -25,7 +25,8 @@ pub(crate) fn wanted(headers: &HeaderMap) -> Result<Wanted> {
     for range in fields.iter().flat_map(|field| field.split(',')) {
         let mut parts = range.split(';').map(str::trim);
         let media = parts.next().unwrap_or("").to_ascii_lowercase();
-        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="))).map_or(1000, weight);
+        let weight =
+            parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="))).map_or(1000, weight);
         match media.as_str() {
             "text/event-stream" => stream = weight,
             "application/json" => page = Some(weight),

@@ -49,7 +49,8 @@ fn location(place: &Place, body: &str) -> Result<HeaderValue> {
     // Borrowed values: nothing but the one member is copied.
     let members: std::collections::BTreeMap<&str, &serde_json::value::RawValue> =
         serde_json::from_str(body).map_err(Error::internal)?;
-    let member = members.get(place.member).ok_or_else(|| Error::internal(format!("no {} in an answer", place.member)))?;
+    let member =
+        members.get(place.member).ok_or_else(|| Error::internal(format!("no {} in an answer", place.member)))?;
     let name: String = serde_json::from_str(member.get()).map_err(Error::internal)?;
     let path = format!("{}{}", place.prefix, utf8_percent_encode(&name, ENCODED));
     Ok(HeaderValue::try_from(path).map_err(Error::internal)?)

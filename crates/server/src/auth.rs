@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath};
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::HeaderMap;
-use livery_core::id::{EndUserId, RequestId};
 use livery_core::Error;
+use livery_core::id::{EndUserId, RequestId};
 use livery_platform::{Caller, Principal, Scope};
 use tokio::time::Instant;
 
@@ -36,7 +36,10 @@ impl FromRequestParts<App> for Reader {
         let principal = authenticate(parts, app).await?;
         if parts.headers.contains_key(ON_BEHALF_OF) {
             // Narrowing what is seen to one end user is not built: to ignore the field would show too much.
-            return Err(Problem::invalid_header("Livery-On-Behalf-Of", "is understood by calls that change something only"));
+            return Err(Problem::invalid_header(
+                "Livery-On-Behalf-Of",
+                "is understood by calls that change something only",
+            ));
         }
         Ok(Self(principal))
     }

@@ -28,10 +28,7 @@ impl Context {
     /// Reads the head of a request; `mint` makes a new id.
     pub(crate) fn of(headers: &HeaderMap, mint: impl FnOnce() -> RequestId) -> Self {
         let theirs = headers.get(REQUEST_ID).filter(|value| is_sane(value));
-        let id = theirs
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_else(mint);
+        let id = theirs.and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok()).unwrap_or_else(mint);
         let shown = theirs.cloned().unwrap_or_else(|| own_value(id));
         let trace_id = headers.get("traceparent").and_then(|value| trace_id(value.as_bytes())).map(Box::from);
         Self { id, shown, trace_id, allowance: OnceLock::new() }
@@ -64,7 +61,8 @@ fn trace_id(header: &[u8]) -> Option<&str> {
     let (known, rest) = (text.get(..LENGTH)?, text.get(LENGTH..)?);
     let mut parts = known.split('-');
     let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let shape = version.len() == 2 && trace.len() == 32 && parent.len() == 16 && flags.len() == 2 && parts.next().is_none();
+    let shape =
+        version.len() == 2 && trace.len() == 32 && parent.len() == 16 && flags.len() == 2 && parts.next().is_none();
     let later = version != "00" && (rest.is_empty() || rest.starts_with('-'));
     let ends = rest.is_empty() || later;
     let valid = shape && ends && version != "ff" && [version, trace, parent, flags].into_iter().all(hex);

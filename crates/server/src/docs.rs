@@ -58,7 +58,11 @@ fn errors_index() -> String {
     let row = |code: &str| {
         let known = CODES.iter().any(|(known, _)| *known == code);
         let words = if known { title(code) } else { "Of a run" };
-        format!("<tr><td><a href=\"/docs/errors/{0}\"><code>{0}</code></a></td><td>{1}</td></tr>", escape(code), escape(words))
+        format!(
+            "<tr><td><a href=\"/docs/errors/{0}\"><code>{0}</code></a></td><td>{1}</td></tr>",
+            escape(code),
+            escape(words)
+        )
     };
     let rows: String = codes.into_iter().map(row).collect();
     let body = format!(

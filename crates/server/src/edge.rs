@@ -39,7 +39,8 @@ impl Edge {
         let (router, document) = routes::all();
         let document = openapi::complete(document);
         let app = App::new(platform, options, &document, draining);
-        let router = router.merge(routes::fixed(&document)).fallback(async || Problem::no_route()).with_state(app.clone());
+        let router =
+            router.merge(routes::fixed(&document)).fallback(async || Problem::no_route()).with_state(app.clone());
         Self { app, router }
     }
 

@@ -99,7 +99,12 @@ pub(crate) struct Guarded<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Guarded<S> {
-    pub(crate) fn new(socket: S, phase: Phase, stall: Duration, request_id: impl Fn() -> String + Send + 'static) -> Self {
+    pub(crate) fn new(
+        socket: S,
+        phase: Phase,
+        stall: Duration,
+        request_id: impl Fn() -> String + Send + 'static,
+    ) -> Self {
         Self { socket, phase, stall, stalled: None, instead: Bytes::new(), request_id: Box::new(request_id) }
     }
 
@@ -133,7 +138,8 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
         if !self.phase.is_idle() {
             return false;
         }
-        let Some(status) = head.strip_prefix(b"HTTP/1.1 ").and_then(|rest| StatusCode::from_bytes(rest.get(..3)?).ok()) else {
+        let Some(status) = head.strip_prefix(b"HTTP/1.1 ").and_then(|rest| StatusCode::from_bytes(rest.get(..3)?).ok())
+        else {
             return false;
         };
         self.instead = refusal(status, &(self.request_id)());

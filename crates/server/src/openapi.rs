@@ -5,7 +5,7 @@ use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, Type};
+use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{Components, InfoBuilder, LicenseBuilder, OpenApi, RefOr, Required, Response};
@@ -100,12 +100,46 @@ fn complete_operation(method: &Method, operation: &mut Operation) {
         operation.responses.responses.insert(problem.status.to_owned(), reference);
     }
     let parameters = operation.parameters.get_or_insert_with(Vec::new);
+    for parameter in parameters.iter_mut() {
+        if let RefOr::T(parameter) = parameter {
+            parameter.schema = parameter.schema.take().map(never_null);
+        }
+    }
     if trait_of.post && trait_of.guarded {
         parameters.push(idempotency_key().into());
     }
     if trait_of.acts && trait_of.guarded {
-        parameters.push(header("Livery-On-Behalf-Of", "The end user this is for; needs the scope `end_users:act`", None).into());
+        parameters.push(
+            header("Livery-On-Behalf-Of", "The end user this is for; needs the scope `end_users:act`", None).into(),
+        );
     }
+}
+
+/// The schema of a parameter without `null`: one that is not sent is absent, there is no null in a query.
+fn never_null(schema: RefOr<Schema>) -> RefOr<Schema> {
+    match schema {
+        RefOr::T(Schema::Object(mut object)) => {
+            if let SchemaType::Array(types) = &mut object.schema_type {
+                types.retain(|kind| *kind != Type::Null);
+                if let [only] = types.as_slice() {
+                    object.schema_type = SchemaType::Type(only.clone());
+                }
+            }
+            Schema::Object(object).into()
+        }
+        RefOr::T(Schema::OneOf(mut choices)) => {
+            choices.items.retain(|item| !is_null(item));
+            match choices.items.len() {
+                1 => choices.items.remove(0),
+                _ => Schema::OneOf(choices).into(),
+            }
+        }
+        other => other,
+    }
+}
+
+fn is_null(schema: &RefOr<Schema>) -> bool {
+    matches!(schema, RefOr::T(Schema::Object(object)) if object.schema_type == SchemaType::Type(Type::Null))
 }
 
 fn is_in_path(parameter: &RefOr<Parameter>) -> bool {
@@ -131,19 +165,54 @@ struct Kind {
 }
 
 const PROBLEMS: &[Kind] = &[
-    Kind { name: "BadRequest", status: "400", description: "Not JSON, or an unknown field, parameter or header value", when: |of| of.guarded },
+    Kind {
+        name: "BadRequest",
+        status: "400",
+        description: "Not JSON, or an unknown field, parameter or header value",
+        when: |of| of.guarded,
+    },
     Kind { name: "Unauthorized", status: "401", description: "No valid API key", when: |of| of.guarded },
     Kind { name: "Forbidden", status: "403", description: "The API key lacks a right", when: |of| of.guarded },
-    Kind { name: "NotFound", status: "404", description: "There is no such thing for this caller", when: |of| of.guarded && (of.named || of.acts) },
-    Kind { name: "NotAcceptable", status: "406", description: "No such representation", when: |of| of.guarded && !of.acts && of.named },
+    Kind {
+        name: "NotFound",
+        status: "404",
+        description: "There is no such thing for this caller",
+        when: |of| of.guarded && (of.named || of.acts),
+    },
+    Kind {
+        name: "NotAcceptable",
+        status: "406",
+        description: "No such representation",
+        when: |of| of.guarded && !of.acts && of.named,
+    },
     Kind { name: "RequestTimeout", status: "408", description: "The body did not arrive in time", when: |of| of.post },
-    Kind { name: "Conflict", status: "409", description: "The state of things does not allow this now", when: |of| of.guarded && of.acts },
+    Kind {
+        name: "Conflict",
+        status: "409",
+        description: "The state of things does not allow this now",
+        when: |of| of.guarded && of.acts,
+    },
     Kind { name: "TooLarge", status: "413", description: "The body is too large", when: |of| of.post },
-    Kind { name: "UnsupportedMediaType", status: "415", description: "The body has the wrong type", when: |of| of.post },
-    Kind { name: "Unprocessable", status: "422", description: "A value does not fit its type or schema, or the Idempotency-Key belongs to another request", when: |of| of.body || of.post },
+    Kind {
+        name: "UnsupportedMediaType",
+        status: "415",
+        description: "The body has the wrong type",
+        when: |of| of.post,
+    },
+    Kind {
+        name: "Unprocessable",
+        status: "422",
+        description: "A value does not fit its type or schema, or the Idempotency-Key belongs to another request",
+        when: |of| of.body || of.post,
+    },
     Kind { name: "TooManyRequests", status: "429", description: "A rate or quota is used up", when: |of| of.guarded },
     Kind { name: "Internal", status: "500", description: "Livery failed", when: |of| of.guarded },
-    Kind { name: "Unavailable", status: "503", description: "Not available now", when: |of| of.guarded || of.readiness },
+    Kind {
+        name: "Unavailable",
+        status: "503",
+        description: "Not available now",
+        when: |of| of.guarded || of.readiness,
+    },
 ];
 
 impl Kind {

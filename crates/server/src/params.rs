@@ -194,7 +194,17 @@ mod tests {
     fn pages_are_bounded() {
         let page = Params::parse("limit=200&cursor=a%2Bb+c").unwrap().page().unwrap();
         assert_eq!((page.limit, page.cursor.as_deref()), (200, Some("a+b c")));
-        for query in ["limit=0", "limit=201", "limit=-1", "limit=x", "limit=", "limit=1&limit=1", "cursor=", "limit=%ff", "limit=99999999999999999999"] {
+        for query in [
+            "limit=0",
+            "limit=201",
+            "limit=-1",
+            "limit=x",
+            "limit=",
+            "limit=1&limit=1",
+            "cursor=",
+            "limit=%ff",
+            "limit=99999999999999999999",
+        ] {
             assert_eq!(code(query), "invalid_parameter", "{query}");
         }
         assert_eq!(code(&"a&".repeat(51)), "invalid_parameter");

@@ -220,7 +220,9 @@ impl From<Error> for Problem {
         let code = error.code();
         match error {
             Error::NotFound { what } => Self::new(StatusCode::NOT_FOUND, code, format!("there is no such {what}")),
-            Error::Malformed { detail, errors, .. } => Self::new(StatusCode::BAD_REQUEST, code, detail).with_errors(errors),
+            Error::Malformed { detail, errors, .. } => {
+                Self::new(StatusCode::BAD_REQUEST, code, detail).with_errors(errors)
+            }
             Error::Invalid { detail, errors, .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail).with_errors(errors)
             }
@@ -272,8 +274,11 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 fn cut(text: &str) -> String {
-    let mut shown: String =
-        text.chars().take(QUOTED_CHARS_MAX).map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
+    let mut shown: String = text
+        .chars()
+        .take(QUOTED_CHARS_MAX)
+        .map(|letter| if letter.is_control() { '\u{fffd}' } else { letter })
+        .collect();
     if text.chars().nth(QUOTED_CHARS_MAX).is_some() {
         shown.push('…');
     }

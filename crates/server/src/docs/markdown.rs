@@ -96,9 +96,11 @@ fn is_safe(address: &str) -> bool {
 /// `**bold**` in text that is escaped already.
 fn emphasis(text: &str) -> String {
     let parts: Vec<&str> = text.split("**").collect();
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return text.to_owned();
     }
-    let wrap = |(index, part): (usize, &&str)| if index % 2 == 1 { format!("<strong>{part}</strong>") } else { (*part).to_owned() };
+    let wrap = |(index, part): (usize, &&str)| {
+        if index % 2 == 1 { format!("<strong>{part}</strong>") } else { (*part).to_owned() }
+    };
     parts.iter().enumerate().map(wrap).collect()
 }

@@ -39,7 +39,8 @@ pub(crate) fn shell(title: &str, body: &str) -> String {
 pub(crate) fn reference(document: &Value) -> String {
     let page = Page { document };
     let info = &document["info"];
-    let paragraphs: String = text(&info["description"]).split("\n\n").map(|part| format!("<p>{}</p>", inline(part))).collect();
+    let paragraphs: String =
+        text(&info["description"]).split("\n\n").map(|part| format!("<p>{}</p>", inline(part))).collect();
     let tags = document["tags"].as_array().map(Vec::as_slice).unwrap_or_default();
     let body = format!(
         "<nav><h1><a href=\"#top\">Livery</a></h1><input id=\"filter\" type=\"search\" placeholder=\"Filter\" aria-label=\"Filter \
@@ -97,7 +98,11 @@ impl<'a> Page<'a> {
 
     fn operation(&self, operation: &Operation<'_>) -> String {
         let value = operation.value;
-        let description: String = text(&value["description"]).split("\n\n").filter(|part| !part.is_empty()).map(|part| format!("<p>{}</p>", inline(part))).collect();
+        let description: String = text(&value["description"])
+            .split("\n\n")
+            .filter(|part| !part.is_empty())
+            .map(|part| format!("<p>{}</p>", inline(part)))
+            .collect();
         let scopes: Vec<&str> = value["security"]
             .as_array()
             .into_iter()
@@ -166,7 +171,11 @@ impl<'a> Page<'a> {
                 good.push_str(&format!("<p class=\"media\">{}</p>{}", escape(media), self.shape(&content["schema"])));
             }
         }
-        let problems = if problems.is_empty() { problems } else { format!("<details><summary>Problems</summary><ul>{problems}</ul></details>") };
+        let problems = if problems.is_empty() {
+            problems
+        } else {
+            format!("<details><summary>Problems</summary><ul>{problems}</ul></details>")
+        };
         format!("{good}{problems}")
     }
 
@@ -174,7 +183,10 @@ impl<'a> Page<'a> {
     fn example(&self, operation: &Operation<'_>) -> String {
         let method = operation.method.to_uppercase();
         let mut lines = vec![format!("curl -X {method} \"$LIVERY_URL{}\"", operation.path)];
-        if operation.value["security"].as_array().is_some_and(|list| list.iter().any(|entry| entry.get("api_key").is_some())) {
+        if operation.value["security"]
+            .as_array()
+            .is_some_and(|list| list.iter().any(|entry| entry.get("api_key").is_some()))
+        {
             lines.push("-H \"Authorization: Bearer $LIVERY_API_KEY\"".to_owned());
         }
         let content = &operation.value["requestBody"]["content"]["application/json"];
@@ -193,7 +205,10 @@ impl<'a> Page<'a> {
         let shape = |(name, schema): (&String, &Value)| {
             let about = inline(text(&schema["description"]));
             let name = escape(name);
-            format!("<article id=\"shape-{name}\"><h3>{name}</h3><p>{about}</p>{}</article>", self.fields_or_type(schema))
+            format!(
+                "<article id=\"shape-{name}\"><h3>{name}</h3><p>{about}</p>{}</article>",
+                self.fields_or_type(schema)
+            )
         };
         format!("<section><h2>Shapes</h2>{}</section>", shapes.map(shape).collect::<String>())
     }
@@ -207,7 +222,11 @@ impl<'a> Page<'a> {
             return format!("<p>{}</p>", self.type_of(schema));
         }
         let fields = self.fields(schema, 0);
-        if fields.is_empty() { format!("<p>{}</p>", self.type_of(schema)) } else { format!("<ul class=\"fields\">{fields}</ul>") }
+        if fields.is_empty() {
+            format!("<p>{}</p>", self.type_of(schema))
+        } else {
+            format!("<ul class=\"fields\">{fields}</ul>")
+        }
     }
 
     /// The members of an object, those of nested ones below them.
@@ -215,7 +234,8 @@ impl<'a> Page<'a> {
         if depth > FIELDS_DEPTH_MAX {
             return String::new();
         }
-        let parts = schema["allOf"].as_array().into_iter().flatten().map(|part| self.fields(part, depth)).collect::<String>();
+        let parts =
+            schema["allOf"].as_array().into_iter().flatten().map(|part| self.fields(part, depth)).collect::<String>();
         let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
         let none = Map::new();
         let own: String = schema["properties"]
@@ -226,7 +246,7 @@ impl<'a> Page<'a> {
                 let mark = if required.iter().any(|known| known == name.as_str()) { "" } else { " <em>optional</em>" };
                 let below = self.nested(field, depth + 1);
                 let below = if below.is_empty() { below } else { format!("<ul class=\"fields\">{below}</ul>") };
-                let about = inline(text(&field["description"]));
+                let about = inline(about(field));
                 format!("<li><code>{}</code> {}{mark} {about}{below}</li>", escape(name), self.type_of(field))
             })
             .collect();
@@ -235,14 +255,18 @@ impl<'a> Page<'a> {
 
     /// What is inside a field: of an object, of the items of a list, of the choices.
     fn nested(&self, field: &Value, depth: usize) -> String {
-        let choices = field["oneOf"].as_array().into_iter().flatten();
+        let choices = field["oneOf"].as_array().into_iter().flatten().filter(|choice| choice.get("$ref").is_none());
         let inside: String = choices.map(|choice| self.nested(choice, depth)).collect();
-        self.fields(field, depth) + &inside + &if field["items"].is_object() { self.fields(&field["items"], depth) } else { String::new() }
+        self.fields(field, depth)
+            + &inside
+            + &if field["items"].is_object() { self.fields(&field["items"], depth) } else { String::new() }
     }
 
     /// A type in words; a named shape as a link.
     fn type_of(&self, schema: &Value) -> String {
-        if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/components/schemas/")) {
+        if let Some(name) =
+            schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/components/schemas/"))
+        {
             let name = escape(name);
             return format!("<a class=\"type\" href=\"#shape-{name}\">{name}</a>");
         }
@@ -250,9 +274,16 @@ impl<'a> Page<'a> {
             let choices: Vec<String> = choices.iter().map(|choice| self.type_of(choice)).collect();
             return choices.join(" or ");
         }
+        if let Some(parts) = schema["allOf"].as_array() {
+            return parts.first().map(|part| self.type_of(part)).unwrap_or_default();
+        }
         if let Some(values) = schema["enum"].as_array() {
-            let values: Vec<String> = values.iter().map(|value| format!("<code>{}</code>", escape(text(value)))).collect();
+            let values: Vec<String> =
+                values.iter().map(|value| format!("<code>{}</code>", escape(text(value)))).collect();
             return values.join(" | ");
+        }
+        if let Some(values) = schema["additionalProperties"].as_object() {
+            return format!("<span class=\"type\">object</span> of {}", self.type_of(&Value::Object(values.clone())));
         }
         let names: Vec<&str> = match &schema["type"] {
             Value::String(name) => vec![name],
@@ -268,6 +299,13 @@ impl<'a> Page<'a> {
         let pointer = value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
         pointer.and_then(|pointer| self.document.pointer(pointer)).unwrap_or(value)
     }
+}
+
+/// What a field is, also where the words stand at one of its choices.
+fn about(field: &Value) -> &str {
+    let choices = ["oneOf", "allOf"].into_iter().filter_map(|key| field[key].as_array()).flatten();
+    let words = choices.map(|choice| text(&choice["description"]));
+    std::iter::once(text(&field["description"])).chain(words).find(|words| !words.is_empty()).unwrap_or("")
 }
 
 fn text(value: &Value) -> &str {

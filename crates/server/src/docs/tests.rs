@@ -16,8 +16,14 @@ fn markdown_is_shown_and_never_trusted() {
         ("# `code`\n\nOne\ntwo.\n", "<h1><code>code</code></h1><p>One two.</p>"),
         ("- a\n  b\n- **c**\n\nend", "<ul><li>a b</li><li><strong>c</strong></li></ul><p>end</p>"),
         ("```sh\n<x> & \"y\"\n```", "<pre><code>&lt;x&gt; &amp; &quot;y&quot;</code></pre>"),
-        ("[docs](/docs) [out](https://example.com/?a=\"b)", "<p><a href=\"/docs\">docs</a> <a href=\"https://example.com/?a=&quot;b\">out</a></p>"),
-        ("[x](javascript:alert(1)) [y](//evil.example) <script>", "<p>[x](javascript:alert(1)) [y](//evil.example) &lt;script&gt;</p>"),
+        (
+            "[docs](/docs) [out](https://example.com/?a=\"b)",
+            "<p><a href=\"/docs\">docs</a> <a href=\"https://example.com/?a=&quot;b\">out</a></p>",
+        ),
+        (
+            "[x](javascript:alert(1)) [y](//evil.example) <script>",
+            "<p>[x](javascript:alert(1)) [y](//evil.example) &lt;script&gt;</p>",
+        ),
         ("a ** b [c", "<p>a ** b [c</p>"),
     ] {
         assert_eq!(html(text), expected);
@@ -34,7 +40,12 @@ fn the_reference_shows_every_operation_and_loads_nothing_foreign() {
         }
     }
     for text in [page.as_str(), STYLE, SCRIPT] {
-        assert!(!text.contains("//cdn") && !text.contains("src=\"http") && !text.contains("@import") && !text.contains("url("));
+        assert!(
+            !text.contains("//cdn")
+                && !text.contains("src=\"http")
+                && !text.contains("@import")
+                && !text.contains("url(")
+        );
         assert!(!text.contains(" style=\"") && !text.contains(" onclick"), "the policy of the page forbids it");
     }
 }

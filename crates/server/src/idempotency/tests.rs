@@ -22,7 +22,17 @@ fn bare_and_quoted_are_the_same_key() {
 #[test]
 fn what_is_no_key_is_refused() {
     let long = [b'k'; 256];
-    for fields in [&[&b""[..]][..], &[b"\"\""], &[&long], &[b"a", b"a"], &[b"\"a"], &[b"\"a\"b"], &[br#""a\n""#], &[b"\xff"], &[b"a\tb"]] {
+    for fields in [
+        &[&b""[..]][..],
+        &[b"\"\""],
+        &[&long],
+        &[b"a", b"a"],
+        &[b"\"a"],
+        &[b"\"a\"b"],
+        &[br#""a\n""#],
+        &[b"\xff"],
+        &[b"a\tb"],
+    ] {
         assert_eq!(read(fields), Err("invalid_header"), "{fields:?}");
     }
 }

@@ -51,7 +51,11 @@ fn a_fault_has_its_kind_and_place() {
     for (value, kind, pointer) in [
         (json!({"name": "x", "nonsense": 1}), FaultKind::UnknownField, "/nonsense"),
         (json!({"name": "x", "a/b~c": 1}), FaultKind::UnknownField, "/a~1b~0c"),
-        (json!({"name": "x", "list": [{"id": "fil_00000000000000000000000001", "more": 1}]}), FaultKind::UnknownField, "/list/0/more"),
+        (
+            json!({"name": "x", "list": [{"id": "fil_00000000000000000000000001", "more": 1}]}),
+            FaultKind::UnknownField,
+            "/list/0/more",
+        ),
         (json!({}), FaultKind::MissingField, "/name"),
         (json!({"name": "x", "list": [{}]}), FaultKind::MissingField, "/list/0/id"),
         (json!({"name": 1}), FaultKind::WrongType, "/name"),
@@ -95,7 +99,11 @@ fn a_digest_knows_the_value_and_not_its_spelling() {
     let same = [r#"{"a": 1, "b": [true, null, "x"]}"#, r#"{ "b":[true,null,"\u0078"],"a":1 }"#];
     let digests: Vec<_> = same.iter().map(|text| digest(&parse(text.as_bytes()).unwrap())).collect();
     assert_eq!(digests[0], digests[1]);
-    for other in [r#"{"a": 2, "b": [true, null, "x"]}"#, r#"{"a": 1, "b": [true, null], "c": "x"}"#, r#"{"a": "1", "b": [true, null, "x"]}"#] {
+    for other in [
+        r#"{"a": 2, "b": [true, null, "x"]}"#,
+        r#"{"a": 1, "b": [true, null], "c": "x"}"#,
+        r#"{"a": "1", "b": [true, null, "x"]}"#,
+    ] {
         assert_ne!(digests[0], digest(&parse(other.as_bytes()).unwrap()), "{other}");
     }
 }

@@ -13,7 +13,10 @@ fn document() -> Value {
 fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let paths = document["paths"].as_object().unwrap();
     let all = paths.iter().flat_map(|(path, item)| {
-        item.as_object().unwrap().iter().map(move |(method, operation)| (method.clone(), path.clone(), operation.clone()))
+        item.as_object()
+            .unwrap()
+            .iter()
+            .map(move |(method, operation)| (method.clone(), path.clone(), operation.clone()))
     });
     all.collect()
 }
@@ -27,7 +30,10 @@ fn the_checked_in_document_is_this_one() {
         std::fs::write(&path, &now).unwrap();
     }
     let then = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(then == now, "docs/openapi.json is stale: run LIVERY_UPDATE=1 cargo test -p livery-server, and look at the change");
+    assert!(
+        then == now,
+        "docs/openapi.json is stale: run LIVERY_UPDATE=1 cargo test -p livery-server, and look at the change"
+    );
 }
 
 #[test]
@@ -45,7 +51,8 @@ fn it_is_openapi_3_1_and_every_reference_leads_somewhere() {
 fn every_operation_says_who_it_is_what_it_needs_and_how_it_fails() {
     let document = document();
     let operations = operations(&document);
-    let ids: BTreeSet<_> = operations.iter().map(|(_, _, operation)| operation["operationId"].as_str().unwrap()).collect();
+    let ids: BTreeSet<_> =
+        operations.iter().map(|(_, _, operation)| operation["operationId"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), operations.len(), "operation ids are unique");
     for (method, path, operation) in &operations {
         assert!(operation["summary"].is_string(), "{method} {path}");
@@ -68,7 +75,8 @@ fn every_operation_says_who_it_is_what_it_needs_and_how_it_fails() {
 fn every_post_can_be_made_idempotent() {
     let document = document();
     let operations = operations(&document);
-    let posts: BTreeSet<_> = operations.iter().filter(|(method, ..)| method == "post").map(|(_, path, _)| path.as_str()).collect();
+    let posts: BTreeSet<_> =
+        operations.iter().filter(|(method, ..)| method == "post").map(|(_, path, _)| path.as_str()).collect();
     let known: BTreeSet<_> = POSTS.iter().map(|(path, _)| *path).collect();
     assert_eq!(posts, known);
     assert!(POSTS.iter().all(|(path, name)| *name == format!("POST {path}")));

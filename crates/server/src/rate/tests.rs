@@ -8,7 +8,13 @@ use tokio::time::Instant;
 use super::Buckets;
 
 fn principal(key: u128) -> Principal {
-    Principal { org: OrgId::from_bits(1), app: None, key: KeyId::from_bits(key), scopes: Vec::new(), rate_limited: true }
+    Principal {
+        org: OrgId::from_bits(1),
+        app: None,
+        key: KeyId::from_bits(key),
+        scopes: Vec::new(),
+        rate_limited: true,
+    }
 }
 
 #[test]

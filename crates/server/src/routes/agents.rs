@@ -53,7 +53,12 @@ pub(super) async fn validate(State(app): State<App>, post: PostAgent) -> Result<
     responses((status = 200, description = "A page of agents", body = schemas::AgentPage)),
     security(("api_key" = ["agents:read"]))
 )]
-pub(super) async fn list(State(app): State<App>, Reader(principal): Reader, uri: Uri, params: Params) -> Result<Response> {
+pub(super) async fn list(
+    State(app): State<App>,
+    Reader(principal): Reader,
+    uri: Uri,
+    params: Params,
+) -> Result<Response> {
     answer::page(&uri, app.platform.list_agents(&principal, params.page()?).await?)
 }
 
@@ -64,7 +69,11 @@ pub(super) async fn list(State(app): State<App>, Reader(principal): Reader, uri:
     responses((status = 200, description = "The version", body = schemas::Agent)),
     security(("api_key" = ["agents:read"]))
 )]
-pub(super) async fn get(State(app): State<App>, Reader(principal): Reader, Word(name): Word) -> Result<Json<AgentView>> {
+pub(super) async fn get(
+    State(app): State<App>,
+    Reader(principal): Reader,
+    Word(name): Word,
+) -> Result<Json<AgentView>> {
     Ok(Json(app.platform.get_agent(&principal, &name).await?))
 }
 

@@ -35,7 +35,12 @@ pub(super) async fn create(State(app): State<App>, post: Post<NewApiKey>) -> Res
     responses((status = 200, description = "A page of keys", body = schemas::ApiKeyPage)),
     security(("api_key" = ["api_keys:read"]))
 )]
-pub(super) async fn list(State(app): State<App>, Reader(principal): Reader, uri: Uri, params: Params) -> Result<Response> {
+pub(super) async fn list(
+    State(app): State<App>,
+    Reader(principal): Reader,
+    uri: Uri,
+    params: Params,
+) -> Result<Response> {
     answer::page(&uri, app.platform.list_api_keys(&principal, params.page()?).await?)
 }
 
@@ -48,6 +53,10 @@ pub(super) async fn list(State(app): State<App>, Reader(principal): Reader, uri:
     responses((status = 200, description = "The key as it is now", body = schemas::ApiKey)),
     security(("api_key" = ["api_keys:write"]))
 )]
-pub(super) async fn revoke(State(app): State<App>, Acting(caller): Acting, Id(id): Id<KeyId>) -> Result<Json<ApiKeyView>> {
+pub(super) async fn revoke(
+    State(app): State<App>,
+    Acting(caller): Acting,
+    Id(id): Id<KeyId>,
+) -> Result<Json<ApiKeyView>> {
     Ok(Json(app.platform.revoke_api_key(&caller, id).await?))
 }

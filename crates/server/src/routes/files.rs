@@ -31,7 +31,7 @@ const PLACE: Place = Place { prefix: "/v1/files/", member: "id" };
     security(("api_key" = ["files:write"]))
 )]
 pub(super) async fn upload(State(app): State<App>, post: PostFile) -> Result<Response> {
-    let posted = app.platform.upload_file(&post.caller, post.name, post.content_type, post.bytes).await?;
+    let posted = app.platform.upload_file(&post.caller, &post.name, &post.content_type, post.bytes).await?;
     answer::posted(posted, StatusCode::CREATED, Some(&PLACE))
 }
 
@@ -42,7 +42,11 @@ pub(super) async fn upload(State(app): State<App>, post: PostFile) -> Result<Res
     responses((status = 200, description = "The file without its content", body = schemas::File)),
     security(("api_key" = ["files:read"]))
 )]
-pub(super) async fn get(State(app): State<App>, Reader(principal): Reader, Id(id): Id<FileId>) -> Result<Json<FileView>> {
+pub(super) async fn get(
+    State(app): State<App>,
+    Reader(principal): Reader,
+    Id(id): Id<FileId>,
+) -> Result<Json<FileView>> {
     Ok(Json(app.platform.get_file(&principal, id).await?))
 }
 
@@ -53,7 +57,11 @@ pub(super) async fn get(State(app): State<App>, Reader(principal): Reader, Id(id
     responses((status = 200, description = "Its bytes, with the Content-Type it was uploaded with", content_type = "application/octet-stream", body = Vec<u8>)),
     security(("api_key" = ["files:read"]))
 )]
-pub(super) async fn download(State(app): State<App>, Reader(principal): Reader, Id(id): Id<FileId>) -> Result<Response> {
+pub(super) async fn download(
+    State(app): State<App>,
+    Reader(principal): Reader,
+    Id(id): Id<FileId>,
+) -> Result<Response> {
     let (file, bytes) = app.platform.download_file(&principal, id).await?;
     Ok((content_headers(&file), Body::from(bytes)).into_response())
 }

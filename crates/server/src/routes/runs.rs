@@ -92,7 +92,12 @@ fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     responses((status = 200, description = "A page of runs", body = schemas::RunPage)),
     security(("api_key" = ["runs:read"]))
 )]
-pub(super) async fn list(State(app): State<App>, Reader(principal): Reader, uri: Uri, params: Params) -> Result<Response> {
+pub(super) async fn list(
+    State(app): State<App>,
+    Reader(principal): Reader,
+    uri: Uri,
+    params: Params,
+) -> Result<Response> {
     let page = app.platform.list_runs(&principal, filter(&params)?, params.page()?).await?;
     answer::page(&uri, page)
 }

@@ -37,7 +37,12 @@ pub(super) async fn create(State(app): State<App>, post: Post<NewWebhook>) -> Re
     responses((status = 200, description = "A page of endpoints", body = schemas::WebhookPage)),
     security(("api_key" = ["webhooks:read"]))
 )]
-pub(super) async fn list(State(app): State<App>, Reader(principal): Reader, uri: Uri, params: Params) -> Result<Response> {
+pub(super) async fn list(
+    State(app): State<App>,
+    Reader(principal): Reader,
+    uri: Uri,
+    params: Params,
+) -> Result<Response> {
     answer::page(&uri, app.platform.list_webhooks(&principal, params.page()?).await?)
 }
 
@@ -65,7 +70,11 @@ pub(super) async fn get(
     responses((status = 204, description = "It is gone")),
     security(("api_key" = ["webhooks:write"]))
 )]
-pub(super) async fn delete(State(app): State<App>, Acting(caller): Acting, Id(id): Id<WebhookId>) -> Result<StatusCode> {
+pub(super) async fn delete(
+    State(app): State<App>,
+    Acting(caller): Acting,
+    Id(id): Id<WebhookId>,
+) -> Result<StatusCode> {
     app.platform.delete_webhook(&caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
