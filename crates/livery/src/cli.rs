@@ -1,0 +1,297 @@
+//! The command line: what can be said, in the words of `livery help`. What it does is in `commands`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Livery runs AI agents for many users: every run in a sandbox of its own, credentials out of the model's reach.
+#[derive(Debug, Parser)]
+#[command(name = "livery", version, propagate_version = true, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 succeeded · 1 failed · 2 bad usage · 3 refused or denied · 4 timed out · 130 interrupted";
+
+/// Everything `livery` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the API and run agents until SIGTERM (a second signal stops at once).
+    Up(Up),
+    /// Show the main job on real input: two tenants, sandboxes, live events, a signed webhook.
+    Demo(Demo),
+    /// Run an agent: a folder here and now in an engine of its own, or a stored agent on a server.
+    Run(Run),
+    /// Look at runs and stop them.
+    #[command(subcommand)]
+    Runs(Runs),
+    /// Check, store and list agents.
+    #[command(subcommand)]
+    Agents(Agents),
+    /// Create, list and revoke API keys.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Say what this host can and cannot give, and the command that would fix it.
+    Doctor(Doctor),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Tools for people who develop agents or Livery itself.
+    #[command(subcommand)]
+    Dev(Dev),
+}
+
+/// What an engine needs to know; shared by `up`, `demo` and a local `run`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Engine {
+    /// Allow upstreams in this private or loopback range (repeatable). Without it every private address is refused.
+    #[arg(long, value_name = "CIDR", env = "LIVERY_ALLOW_UPSTREAM", value_delimiter = ',')]
+    pub(crate) allow_upstream: Vec<String>,
+    /// Trust the certificates in this PEM file for upstreams, besides the system's.
+    #[arg(long, value_name = "FILE", env = "LIVERY_UPSTREAM_CA")]
+    pub(crate) upstream_ca: Option<PathBuf>,
+    /// Ask this DNS server instead of the system's.
+    #[arg(long, value_name = "ADDR", env = "LIVERY_RESOLVER")]
+    pub(crate) resolver: Option<SocketAddr>,
+    /// Started as root: become this user before listening (default: `livery`, else `nobody`).
+    #[arg(long, value_name = "NAME", env = "LIVERY_USER")]
+    pub(crate) user: Option<String>,
+}
+
+/// `livery up`.
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Where everything is kept.
+    #[arg(long, value_name = "DIR", env = "LIVERY_DATA", default_value = "livery-data")]
+    pub(crate) data: PathBuf,
+    /// Where the API listens; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", env = "LIVERY_LISTEN", default_value = "127.0.0.1:7400")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+    /// Write the log as JSON lines.
+    #[arg(long, env = "LIVERY_LOG_JSON")]
+    pub(crate) log_json: bool,
+}
+
+/// `livery demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Use this model instead of the scripted ones.
+    #[arg(long, value_name = "PROVIDER/MODEL", env = "LIVERY_MODEL")]
+    pub(crate) model: Option<String>,
+    /// Where that provider is; its key comes from OPENAI_API_KEY or ANTHROPIC_API_KEY when it needs one.
+    #[arg(long, value_name = "URL", env = "LIVERY_BASE_URL", requires = "model")]
+    pub(crate) base_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `livery run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// A folder with AGENT.md, or the name of a stored agent (`name`, `name@3`).
+    pub(crate) agent: String,
+    /// The input as JSON, or `@FILE`.
+    #[arg(long, short, value_name = "JSON|@FILE", default_value = "{}")]
+    pub(crate) input: String,
+    /// Instead of the agent's own model.
+    #[arg(long, value_name = "PROVIDER/MODEL", env = "LIVERY_MODEL")]
+    pub(crate) model: Option<String>,
+    /// Where that provider is (for a folder).
+    #[arg(long, value_name = "URL", env = "LIVERY_BASE_URL", requires = "model")]
+    pub(crate) base_url: Option<String>,
+    /// Show turns, tool calls and output while they happen (the default on a terminal).
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Print the finished run as JSON; with --follow, every event as a JSON line before it.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Save the run's artifacts into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) artifacts: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+}
+
+/// Which server a client command talks to.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Server {
+    /// The server (default: that of ./livery-data/bootstrap.json, when it is there).
+    #[arg(long, value_name = "URL", env = "LIVERY_URL", global = true)]
+    pub(crate) url: Option<String>,
+    /// The API key; prefer the environment, other users can read your command line.
+    #[arg(long, value_name = "KEY", env = "LIVERY_API_KEY", hide_env_values = true, global = true)]
+    pub(crate) api_key: Option<String>,
+}
+
+/// `livery runs …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Runs {
+    /// List runs, newest first.
+    List {
+        /// Only runs in this state.
+        #[arg(long)]
+        status: Option<String>,
+        /// Only runs of this agent.
+        #[arg(long)]
+        agent: Option<String>,
+        /// How many.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show one run.
+    Get {
+        /// `run_…`
+        id: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show the events of a run.
+    Events {
+        /// `run_…`
+        id: String,
+        /// Keep reading until the run ends.
+        #[arg(long, short)]
+        follow: bool,
+        /// Start after this sequence number.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// Print JSON lines.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Stop a run.
+    Cancel {
+        /// `run_…`
+        id: String,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+/// `livery agents …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Agents {
+    /// Store a new version of the agent in this folder.
+    Push {
+        /// A folder with AGENT.md.
+        path: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List agents.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Check the agent in this folder, without a server: every finding with file, line and a hint.
+    Validate {
+        /// A folder with AGENT.md.
+        path: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `livery keys …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Create a key; it is printed once.
+    Create {
+        /// A label for people.
+        name: String,
+        /// A right of the key (repeatable): `runs:read`, `runs:write`, …
+        #[arg(long = "scope", value_name = "SCOPE", required = true)]
+        scopes: Vec<String>,
+        /// When it stops to work (RFC 3339).
+        #[arg(long)]
+        expires_at: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List keys, without their secrets.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Revoke a key: it stops to work at once.
+    Revoke {
+        /// `key_…`
+        id: String,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+/// `livery doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `livery dev …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dev {
+    /// Serve a fake model on loopback: it speaks Anthropic Messages and OpenAI Chat Completions and plays a script.
+    FakeModel {
+        /// Where to listen; port 0 takes a free one.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// The script to play (the format of `scripts/NAME.yaml`).
+        #[arg(long, value_name = "FILE", required_unless_present = "policy")]
+        script: Option<PathBuf>,
+        /// Answer by rule instead of a script.
+        #[arg(long, value_enum, conflicts_with = "script")]
+        policy: Option<FakePolicy>,
+        /// The key clients must send.
+        #[arg(long, default_value = "sk-fake-model-key-0000000000")]
+        api_key: String,
+        /// Append every received request to this file as JSON lines.
+        #[arg(long, value_name = "FILE")]
+        record: Option<PathBuf>,
+    },
+}
+
+/// Rules of the fake model.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum FakePolicy {
+    /// Do what a tool result says: a compromised agent.
+    Obey,
+    /// Say what was seen.
+    Echo,
+}

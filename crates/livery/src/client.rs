@@ -1,0 +1,187 @@
+//! The command line's own client of the API: one request, one answer, or a stream of events.
+//!
+//! It talks to the operator's server and to nothing else; a run's traffic never passes here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+/// Longest wait for a connection and for the head of an answer. Long-polling asks for at most 55 s.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+/// Largest answer read into memory: the largest file.
+const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// A server and a key for it.
+#[derive(Clone)]
+pub(crate) struct Client {
+    base: Uri,
+    authorization: String,
+}
+
+/// An answer that is not a success, in the server's words.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.describe())]
+pub(crate) struct Problem(pub(crate) ProblemBody);
+
+/// `application/problem+json`, as far as people need it.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct ProblemBody {
+    pub(crate) status: u16,
+    #[serde(default)]
+    pub(crate) code: String,
+    #[serde(default)]
+    pub(crate) detail: String,
+    #[serde(default)]
+    pub(crate) errors: Vec<livery_core::FieldError>,
+}
+
+impl ProblemBody {
+    fn describe(&self) -> String {
+        let mut text = format!("{} ({}, {})", self.detail, self.code, self.status);
+        for error in &self.errors {
+            text.push_str(&format!("\n  {}: {}", error.pointer, error.detail));
+        }
+        text
+    }
+}
+
+impl Client {
+    /// A client of `url` (`http://…` or `https://…`).
+    pub(crate) fn new(url: &str, api_key: &str) -> anyhow::Result<Self> {
+        let base: Uri = url.trim_end_matches('/').parse().with_context(|| format!("{url} is no URL"))?;
+        if !matches!(base.scheme_str(), Some("http" | "https")) || base.host().is_none() {
+            bail!("{url} is no URL of the form http://HOST:PORT or https://HOST");
+        }
+        Ok(Self { base, authorization: format!("Bearer {api_key}") })
+    }
+
+    /// `GET path` → JSON.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        json_of(self.send(Method::GET, path, &[], Bytes::new()).await?).await
+    }
+
+    /// `GET path` → the bytes.
+    pub(crate) async fn get_bytes(&self, path: &str) -> anyhow::Result<Bytes> {
+        bytes_of(self.send(Method::GET, path, &[], Bytes::new()).await?).await
+    }
+
+    /// `POST path` with JSON → JSON.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let headers = [("content-type", "application/json")];
+        json_of(self.send(Method::POST, path, &headers, Bytes::from(body.to_string())).await?).await
+    }
+
+    /// `POST path` with bytes → JSON.
+    pub(crate) async fn post_bytes(&self, path: &str, content_type: &str, body: Bytes) -> anyhow::Result<Value> {
+        json_of(self.send(Method::POST, path, &[("content-type", content_type)], body).await?).await
+    }
+
+    /// `DELETE path`.
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        self.send(Method::DELETE, path, &[], Bytes::new()).await.map(drop)
+    }
+
+    /// Opens the event stream of a run after `after`.
+    pub(crate) async fn events(&self, run: &str, after: u64) -> anyhow::Result<Incoming> {
+        let last = after.to_string();
+        let headers = [("accept", "text/event-stream"), ("last-event-id", last.as_str())];
+        let path = format!("/v1/runs/{run}/events");
+        Ok(self.send(Method::GET, &path, &headers, Bytes::new()).await?.into_body())
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> anyhow::Result<Response<Incoming>> {
+        let host = self.base.host().unwrap_or_default();
+        let authority = self.base.authority().map_or(host, http::uri::Authority::as_str);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", authority)
+            .header("user-agent", concat!("livery/", env!("CARGO_PKG_VERSION")))
+            .header("authorization", &self.authorization);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body))?;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(request))
+            .await
+            .with_context(|| format!("{} did not answer in {} s", self.base, ANSWER_TIMEOUT.as_secs()))??;
+        if answer.status().is_success() { Ok(answer) } else { Err(problem_of(answer).await) }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
+        let host = self.base.host().unwrap_or_default().trim_matches(['[', ']']);
+        let secure = self.base.scheme_str() == Some("https");
+        let port = self.base.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let stream = TcpStream::connect((host, port))
+            .await
+            .with_context(|| format!("cannot reach {}; is the server running (`livery up`)?", self.base))?;
+        stream.set_nodelay(true)?;
+        if secure {
+            converse(tls(host, stream).await?, request).await
+        } else {
+            converse(stream, request).await
+        }
+    }
+}
+
+async fn tls(host: &str, stream: TcpStream) -> anyhow::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = rustls::pki_types::ServerName::try_from(host.to_owned())?;
+    Ok(tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
+}
+
+async fn converse<S>(stream: S, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with the answer: one connection serves one request. Its error shows in the answer as well.
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?)
+}
+
+async fn bytes_of(answer: Response<Incoming>) -> anyhow::Result<Bytes> {
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+    Ok(body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes())
+}
+
+async fn json_of(answer: Response<Incoming>) -> anyhow::Result<Value> {
+    serde_json::from_slice(&bytes_of(answer).await?).context("the server's answer is no JSON; is this a Livery server?")
+}
+
+async fn problem_of(answer: Response<Incoming>) -> anyhow::Error {
+    let status = answer.status();
+    let body = bytes_of(answer).await.unwrap_or_default();
+    match serde_json::from_slice::<ProblemBody>(&body) {
+        Ok(problem) => Problem(problem).into(),
+        Err(_) => anyhow::anyhow!("the server answered {status}"),
+    }
+}
+
+/// Whether an error is the server's refusal of the caller (exit code 3).
+pub(crate) fn is_refusal(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Problem>().is_some_and(|problem| {
+        matches!(StatusCode::from_u16(problem.0.status), Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN))
+    })
+}

@@ -1,0 +1,64 @@
+//! `livery up`: serve until told to stop.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::say;
+use crate::engine::{Ground, Running, runtime};
+use crate::{bootstrap, cli, exit};
+
+/// Serves until SIGTERM or Ctrl-C; a second signal stops at once.
+pub(super) fn up(args: cli::Up) -> anyhow::Result<ExitCode> {
+    crate::logging::start(args.log_json);
+    let ground = Ground::prepare(&args.data, &args.engine)?;
+    if let Some(user) = ground.user() {
+        tracing::info!(user, "left root; only the launcher keeps it");
+    }
+    runtime()?.block_on(serve(ground, args))
+}
+
+async fn serve(ground: Ground, args: cli::Up) -> anyhow::Result<ExitCode> {
+    let mut stop = Stop::listen()?;
+    let data = ground.data.clone();
+    let running = Running::start(ground, args.listen, &args.engine, None).await?;
+    let url = running.url();
+    let file = bootstrap::write(&data, &url, running.bootstrap.as_ref())?;
+    greet(&url, running.bootstrap.as_ref().map(|first| first.api_key.as_str()), file.as_deref());
+    stop.asked().await;
+    say("stopping; a second signal stops at once");
+    tokio::select! {
+        stopped = running.stop() => stopped.map(|()| ExitCode::SUCCESS),
+        () = stop.asked() => Ok(ExitCode::from(exit::INTERRUPTED)),
+    }
+}
+
+/// The first start shows the key once; later ones show where the server is.
+fn greet(url: &str, key: Option<&str>, file: Option<&std::path::Path>) {
+    say(&format!("Livery {} is ready at {url} (docs: {url}/docs)", env!("CARGO_PKG_VERSION")));
+    if let (Some(key), Some(file)) = (key, file) {
+        say(&format!("first API key, shown once: {key}"));
+        say(&format!("it is also in {} (mode 0600)", file.display()));
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! An engine in this process: the launcher, the platform and the API server, from flags to the last drained run.
+//!
+//! Two steps, because of the order the kernel wants: [`Ground`] before the async runtime (the launcher starts while this
+//! process may still be root, then root is left), [`Running`] inside it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use livery_broker::{BrokerConfig, Secret};
+use livery_platform::organizations::Bootstrap;
+use livery_platform::providers::{EnvironmentProvider, EnvironmentProviders, ProviderKind};
+use livery_platform::{Clock, Config, Parts, Platform, RootKey};
+use livery_sandbox::{LauncherProcess, SandboxConfig, Sandboxes, spawn_launcher};
+use livery_server::Options;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli;
+use crate::host::{self, User};
+
+/// What the launcher may take to say what this host gives.
+const LAUNCHER_ANSWER: Duration = Duration::from_secs(10);
+/// Where the launcher keeps its journal and the workspaces, below the data directory.
+const SANDBOXES_DIR: &str = "sandboxes";
+/// Where the root key of the vault is, below the data directory, unless the environment has it.
+const ROOT_KEY_FILE: &str = "root.key";
+
+/// A process made ready: data directory there, launcher started, root left.
+pub(crate) struct Ground {
+    pub(crate) data: PathBuf,
+    launcher: Option<LauncherProcess>,
+    user: Option<User>,
+}
+
+impl Ground {
+    /// Prepares `data`; call it before any thread exists.
+    pub(crate) fn prepare(data: &Path, engine: &cli::Engine) -> anyhow::Result<Self> {
+        let user = host::ordinary_user(engine.user.as_deref())?;
+        host::private_dir(data, user.as_ref())?;
+        let data = std::path::absolute(data)?;
+        let launcher = match spawn_launcher(&SandboxConfig::new(data.join(SANDBOXES_DIR))) {
+            Ok(launcher) => Some(launcher),
+            Err(error) => {
+                tracing::error!(%error, "the launcher cannot be started; runs that need a sandbox will fail");
+                None
+            }
+        };
+        host::settle(user.as_ref())?;
+        Ok(Self { data, launcher, user })
+    }
+
+    /// The user this process became, when it was root.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.user.as_ref().map(|user| user.name.as_str())
+    }
+}
+
+/// A provider named on the command line (`--model`, `--base-url`).
+pub(crate) struct NamedProvider {
+    pub(crate) name: String,
+    pub(crate) base_url: Option<String>,
+}
+
+/// An engine that serves.
+pub(crate) struct Running {
+    pub(crate) platform: Platform,
+    pub(crate) address: SocketAddr,
+    /// The first organization, when this start created it.
+    pub(crate) bootstrap: Option<Bootstrap>,
+    shutdown: CancellationToken,
+    server: JoinHandle<std::io::Result<()>>,
+}
+
+impl Running {
+    /// Opens the data directory, listens and starts working.
+    pub(crate) async fn start(
+        ground: Ground,
+        listen: SocketAddr,
+        engine: &cli::Engine,
+        provider: Option<&NamedProvider>,
+    ) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))?;
+        let address = listener.local_addr()?;
+        let sandboxes = match ground.launcher {
+            Some(launcher) => usable(Sandboxes::connect(launcher)?).await,
+            None => None,
+        };
+        let parts = Parts {
+            config: Config::new(ground.data.clone(), node_name()),
+            clock: Clock::system(),
+            broker: broker_config(engine, address)?,
+            root_key: root_key(&ground.data),
+            environment: environment_providers(provider),
+            sandboxes,
+        };
+        let platform = Platform::open(parts).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        let bootstrap = platform.bootstrap().await?;
+        platform.start().await?;
+        let shutdown = CancellationToken::new();
+        let server = tokio::spawn(livery_server::serve(listener, platform.clone(), Options::default(), shutdown.clone()));
+        Ok(Self { platform, address, bootstrap, shutdown, server })
+    }
+
+    /// Where the API is.
+    pub(crate) fn url(&self) -> String {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        format!("http://{address}")
+    }
+
+    /// Drains: no new connection, runs come to a safe point, sandboxes and database close.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        // Both at once: an event stream ends when its run does or when the server says so.
+        let (server, ()) = tokio::join!(self.server, self.platform.shutdown());
+        server??;
+        Ok(())
+    }
+}
+
+/// The sandboxes, when the launcher says that this host can give them.
+async fn usable(sandboxes: Sandboxes) -> Option<Sandboxes> {
+    match tokio::time::timeout(LAUNCHER_ANSWER, sandboxes.grants()).await {
+        Ok(Ok(grants)) => {
+            tracing::info!(privileged = grants.privileged, memory = grants.memory, landlock = grants.landlock_abi, "sandboxes are there");
+            Some(sandboxes)
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "this host gives no sandboxes; `livery doctor` says why and how to fix it");
+            None
+        }
+        Err(_) => {
+            tracing::error!("the launcher did not answer; runs that need a sandbox will fail");
+            None
+        }
+    }
+}
+
+/// Unique per life of a process, so that two lives never share a lease.
+fn node_name() -> String {
+    let random = livery_platform::ids::Ids::default().mint(Clock::system().now());
+    format!("node-{}-{:08x}", std::process::id(), random as u32)
+}
+
+fn broker_config(engine: &cli::Engine, address: SocketAddr) -> anyhow::Result<BrokerConfig> {
+    let mut allow_upstream = Vec::new();
+    for text in &engine.allow_upstream {
+        allow_upstream.push(text.parse().with_context(|| format!("--allow-upstream {text}: not a network such as 127.0.0.0/8 or 10.1.2.0/24"))?);
+    }
+    Ok(BrokerConfig {
+        allow_upstream,
+        upstream_ca: engine.upstream_ca.clone(),
+        resolver: engine.resolver,
+        own_addresses: vec![address],
+        ..BrokerConfig::default()
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the root key must not be on a command line")]
+fn root_key(data: &Path) -> RootKey {
+    match std::env::var("LIVERY_ROOT_KEY") {
+        Ok(text) if !text.is_empty() => RootKey::Text(Secret::from(text)),
+        _ => RootKey::File(data.join(ROOT_KEY_FILE)),
+    }
+}
+
+/// `ANTHROPIC_API_KEY` and `OPENAI_API_KEY` make the providers of those names; `--base-url` makes the one of `--model`.
+#[expect(clippy::disallowed_methods, reason = "keys must not be on a command line")]
+fn environment_providers(named: Option<&NamedProvider>) -> EnvironmentProviders {
+    let key = |name: &str| std::env::var(name).ok().filter(|key| !key.is_empty()).map(Secret::from);
+    let kinds = [("anthropic", ProviderKind::Anthropic, "ANTHROPIC_API_KEY"), ("openai", ProviderKind::Openai, "OPENAI_API_KEY")];
+    let mut providers: Vec<EnvironmentProvider> = kinds
+        .into_iter()
+        .filter_map(|(name, kind, variable)| {
+            Some(EnvironmentProvider { name: name.to_owned(), kind, base_url: None, api_key: Some(key(variable)?) })
+        })
+        .collect();
+    if let Some(NamedProvider { name, base_url: Some(base_url) }) = named {
+        let (kind, variable) = match name.as_str() {
+            "anthropic" => (ProviderKind::Anthropic, "ANTHROPIC_API_KEY"),
+            "openai" => (ProviderKind::Openai, "OPENAI_API_KEY"),
+            _ => (ProviderKind::OpenaiCompatible, "OPENAI_API_KEY"),
+        };
+        providers.push(EnvironmentProvider { name: name.clone(), kind, base_url: Some(base_url.clone()), api_key: key(variable) });
+    }
+    EnvironmentProviders::new(providers)
+}
+
+/// The provider of `--model PROVIDER/MODEL`.
+pub(crate) fn named_provider(model: Option<&str>, base_url: Option<&str>) -> anyhow::Result<Option<NamedProvider>> {
+    let Some(model) = model else { return Ok(None) };
+    let Some((name, rest)) = model.split_once('/') else { bail!("--model {model}: write it PROVIDER/MODEL, such as openai/gpt-5-mini") };
+    if name.is_empty() || rest.is_empty() {
+        bail!("--model {model}: write it PROVIDER/MODEL, such as openai/gpt-5-mini");
+    }
+    Ok(Some(NamedProvider { name: name.to_owned(), base_url: base_url.map(str::to_owned) }))
+}
+
+/// A runtime for an engine: as many workers as the machine has cores.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")
+}

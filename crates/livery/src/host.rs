@@ -1,0 +1,130 @@
+//! Making this process an ordinary one before it listens: open files, core dumps, and, when started as root, the user.
+//!
+//! Runs before the async runtime, while there is a single thread: the kernel changes the user of one thread at a time.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Gid, Resource, Rlimit, Uid};
+
+/// Users tried in order when root names none.
+const USERS_DEFAULT: [&str; 2] = ["livery", "nobody"];
+/// Open files asked for: one run holds a handful.
+const OPEN_FILES: u64 = 65_536;
+/// Largest `/etc/passwd` read.
+const PASSWD_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// An ordinary user of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// Whom to become: `None` when this process is no root and stays what it is.
+pub(crate) fn ordinary_user(wanted: Option<&str>) -> anyhow::Result<Option<User>> {
+    if !rustix::process::geteuid().is_root() {
+        if wanted.is_some() {
+            bail!("--user works only when Livery is started as root");
+        }
+        return Ok(None);
+    }
+    let mut passwd = String::new();
+    File::open("/etc/passwd")
+        .and_then(|file| file.take(PASSWD_BYTES_MAX).read_to_string(&mut passwd))
+        .context("cannot read /etc/passwd")?;
+    let user = match wanted {
+        Some(name) => find_user(&passwd, name).with_context(|| format!("there is no user {name}; create it with `useradd --system {name}`"))?,
+        None => USERS_DEFAULT
+            .iter()
+            .find_map(|name| find_user(&passwd, name))
+            .context("there is no user `livery`; create it with `useradd --system livery`, or give --user")?,
+    };
+    if user.uid == 0 {
+        bail!("--user {} is root; Livery serves as an ordinary user", user.name);
+    }
+    Ok(Some(user))
+}
+
+fn find_user(passwd: &str, name: &str) -> Option<User> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (found, uid, gid) = (fields.next()?, fields.nth(1)?, fields.next()?);
+        (found == name || uid == name).then_some(())?;
+        Some(User { name: found.to_owned(), uid: uid.parse().ok()?, gid: gid.parse().ok()? })
+    })
+}
+
+/// Creates `dir` for `user` alone, or checks that it is his.
+pub(crate) fn private_dir(dir: &Path, user: Option<&User>) -> anyhow::Result<()> {
+    let fresh = !dir.exists();
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("cannot create {}", dir.display()))?;
+    let owner = user.map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
+    if fresh {
+        if let Some(user) = user {
+            chown(dir, Some(user.uid), Some(user.gid)).with_context(|| format!("cannot give {} to {}", dir.display(), user.name))?;
+        }
+        return Ok(());
+    }
+    let found = fs::metadata(dir)?;
+    if !found.is_dir() {
+        bail!("{} is no directory", dir.display());
+    }
+    if found.uid() != owner {
+        let name = user.map_or("you", |user| user.name.as_str());
+        bail!("{dir} belongs to another user than {name}; `chown -R {name} {dir}`, or name its owner with --user", dir = dir.display());
+    }
+    if found.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).with_context(|| format!("cannot close {} to other users", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// Room for open files, no core dumps (they would hold secrets), and the ordinary user for good.
+pub(crate) fn settle(user: Option<&User>) -> anyhow::Result<()> {
+    raise_open_files();
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).context("cannot switch core dumps off")?;
+    let Some(user) = user else { return Ok(()) };
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    rustix::thread::set_thread_groups(&[]).context("cannot leave root's groups")?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid).context("cannot change the group")?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).context("cannot change the user")?;
+    // Fail closed: if root could be had back, nothing above counts.
+    if rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).is_ok() {
+        bail!("could become root again after leaving it; refusing to serve");
+    }
+    Ok(())
+}
+
+/// As many as the kernel allows, up to [`OPEN_FILES`]; fewer only means fewer runs at a time.
+fn raise_open_files() {
+    let now = rustix::process::getrlimit(Resource::Nofile);
+    let root = rustix::process::geteuid().is_root();
+    let maximum = if root { Some(OPEN_FILES.max(now.maximum.unwrap_or(u64::MAX))) } else { now.maximum };
+    let current = Some(OPEN_FILES.min(maximum.unwrap_or(OPEN_FILES)));
+    if rustix::process::setrlimit(Resource::Nofile, Rlimit { current, maximum }).is_err() {
+        tracing::warn!("the limit of open files stays at {:?}", now.current);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{User, find_user};
+
+    #[test]
+    fn users_are_found_by_name_and_number() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nlivery:x:990:989::/:/usr/sbin/nologin\n";
+        let livery = User { name: "livery".to_owned(), uid: 990, gid: 989 };
+        assert_eq!(find_user(passwd, "livery"), Some(livery.clone()));
+        assert_eq!(find_user(passwd, "990"), Some(livery));
+        assert_eq!(find_user(passwd, "ghost"), None);
+    }
+}
