@@ -15,9 +15,6 @@ mod tests;
 /// What a call is told that nobody answered.
 const ABORTED: &str = r#"{"error":"aborted"}"#;
 
-/// What the user says when the conversation does not begin with the user.
-const OPENING: &str = "Continue.";
-
 /// For whom the conversation is prepared.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader<'a> {
@@ -45,7 +42,7 @@ struct Open {
     name: String,
 }
 
-/// Prepares a conversation. Roles alternate in what comes out, the first is the user's; the results of a turn's calls
+/// Prepares a conversation. Roles alternate in what comes out; the results of a turn's calls
 /// stand first in the message after it, in the order of the calls.
 pub(super) fn prepare(messages: &[Message], reader: Reader<'_>) -> Vec<Message> {
     let mut out: Vec<Message> = Vec::with_capacity(messages.len());
@@ -64,9 +61,6 @@ pub(super) fn prepare(messages: &[Message], reader: Reader<'_>) -> Vec<Message> 
     }
     if !open.is_empty() {
         push(&mut out, Role::User, user(std::iter::empty(), &mut open));
-    }
-    if out.first().is_some_and(|message| message.role == Role::Assistant) {
-        out.insert(0, Message::user(OPENING));
     }
     out
 }

@@ -16,6 +16,9 @@ pub(super) const VERSION: &str = "2023-06-01";
 /// The least the provider takes as a reasoning budget.
 const THINKING_TOKENS_MIN: u32 = 1_024;
 
+/// What the user says when the conversation does not begin with the user.
+const OPENING: &str = "Continue.";
+
 /// In the order of how long a field stays the same.
 #[derive(Serialize)]
 pub(super) struct Body<'a> {
@@ -117,7 +120,11 @@ fn tool_choice(choice: &ToolChoice, names: &ToolNames) -> Option<Value> {
 fn messages(request: &ModelRequest, names: &ToolNames) -> Vec<Value> {
     let reader = Reader { provider: "anthropic", model: &request.model, unsigned: Unsigned::Drop };
     let mut ids = CallIds::new(IdPattern::Word64);
-    let prepared = history::prepare(&request.messages, reader);
+    let mut prepared = history::prepare(&request.messages, reader);
+    if prepared.first().is_some_and(|message| message.role == Role::Assistant) {
+        // Demanded of the first message; compaction may have left the model's.
+        prepared.insert(0, Message::user(OPENING));
+    }
     let last = prepared.len().saturating_sub(1);
     let is_prefill = |at: usize, message: &Message| at == last && message.role == Role::Assistant;
     let message = |(at, message): (usize, &Message)| {

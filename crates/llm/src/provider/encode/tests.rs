@@ -131,7 +131,7 @@ fn anthropic_switches() {
 fn anthropic_records_and_a_turn_to_be_continued() {
     let opaque = |block: Value| Part::Opaque { provider: "anthropic".to_owned(), model: "m-1".to_owned(), block };
     let mut request = conversation("anthropic");
-    request.messages.truncate(1);
+    request.messages.clear();
     request.messages.push(Message {
         role: Role::Assistant,
         parts: vec![
@@ -142,6 +142,7 @@ fn anthropic_records_and_a_turn_to_be_continued() {
         ],
     });
     let sent = body(&Dialect::Anthropic, &request, &STREAM);
+    assert_eq!(sent["messages"][0], json!({"role": "user", "content": [{"type": "text", "text": "Continue."}]}));
     assert_eq!(
         sent["messages"][1]["content"],
         json!([
