@@ -64,6 +64,7 @@ fn after(machine: &Loop, turns: u32) -> State {
 }
 
 fn steps(criterion: &mut Criterion) {
+    criterion.bench_function("a run is set up", |bench| bench.iter(machine));
     let machine = machine();
     for turns in [1, 190] {
         let asking = after(&machine, turns);

@@ -46,7 +46,7 @@ pub(crate) struct Toolbox {
 #[derive(Debug)]
 struct Tool {
     kind: Kind,
-    schema: Schema,
+    schema: Arc<Schema>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -87,17 +87,15 @@ impl Toolbox {
         let mut specs = vec![output.tool_spec()];
         let mut tools = BTreeMap::new();
         let wanted = |name: &str| setup.can_sandbox && agent.allows_tool(name);
-        for built_in in BuiltIn::ALL.iter().copied().filter(|tool| wanted(tool.name())) {
-            let spec = built_in.spec();
-            let schema = compile(built_in.name(), &spec.input_schema)?;
-            tools.insert(spec.name.clone(), Tool { kind: Kind::BuiltIn(built_in), schema });
-            specs.push(spec);
+        for (built_in, spec, schema) in built_in::compiled().iter().filter(|(tool, ..)| wanted(tool.name())) {
+            tools.insert(spec.name.clone(), Tool { kind: Kind::BuiltIn(*built_in), schema: Arc::clone(schema) });
+            specs.push(spec.clone());
         }
         for own in agent.own_tools.iter().filter(|tool| wanted(&tool.name)) {
             if own.name == FINISH || BuiltIn::named(&own.name).is_some() {
                 return Err(format!("the agent's tool `{}` is named like a built-in tool", own.name));
             }
-            let schema = compile(&format!("the arguments of the tool `{}`", own.name), &own.input)?;
+            let schema = Arc::new(compile(&format!("the arguments of the tool `{}`", own.name), &own.input)?);
             if tools.insert(own.name.clone(), Tool { kind: Kind::Own, schema }).is_some() {
                 return Err(format!("the agent has two tools named `{}`", own.name));
             }

@@ -1,5 +1,8 @@
 //! The built-in tools as the model sees them: names, descriptions, JSON Schemas of their arguments.
 
+use std::sync::{Arc, LazyLock};
+
+use livery_core::schema::Schema;
 use livery_llm::request::ToolSpec;
 use serde_json::{Value, json};
 
@@ -53,7 +56,7 @@ impl BuiltIn {
         Self::ALL.iter().copied().find(|tool| tool.name() == name)
     }
 
-    pub(super) fn spec(self) -> ToolSpec {
+    fn spec(self) -> ToolSpec {
         let (description, properties, required) = match self {
             Self::Shell => shell(),
             Self::ReadFile => read_file(),
@@ -70,6 +73,19 @@ impl BuiltIn {
         });
         ToolSpec { name: self.name().to_owned(), description, input_schema }
     }
+}
+
+/// Every built-in tool with its compiled schema. The same for all runs, and too dear to compile for each.
+pub(super) fn compiled() -> &'static [(BuiltIn, ToolSpec, Arc<Schema>)] {
+    static COMPILED: LazyLock<Vec<(BuiltIn, ToolSpec, Arc<Schema>)>> = LazyLock::new(|| {
+        let compile = |tool: &BuiltIn| {
+            let spec = tool.spec();
+            let schema = Schema::compile(&spec.input_schema).expect("the schemas of this file are valid");
+            (*tool, spec, Arc::new(schema))
+        };
+        BuiltIn::ALL.iter().map(compile).collect()
+    });
+    &COMPILED
 }
 
 type Described = (String, Value, &'static [&'static str]);

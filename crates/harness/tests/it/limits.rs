@@ -53,6 +53,13 @@ fn tokens_are_limited_and_the_answer_is_clamped_to_what_is_left() {
 }
 
 #[test]
+fn the_last_token_spent_is_the_end() {
+    let mut run = Run::started(limited(Limits { max_tokens: Some(15), ..Limits::default() }));
+    run.answer(calls([("a", "shell", shell("ls"))]));
+    assert_eq!(finish_message(&run), "the run used 15 of the 15 tokens it may (max_tokens)");
+}
+
+#[test]
 fn an_answer_over_the_limit_still_counts_when_it_ends_the_run() {
     let mut run = Run::started(limited(Limits { max_tokens: Some(5), ..Limits::default() }));
     run.answer(says("Three."));
