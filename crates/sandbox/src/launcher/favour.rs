@@ -9,10 +9,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Asks the kernel. The mount needs a folder that exists.
-pub(super) fn moves(folder: &Path, name: &str) -> io::Result<()> {
+/// Asks the kernel. The mount needs a folder that exists. All launchers of a host share the hierarchy.
+pub(super) fn moves(folder: &Path) -> io::Result<()> {
     let target = CString::new(folder.as_os_str().as_bytes())?;
-    let options = CString::new(format!("none,name={name},favordynmods"))?;
+    let options = c"none,name=livery,favordynmods";
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     // SAFETY: all pointers are C strings that outlive the call.
     let result = unsafe { libc::mount(c"cgroup".as_ptr(), target.as_ptr(), c"cgroup".as_ptr(), flags, options.as_ptr().cast()) };

@@ -58,12 +58,14 @@ pub(crate) fn enter(tree: &Tree<'_>) -> Result<(), step::Error> {
     let workspace = skeleton.join("workspace");
     step::of("/workspace", bind(tree.workspace, &workspace))?;
     step::of("/workspace", restrict(&workspace, ATTR_NOSUID | ATTR_NODEV))?;
-    proc(&skeleton.join("proc"), &skeleton.join("run"))?;
+    proc(skeleton)?;
     pivot(skeleton)
 }
 
 /// A fresh `/proc` that shows this sandbox's processes, with the host's knobs hidden.
-fn proc(proc: &Path, empty: &Path) -> Result<(), step::Error> {
+fn proc(skeleton: &Path) -> Result<(), step::Error> {
+    // Masks are copies of mounts restricted above, and so are restricted themselves.
+    let (proc, empty, null) = (&skeleton.join("proc"), &skeleton.join("run"), &skeleton.join("dev/null"));
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     step::of("/proc", mount(Some(c"proc"), proc, Some(c"proc"), flags, Some(c"hidepid=2")))?;
     // Before /proc/sys turns read-only, and while this process still may: no namespaces inside, ever.
@@ -71,7 +73,7 @@ fn proc(proc: &Path, empty: &Path) -> Result<(), step::Error> {
     for name in MASKED_FILES {
         let target = proc.join(name);
         if target.exists() {
-            step::with("/proc mask", || name.to_owned(), bind(Path::new("/dev/null"), &target))?;
+            step::with("/proc mask", || name.to_owned(), bind(null, &target))?;
         }
     }
     for name in MASKED_FOLDERS {

@@ -15,13 +15,11 @@ use super::{INSIDE_ID, INSIDE_USER};
 pub(crate) const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 /// Files and folders of the host's `/etc` that programs need and that hold no secret.
 const ETC: &[&str] = &[
-    "alternatives",
     "bash.bashrc",
     "ca-certificates",
     "ca-certificates.conf",
     "crypto-policies",
     "debian_version",
-    "fonts",
     "gitconfig",
     "inputrc",
     "ld.so.cache",
@@ -35,9 +33,7 @@ const ETC: &[&str] = &[
     "mke2fs.conf",
     "nsswitch.conf",
     "os-release",
-    "pki/tls/certs",
     "pki/tls/openssl.cnf",
-    "pki/ca-trust/extracted",
     "perl",
     "profile",
     "protocols",
@@ -47,13 +43,14 @@ const ETC: &[&str] = &[
     "python3.13",
     "redhat-release",
     "services",
-    "ssl/certs",
     "ssl/openssl.cnf",
     "terminfo",
     "timezone",
     "java-17-openjdk",
     "java-21-openjdk",
 ];
+/// Larger folders of that kind, bound as they are rather than copied at each start of a launcher.
+const ETC_FOLDERS: &[&str] = &["alternatives", "fonts", "ssl/certs", "pki/tls/certs", "pki/ca-trust/extracted"];
 /// Files copied at most, and the largest one.
 const COPIES_MAX: usize = 8000;
 const COPY_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -69,7 +66,7 @@ pub(crate) struct RootPlan {
 
 /// Builds the host image's skeleton below `roots`.
 pub(crate) fn host(roots: &Path) -> io::Result<RootPlan> {
-    let plan = skeleton(roots, "host", Path::new("/"), |name| {
+    let mut plan = skeleton(roots, "host", Path::new("/"), |name| {
         matches!(name, "usr" | "bin" | "sbin" | "lib" | "lib32" | "lib64" | "libx32" | "nix" | "gnu")
     })?;
     let etc = plan.skeleton.join("etc");
@@ -80,6 +77,13 @@ pub(crate) fn host(roots: &Path) -> io::Result<RootPlan> {
         if fs::symlink_metadata(&source).is_ok() {
             fs::create_dir_all(target.parent().unwrap_or(&etc))?;
             copy(&source, &target, COPY_DEPTH_MAX, &mut left)?;
+        }
+    }
+    for name in ETC_FOLDERS {
+        let source = Path::new("/etc").join(name);
+        if fs::symlink_metadata(&source).is_ok_and(|m| m.is_dir()) {
+            make_dir(&etc.join(name))?;
+            plan.binds.push((source, Path::new("etc").join(name)));
         }
     }
     identity_files(&etc)?;

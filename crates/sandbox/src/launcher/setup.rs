@@ -77,7 +77,7 @@ pub(crate) fn prepare(config: SandboxConfig) -> Result<Prepared, step::Error> {
         notes.push(format!("removed {swept} cgroups an earlier life left"));
     }
     if privileged && config.fast_cgroup_moves && cgroups.version_of("memory") == Some(Version::One) {
-        if let Err(error) = favour::moves(Path::new(FAVOUR), &name) {
+        if let Err(error) = favour::moves(Path::new(FAVOUR)) {
             notes.push(format!("cgroup moves stay slow (about 10 ms a start): {error}"));
         }
     }

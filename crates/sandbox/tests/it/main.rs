@@ -4,14 +4,24 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, reason = "a test may panic and says what it skips")]
 
 mod basics;
+mod escape;
 mod house;
 mod lifetime;
 mod limits;
+mod probe;
 
 /// Not a test: the launcher, when this binary was started as one. Otherwise it has nothing to do.
 #[test]
 fn launcher_process() {
     if let Some(code) = livery_sandbox::launcher::run_if_asked() {
         std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
+    }
+}
+
+/// Not a test: the probe, when this binary runs inside a sandbox (or outside, as the control).
+#[test]
+fn probe_process() {
+    if let Ok(arguments) = std::env::var(probe::VARIABLE) {
+        probe::run(&arguments);
     }
 }
