@@ -346,7 +346,11 @@ fn read_network(node: &Node, cx: &mut Cx<'_>) -> Option<Network> {
         },
         Data::Map(entries) => {
             let mut fields = Fields::new(entries);
-            let hosts = fields.take("allow").map(|node| read_hosts(node, cx));
+            let hosts = fields.take("allow").map(|node| {
+                let message = "`allow` lets nothing through yet: in this version no traffic leaves a sandbox";
+                cx.warning(node.mark, message, "leave it if a later version should");
+                read_hosts(node, cx)
+            });
             fields.finish("`network`", cx);
             match hosts {
                 Some(hosts) => hosts.map(Network::Allow),
