@@ -80,6 +80,9 @@ pub const ROWS: &[Row] = &[
         .aim(15.0, 6.0)
         .peer(623.0, "container run ready, stated in its issue 835, other machine"),
     lower("sandbox_p99_ms", "sandbox: create to first command, p99", "ms"),
+    lower("sandbox_memory_mib", "sandbox: host memory each", "MiB")
+        .aim(3.0, 1.0)
+        .peer(170.0, "RSS of one agent process"),
     lower("run_p50_ms", "run with one shell call, sequential, p50", "ms")
         .aim(60.0, 25.0)
         .peer(2_100.0, "no shell call"),

@@ -1,43 +1,69 @@
-//! Cold starts of a sandbox, without the platform: the sandbox crate's own example measures, this reads its numbers.
+//! Cold starts of a sandbox, without the platform: the sandbox crate's own example measures, this reads what it says.
 
 use anyhow::Context as _;
-use serde_json::Value;
 
 use super::{Figures, progress};
 
-/// Sandboxes that are started; the issue of a percentile needs many.
-const ROUNDS: usize = 200;
+/// The line with the times of sandboxes that were started one after the other.
+const TIMES: &str = "create to first output: ";
+/// The line with the memory of one of many that live at once.
+const MEMORY: &str = "host memory each: ";
 
-/// Adds min, median and p99; a host that cannot is said in a note.
-pub fn cold_starts(quick: bool, figures: &mut Figures) {
+/// What the example said.
+#[derive(Debug, PartialEq)]
+struct Said {
+    min_ms: f64,
+    median_ms: f64,
+    p99_ms: f64,
+    memory_mib: f64,
+}
+
+/// Adds min, median, p99 and memory; a host that cannot is said in a note.
+pub fn cold_starts(figures: &mut Figures) {
     progress("cold starts of a sandbox");
-    let rounds = if quick { 50 } else { ROUNDS };
-    let keys = ["sandbox_min_ms", "sandbox_median_ms", "sandbox_p99_ms"];
-    match measure(rounds) {
-        Ok(times) => {
-            for (key, share) in keys.into_iter().zip([0.0, 0.5, 0.99]) {
-                figures.add(key, super::load::percentile(&times, share));
+    match measure() {
+        Ok(said) => {
+            figures.add("sandbox_min_ms", said.min_ms);
+            figures.add("sandbox_median_ms", said.median_ms);
+            figures.add("sandbox_p99_ms", said.p99_ms);
+            figures.add("sandbox_memory_mib", said.memory_mib);
+        }
+        Err(error) => {
+            for key in ["sandbox_min_ms", "sandbox_median_ms", "sandbox_p99_ms", "sandbox_memory_mib"] {
+                figures.absent(key, format!("{error:#}"));
             }
         }
-        Err(error) => keys.into_iter().for_each(|key| figures.absent(key, format!("{error:#}"))),
     }
 }
 
-/// Milliseconds of each round, sorted: the example prints `{"create_ms": [..]}` as its last line.
-fn measure(rounds: usize) -> anyhow::Result<Vec<f64>> {
+fn measure() -> anyhow::Result<Said> {
     let output = crate::root::cargo()
-        .args(["run", "--release", "--quiet", "--package", "livery-sandbox", "--example", "cold_start", "--"])
-        .arg(rounds.to_string())
+        .args(["run", "--release", "--quiet", "--package", "livery-sandbox", "--example", "start_latency"])
         .output()
         .context("cannot start cargo")?;
-    let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "{}", errors.lines().last().unwrap_or("the example failed"));
-    let line = text.lines().last().context("the example printed nothing")?;
-    let document: Value = serde_json::from_str(line).context("the example's last line")?;
-    let times = document["create_ms"].as_array().context("no create_ms")?;
-    let mut times: Vec<f64> = times.iter().filter_map(Value::as_f64).collect();
-    anyhow::ensure!(times.len() >= rounds, "{} of {rounds} rounds were measured", times.len());
-    times.sort_by(f64::total_cmp);
-    Ok(times)
+    read(&String::from_utf8_lossy(&output.stdout))
 }
+
+/// The first line of times, and the line of memory.
+fn read(text: &str) -> anyhow::Result<Said> {
+    let line =
+        |start: &str| text.lines().find_map(|line| line.strip_prefix(start)).context("the example said something else");
+    let times = line(TIMES)?;
+    let time = |name: &str| {
+        let part = times.split(", ").find_map(|part| part.strip_prefix(name));
+        part.and_then(|part| milliseconds(part.trim())).with_context(|| format!("no {name} in {times:?}"))
+    };
+    let memory = line(MEMORY)?.split_once(" KiB").and_then(|(kib, _)| kib.parse::<f64>().ok()).context("no memory")?;
+    Ok(Said { min_ms: time("min ")?, median_ms: time("median ")?, p99_ms: time("p99 ")?, memory_mib: memory / 1024.0 })
+}
+
+/// `3.2ms`, `980µs`, `1.5s` → milliseconds.
+fn milliseconds(text: &str) -> Option<f64> {
+    let units = [("ms", 1.0), ("µs", 1e-3), ("ns", 1e-6), ("s", 1e3)];
+    units.iter().find_map(|(unit, factor)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor))
+}
+
+#[cfg(test)]
+mod tests;

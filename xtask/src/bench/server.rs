@@ -13,6 +13,8 @@ use super::http::{Connection, Target};
 const START_MAX: Duration = Duration::from_secs(30);
 /// Longest wait for the end after SIGTERM; then it is killed, and that is an error.
 const STOP_MAX: Duration = Duration::from_secs(30);
+/// Longest wait for `bootstrap.json` after that.
+const KEY_MAX: Duration = Duration::from_secs(5);
 /// Between two looks at something that has no doorbell.
 const LOOK_EVERY: Duration = Duration::from_micros(500);
 
@@ -67,7 +69,7 @@ impl Server {
         let mut server = Self { child, target: Target { address, api_key: String::new() }, start_ms: 0.0 };
         server.wait_until_healthy(started, data)?;
         server.start_ms = started.elapsed().as_secs_f64() * 1000.0;
-        server.target.api_key = bootstrap_key(data)?;
+        server.target.api_key = server.wait_for_key(data)?;
         Ok(server)
     }
 
@@ -87,6 +89,17 @@ impl Server {
             }
             anyhow::ensure!(started.elapsed() < START_MAX, "the server did not answer: {}", last_words(data));
             std::thread::park_timeout(LOOK_EVERY);
+        }
+    }
+
+    /// The file with the key is written at the first start, soon after the first answer.
+    fn wait_for_key(&self, data: &Path) -> anyhow::Result<String> {
+        let deadline = Instant::now() + KEY_MAX;
+        loop {
+            match bootstrap_key(data) {
+                Err(_) if Instant::now() < deadline => std::thread::park_timeout(LOOK_EVERY),
+                answer => return answer,
+            }
         }
     }
 

@@ -114,6 +114,12 @@ pub const CONFINED_WORDS: &[ConfinedWord] = &[
         tests: true,
         instead: "the broker resolves names, judges addresses and dials what it judged",
     },
+    ConfinedWord {
+        words: "thread :: sleep",
+        crates: &[],
+        tests: true,
+        instead: "sleeping is not synchronisation: wait for the thing, with a deadline",
+    },
 ];
 
 /// Files that may use a confined word all the same: (path, words, reason).

@@ -1,0 +1,18 @@
+//! The example's words are read as it says them, and nothing else is taken for them.
+
+use super::{Said, milliseconds, read};
+
+#[test]
+fn what_the_example_says() {
+    let text = "create: min 1ms, median 2ms, p99 3ms\ncreate to first output: min 980µs, median 4.5ms, p99 1.25s\nkill: min 1ms\n\
+                host memory each: 1536 KiB; launcher RSS: 9 KiB\ncreate to first output among them: min 1s, median 2s, p99 3s\n";
+    assert_eq!(read(text).unwrap(), Said { min_ms: 0.98, median_ms: 4.5, p99_ms: 1250.0, memory_mib: 1.5 });
+    assert!(read("create to first output: soon").is_err());
+}
+
+#[test]
+fn durations() {
+    assert_eq!(milliseconds("2s"), Some(2000.0));
+    assert_eq!(milliseconds("1.5ms"), Some(1.5));
+    assert_eq!(milliseconds("soon"), None);
+}
