@@ -30,7 +30,7 @@ impl Framing {
 pub(super) struct FrameFinder {
     framing: Framing,
     at_line_start: bool,
-    /// The byte before was a CR; whether that CR ended a frame.
+    /// The byte before was a CR; whether that CR ended an event. Its LF, if one follows, is then released like one.
     after_cr: Option<bool>,
 }
 
@@ -56,12 +56,7 @@ impl FrameFinder {
             }
             let end = from + text + 1;
             if self.line_break(bytes[end - 1]) {
-                // The LF of a CRLF belongs to the same line end; when it comes later it is released by itself.
-                let whole = self.after_cr == Some(true) && bytes.get(end) == Some(&b'\n');
-                if whole {
-                    self.after_cr = None;
-                }
-                return Some(end + usize::from(whole));
+                return Some(end);
             }
             from = end;
         }

@@ -13,11 +13,11 @@ const KEPT: usize = RUN_MAX - 1;
 const BLOCK: usize = 16 * 1024;
 /// A run may stretch over at most this much of the stream. It is what makes the hold-back enough: 32 units of the longest
 /// escape (16 backslashes, `u`, 4 digits) are 672 bytes, and a decoder holds at most 21 more.
-const SPAN_MAX: u64 = 960;
+pub(super) const SPAN_MAX: u64 = 960;
 const _: () = assert!(SPAN_MAX + 64 <= HOLD_BACK_BYTES as u64);
 
 /// The decoders a stream is read through, each a lane. Unwrapping drops line breaks alone, so JSON needs no lane without it.
-const LANES: &[&[Kind]] = &[&[Kind::Percent], &[Kind::Json, Kind::Unwrap], &[Kind::Html]];
+pub(super) const LANES: &[&[Kind]] = &[&[Kind::Percent], &[Kind::Json, Kind::Unwrap], &[Kind::Html]];
 
 /// What a found run covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 
+use super::decode::{Decoder, Kind, Unit};
 use super::image::{Fold, Image, images};
+use super::lane::{LANES, SPAN_MAX};
 use super::*;
 
 const KEY: &str = "sk-ant-api03-Zx9_qW-7Lm2/Kd4+Vb8nRt6Yp1Hs3Jf5Gc0Ae=";
@@ -33,19 +35,33 @@ fn in_pieces(matcher: &Arc<Matcher>, framing: Framing, text: &[u8], lengths: &[u
     out
 }
 
-/// The rule, word for word, without automata: a byte is redacted when some window of some image covers it.
+/// The rule, word for word: a byte is redacted when some window of some image, in some reading of the whole text, covers it.
 fn brute_force(all: &[Image], text: &[u8]) -> Vec<u8> {
+    let units: Vec<Unit> = (0..).zip(text).map(|(start, byte)| Unit { byte: *byte, start, end: start + 1 }).collect();
     let mut redact = vec![false; text.len()];
-    for image in all {
-        for (at, window) in text.windows(image.run).enumerate() {
-            let found =
-                image.bytes.windows(image.run).any(|run| run.iter().zip(window).all(|(a, b)| image.fold.same(*a, *b)));
-            if found {
-                redact[at..at + image.run].fill(true);
+    let readings = LANES.iter().map(|kinds| decode_whole(kinds, &units));
+    for reading in std::iter::once(units.clone()).chain(readings) {
+        for image in all {
+            for window in reading.windows(image.run) {
+                let (start, end) = (window[0].start, window[image.run - 1].end);
+                let is_run = |run: &[u8]| run.iter().zip(window).all(|(a, unit)| image.fold.same(*a, unit.byte));
+                if end - start <= SPAN_MAX && image.bytes.windows(image.run).any(is_run) {
+                    redact[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()].fill(true);
+                }
             }
         }
     }
     with_markers(text, &redact)
+}
+
+fn decode_whole(kinds: &[Kind], units: &[Unit]) -> Vec<Unit> {
+    kinds.iter().fold(units.to_vec(), |units, kind| {
+        let mut decoder = Decoder::new(*kind);
+        let mut out = Vec::new();
+        units.iter().for_each(|unit| decoder.feed(*unit, &mut out));
+        decoder.finish(&mut out);
+        out
+    })
 }
 
 fn with_markers(text: &[u8], redact: &[bool]) -> Vec<u8> {
@@ -123,6 +139,84 @@ fn redacts_base64_at_every_alignment_padded_wrapped_and_url_safe() {
                 assert!(out.replace(MARKER, "").len() <= 18, "{out:?}");
             }
         }
+    }
+}
+
+#[test]
+fn redacts_base64_of_any_sixteen_bytes_of_the_key() {
+    for start in 0..=KEY.len() - 16 {
+        for before in 0..3 {
+            let text = STANDARD_NO_PAD.encode(format!("{}{}", &"~~~"[..before], &KEY[start..start + 16]));
+            let out = String::from_utf8(MATCHER.scrub_whole(text.as_bytes()).unwrap()).unwrap();
+            assert!(out.replace(MARKER, "").len() <= 4, "{start} {before}: {out}");
+        }
+    }
+}
+
+#[test]
+fn redacts_base64_for_urls_where_the_alphabets_differ() {
+    let key = "~~~???>>>~~~???>>>~~~???>>>";
+    let text = URL_SAFE_NO_PAD.encode(key);
+    assert!(text.contains('_') && text.contains('-'), "{text}");
+    assert_eq!(matcher(key).scrub_whole(text.as_bytes()).unwrap(), MARKER.as_bytes());
+}
+
+#[test]
+fn a_run_longer_than_what_is_held_back_is_one_marker() {
+    let text = format!("<{}>", KEY.repeat(100));
+    for framing in [Framing::None, Framing::Lines] {
+        let out = in_pieces(&MATCHER, framing, text.as_bytes(), &[7]);
+        assert_eq!(String::from_utf8(out).unwrap(), format!("<{MARKER}>"));
+    }
+}
+
+#[test]
+fn one_escape_or_line_break_anywhere_in_the_shortest_run_hides_nothing() {
+    for image in images(KEY.as_bytes()).iter().filter(|image| image.bytes.is_ascii()) {
+        let run = &image.bytes[3..3 + image.run];
+        for at in 0..run.len() {
+            let (before, after) = (&run[..at], &run[at + 1..]);
+            let escaped = [before, format!("%{:02x}", run[at]).as_bytes(), after].concat();
+            // Two breaks, because the second must not count as calm after the first.
+            let broken = [b"\r\n", &run[..=at], b"\r\n", after].concat();
+            let expected = format!("\r\n{MARKER}{}", if after.is_empty() { "\r\n" } else { "" });
+            assert_eq!(MATCHER.scrub_whole(&escaped).unwrap(), MARKER.as_bytes(), "escaped at {at}");
+            assert_eq!(MATCHER.scrub_whole(&broken).unwrap(), expected.as_bytes(), "broken at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_key_spread_thinner_than_what_is_held_back_reads_the_same_in_any_pieces() {
+    let text: String = KEY.chars().map(|c| format!("{c}{}", "\r\n".repeat(45))).collect();
+    let whole = in_pieces(&MATCHER, Framing::None, text.as_bytes(), &[]);
+    assert_eq!(whole, in_pieces(&MATCHER, Framing::None, text.as_bytes(), &[11]));
+}
+
+#[test]
+fn decoders_read_each_escape_and_leave_the_rest() {
+    for (kind, text, expected) in [
+        (Kind::Percent, "a%41%4a%4Az", "aAJJz"),
+        (Kind::Percent, "100%, %, %4, %zz%41, %%41, %2541", "100%, %, %4, %zzA, %A, %41"),
+        (Kind::Json, r#"a\u0041\/\"\n\tz"#, "aA/\"\n\tz"),
+        (Kind::Json, r"\\u0041\\\u0042\\\\/", "AB/"),
+        (Kind::Json, r"\\ \\\\ \\n \\\n", "\\ \\\\ \\n \\\n"),
+        (Kind::Json, r"\x \u00zz \u004 \", r"\x \u00zz \u004 \"),
+        (Kind::Json, r"\u00e4\ud800", "ä\u{fffd}"),
+        (Kind::Html, "&#65;&#x41;&#X041;&amp;&lt;", "AAA&<"),
+        (
+            Kind::Html,
+            "a&b;&&#65;&nosuch;&#xyz;&#999999;& &verylongentityname;",
+            "a&b;&A&nosuch;&#xyz;&#999999;& &verylongentityname;",
+        ),
+        (Kind::Unwrap, "a\r\nb\nc d", "abc d"),
+    ] {
+        let units: Vec<Unit> =
+            (0..).zip(text.bytes()).map(|(start, byte)| Unit { byte, start, end: start + 1 }).collect();
+        let out = decode_whole(&[kind], &units);
+        let bytes: Vec<u8> = out.iter().map(|unit| unit.byte).collect();
+        assert_eq!(String::from_utf8_lossy(&bytes), expected, "{text}");
+        assert!(out.windows(2).all(|pair| pair[0].end <= pair[1].start || pair[0].start == pair[1].start), "{out:?}");
     }
 }
 
@@ -255,7 +349,10 @@ fn dense_text(key: String) -> impl Strategy<Value = Vec<u8>> {
             let (a, b) = (a.index(bytes.len()), b.index(bytes.len()));
             bytes[a.min(b)..=a.max(b)].to_vec()
         });
-    let piece = prop_oneof![4 => cut, 1 => "[a-zA-Z0-9%&\\\\;#u\"/\n]{0,9}".prop_map(String::into_bytes)];
+    let escaped = (prop::sample::select(key.into_bytes()), 0..3usize, 1..4u8)
+        .prop_map(|(byte, kind, choice)| spell(kind, byte, choice).into_bytes());
+    let line_break = Just(b"\r\n".to_vec());
+    let piece = prop_oneof![6 => cut, 2 => escaped, 1 => line_break, 1 => "[a-zA-Z0-9%&\\\\;#u\"/\n]{0,9}".prop_map(String::into_bytes)];
     prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }
 
@@ -297,8 +394,6 @@ proptest! {
 
     #[test]
     fn agrees_with_brute_force((key, text) in key_and_text()) {
-        // Without escape characters the decoding lanes add nothing, and the rule is the plain one.
-        let text: Vec<u8> = text.into_iter().filter(|b| !matches!(b, b'%' | b'&' | b'\\' | b'\n')).collect();
         let out = matcher(&key).scrub_whole(&text).unwrap_or_else(|| text.clone());
         prop_assert_eq!(out, brute_force(&images(key.as_bytes()), &text));
     }
