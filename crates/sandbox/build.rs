@@ -61,6 +61,7 @@ fn var(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| fail(&format!("cargo did not set {name}")))
 }
 
+#[expect(clippy::print_stderr, clippy::disallowed_methods, reason = "how a build script says no")]
 fn fail(message: &str) -> ! {
     eprintln!("livery-sandbox: {message}");
     std::process::exit(1);

@@ -42,7 +42,7 @@ mod socket;
 
 pub use client::{
     Artifact, ArtifactLimits, Artifacts, Entry, Exec, ExecResult, FileKind, FilePart, LauncherProcess, Listing, Sandbox,
-    Sandboxes, Stream, spawn_launcher,
+    Sandboxes, Stream, probe, spawn_launcher,
 };
 pub use config::{LauncherCommand, RootFs, SandboxConfig, Spec};
 pub use error::{Error, Lost, LostReason};

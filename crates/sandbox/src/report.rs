@@ -1,6 +1,6 @@
 //! What this host can give, found by trying; and what one sandbox got.
 //!
-//! Read next: `host/`, which fills these in.
+//! Read next: `client/doctor.rs`, which fills these in.
 
 use serde::{Deserialize, Serialize};
 
@@ -52,8 +52,16 @@ pub struct HostReport {
     pub status: Status,
     /// In the order a reader wants them.
     pub checks: Vec<Check>,
-    /// What sandboxes get on this host.
-    pub grants: Grants,
+    /// What sandboxes get on this host; `None` when the launcher did not start.
+    pub grants: Option<Grants>,
+}
+
+impl HostReport {
+    /// Whether sandboxes can be made here, if with weaker means.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.status != Status::Unusable
+    }
 }
 
 /// By which means each limit and boundary is enforced for a sandbox.

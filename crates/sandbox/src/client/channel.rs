@@ -81,6 +81,7 @@ impl Channel {
     }
 
     /// Opens a stream that may be answered with `bytes_max` bytes of payload.
+    #[expect(clippy::disallowed_methods, reason = "bounded in bytes: `left` is checked before each send")]
     pub(crate) fn open(self: &Arc<Self>, bytes_max: u64) -> Call {
         let stream = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, events) = mpsc::unbounded_channel();

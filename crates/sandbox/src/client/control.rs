@@ -21,9 +21,12 @@ const ORDERS_MAX: usize = 4096;
 /// A loss is told once; the first reason stands.
 pub(crate) type LossSender = watch::Sender<Option<Lost>>;
 
+/// What comes back: the answer, and the descriptor that came with it.
+type Reply = Result<(Answer, Option<OwnedFd>), Error>;
+
 struct Order {
     request: Request,
-    reply: oneshot::Sender<Result<(Answer, Option<OwnedFd>), Error>>,
+    reply: oneshot::Sender<Reply>,
 }
 
 /// Asks the launcher. Cheap to clone.
@@ -45,7 +48,7 @@ impl Control {
     }
 
     /// Sends a request and waits for its answer, at most `deadline`.
-    pub(crate) async fn ask(&self, request: Request, what: &'static str, deadline: Duration) -> Result<(Answer, Option<OwnedFd>), Error> {
+    pub(crate) async fn ask(&self, request: Request, what: &'static str, deadline: Duration) -> Reply {
         let (reply, answer) = oneshot::channel();
         let asked = async {
             self.orders.send(Order { request, reply }).await.map_err(|_| Error::LauncherGone)?;
@@ -92,7 +95,7 @@ pub(crate) fn tell_loss(sender: &LossSender, lost: Lost) {
 struct Task {
     socket: AsyncFd<OwnedFd>,
     orders: mpsc::Receiver<Order>,
-    pending: HashMap<u64, oneshot::Sender<Result<(Answer, Option<OwnedFd>), Error>>>,
+    pending: HashMap<u64, oneshot::Sender<Reply>>,
     losses: Arc<Mutex<HashMap<String, LossSender>>>,
 }
 

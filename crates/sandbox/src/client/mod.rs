@@ -4,6 +4,7 @@
 
 mod channel;
 mod control;
+mod doctor;
 mod exec;
 mod files;
 mod process;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub use doctor::probe;
 pub use exec::{Exec, ExecResult, Stream};
 pub use files::{Artifact, ArtifactLimits, Artifacts, Entry, FileKind, FilePart, Listing};
 pub use process::{LauncherProcess, spawn_launcher};

@@ -134,7 +134,7 @@ fn sweep_one(folder: &Path) {
             // SAFETY: plain system call; the process is in a group only this launcher's lives make.
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
-        std::thread::sleep(Duration::from_millis(2));
+        super::setup::nap();
     }
 }
 
@@ -218,7 +218,8 @@ impl Group {
             Ok(()) => true,
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
-        self.members.iter().map(gone).fold(true, |all, one| all && one)
+        let left: Vec<&Parent> = self.members.iter().filter(|member| !gone(member)).collect();
+        left.is_empty()
     }
 }
 

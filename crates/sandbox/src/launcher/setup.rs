@@ -76,10 +76,13 @@ pub(crate) fn prepare(config: SandboxConfig) -> Result<Prepared, step::Error> {
     if swept > 0 {
         notes.push(format!("removed {swept} cgroups an earlier life left"));
     }
-    if privileged && config.fast_cgroup_moves && cgroups.version_of("memory") == Some(Version::One) {
-        if let Err(error) = favour::moves(Path::new(FAVOUR)) {
-            notes.push(format!("cgroup moves stay slow (about 10 ms a start): {error}"));
-        }
+    let slow_moves = cgroups.version_of("memory") == Some(Version::One);
+    if privileged
+        && config.fast_cgroup_moves
+        && slow_moves
+        && let Err(error) = favour::moves(Path::new(FAVOUR))
+    {
+        notes.push(format!("cgroup moves stay slow (about 10 ms a start): {error}"));
     }
     let range = privileged.then_some((config.uid_first, config.uid_count));
     let (identities, janitor) = step::of("workspaces", find_workspaces(Identities::new(range, own)))?;
@@ -97,6 +100,12 @@ pub(crate) fn prepare(config: SandboxConfig) -> Result<Prepared, step::Error> {
     Ok(Prepared { config, ground, cgroups, journal, host_root, identities, janitor, grants, notes, _lock: lock })
 }
 
+/// A short rest between two looks at something the kernel tells nobody about.
+#[expect(clippy::disallowed_methods, reason = "the callers loop with a deadline, before any sandbox lives")]
+pub(super) fn nap() {
+    std::thread::sleep(Duration::from_millis(2));
+}
+
 /// Makes the state folder the working directory and locks it.
 fn enter(state_dir: &Path) -> io::Result<File> {
     DirBuilder::new().mode(0o700).recursive(true).create(state_dir)?;
@@ -112,7 +121,7 @@ fn enter(state_dir: &Path) -> io::Result<File> {
         if Instant::now() >= until {
             return Err(io::Error::other("another launcher uses it"));
         }
-        std::thread::sleep(Duration::from_millis(10));
+        nap();
     }
     for folder in [WORKSPACES, TRASH, ROOTS, FAVOUR] {
         DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
@@ -157,7 +166,7 @@ fn kill_left_over() {
     }
     let until = Instant::now() + SWEEP_WAIT;
     while left.iter().any(|i| i.is_alive()) && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(2));
+        nap();
     }
 }
 

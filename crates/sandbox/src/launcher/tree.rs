@@ -122,7 +122,7 @@ mod tests {
         }
         fs::create_dir(tree.join("closed")).unwrap();
         fs::write(tree.join("closed/file"), "x").unwrap();
-        fs::set_permissions(tree.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.join("closed"), fs::Permissions::from_mode(0o0)).unwrap();
         let root = rustix::fs::open(&tree, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
         remove_contents(&root).unwrap();
         assert_eq!(fs::read_dir(&tree).unwrap().count(), 0);

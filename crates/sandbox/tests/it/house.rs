@@ -55,6 +55,14 @@ impl House {
         Self { sandboxes, config, launcher_pid, _temp: temp }
     }
 
+    /// The configuration alone, for what starts its own launcher elsewhere.
+    pub(crate) fn closed(user: As) -> SandboxConfig {
+        let mut config = SandboxConfig::new("/nonexistent");
+        config.launcher = LauncherCommand::test_function("launcher_process");
+        config.launcher.user = (user == As::User && is_root()).then_some((USER, USER));
+        config
+    }
+
     /// A new platform life on the same state folder.
     pub(crate) fn reopen(&mut self) {
         (self.sandboxes, self.launcher_pid) = connect(&self.config);
