@@ -5,7 +5,5 @@ pub fn run() -> anyhow::Result<()> {
     if !crate::setup::missing().is_empty() {
         crate::setup::run()?;
     }
-    let mut command = crate::root::cargo();
-    command.args(["test", "--no-fail-fast", "--package", "livery-sandbox", "--test", "*"]);
-    crate::outcome::run(command)
+    crate::outcome::run(&["--package", "livery-sandbox", "--test", "*"])
 }

@@ -1,7 +1,8 @@
 //! Counts what `cargo test` reports while it is passed through, and what the tests say they skipped.
 //!
-//! A test that lacks something (a user namespace, a kernel feature) appends one line `TEST: why` to the file named by
-//! `LIVERY_SKIP_LOG` and returns. Cargo counts it as passed; here it is counted as skipped, so the three numbers are real.
+//! A test that lacks something (a user namespace, a kernel feature) prints a line `SKIPPED: why` and returns; one that knows
+//! no better place appends `TEST: why` to the file named by `LIVERY_SKIP_LOG`. Cargo counts both as passed; here they are
+//! counted as skipped, so the three numbers are real.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -27,11 +28,46 @@ pub struct Outcome {
     pub skips: BTreeSet<String>,
     /// How many of `skips` are ignored tests, which cargo does not count as passed.
     pub ignored: u64,
+    /// Whether the lines are what passing tests printed, and which test it was.
+    reading: Reading,
+}
+
+/// Where in cargo's output a line stands.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Reading {
+    /// Results, and what failing tests printed.
+    #[default]
+    Results,
+    /// What passing tests printed: asked for to find skips in it, and not shown.
+    Successes {
+        /// The test that printed the next lines.
+        test: String,
+    },
 }
 
 impl Outcome {
-    /// Takes one line of cargo's output into account.
-    pub fn read_line(&mut self, line: &str) {
+    /// Takes one line of cargo's output into account, and says whether it is worth showing.
+    pub fn read_line(&mut self, line: &str) -> bool {
+        match &mut self.reading {
+            Reading::Results if line == "successes:" => self.reading = Reading::Successes { test: String::new() },
+            Reading::Results => self.read_result(line),
+            Reading::Successes { .. } if line == "failures:" => self.reading = Reading::Results,
+            Reading::Successes { .. } if parse_result(line).is_some() => {
+                self.reading = Reading::Results;
+                self.read_result(line);
+            }
+            Reading::Successes { test } => {
+                if let Some(name) = parse_heading(line) {
+                    name.clone_into(test);
+                } else if let Some(why) = line.trim().strip_prefix("SKIPPED:") {
+                    self.skips.insert(format!("{test}: {}", why.trim()));
+                }
+            }
+        }
+        self.reading == Reading::Results
+    }
+
+    fn read_result(&mut self, line: &str) {
         if let Some((passed, failed)) = parse_result(line) {
             self.returned += passed;
             self.failed += failed;
@@ -90,14 +126,31 @@ fn parse_result(line: &str) -> Option<(u64, u64)> {
     Some((count("passed")?, count("failed")?))
 }
 
+/// `---- NAME stdout ----` → NAME.
+fn parse_heading(line: &str) -> Option<&str> {
+    line.strip_prefix("---- ")?.strip_suffix(" stdout ----")
+}
+
 /// `test NAME ... ignored, why` → (NAME, why).
 fn parse_ignored(line: &str) -> Option<(&str, &str)> {
     let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ignored")?;
     Some((name, rest.trim_start_matches(',').trim()))
 }
 
-/// Runs a cargo test command: passes its output through, counts it, prints the summary, and fails when a test failed.
-pub fn run(mut command: Command) -> anyhow::Result<()> {
+/// Runs `cargo test` with these arguments: passes its output through, counts it, prints the summary, and fails when a test
+/// failed.
+pub fn run(arguments: &[&str]) -> anyhow::Result<()> {
+    let mut command = crate::root::cargo();
+    command.args(["test", "--no-fail-fast"]).args(arguments);
+    if !arguments.contains(&"--") {
+        command.arg("--");
+    }
+    // What passing tests print is read for skips; see `Reading`.
+    command.arg("--show-output");
+    count(command)
+}
+
+fn count(mut command: Command) -> anyhow::Result<()> {
     let log = fresh_skip_log()?;
     let mut child = command
         .env(SKIP_LOG_VARIABLE, &log)
@@ -126,8 +179,9 @@ fn pass_through(output: impl Read, outcome: &mut Outcome) -> anyhow::Result<()> 
     let mut lines = BufReader::new(output);
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line).context("reading cargo's output")? > 0 {
-        std::io::stdout().write_all(&line).context("writing cargo's output")?;
-        outcome.read_line(String::from_utf8_lossy(&line).trim_end());
+        if outcome.read_line(String::from_utf8_lossy(&line).trim_end()) {
+            std::io::stdout().write_all(&line).context("writing cargo's output")?;
+        }
         line.clear();
     }
     Ok(())

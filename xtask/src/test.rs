@@ -17,9 +17,7 @@ pub fn run(cargo_arguments: &[String]) -> anyhow::Result<()> {
     if !std::io::stdout().is_terminal() {
         build_quietly(&selection)?;
     }
-    let mut command = crate::root::cargo();
-    command.args(["test", "--no-fail-fast"]).args(&selection);
-    crate::outcome::run(command)
+    crate::outcome::run(&selection)
 }
 
 /// In a pipe nobody watches progress: hundreds of `Compiling` lines would only hide the results.

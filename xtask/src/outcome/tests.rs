@@ -4,7 +4,9 @@ use super::Outcome;
 
 fn outcome(output: &str, skips: &str) -> Outcome {
     let mut outcome = Outcome::default();
-    output.lines().for_each(|line| outcome.read_line(line));
+    for line in output.lines() {
+        outcome.read_line(line);
+    }
     outcome.read_skips(skips);
     outcome
 }
@@ -49,4 +51,16 @@ fn ignored_tests_are_skips_that_cargo_did_not_count() {
 #[test]
 fn a_program_that_prints_the_words_is_not_a_result() {
     assert_eq!(outcome("test result: nonsense\ntest result: ok. many passed; none failed", ""), Outcome::default());
+}
+
+#[test]
+fn what_passing_tests_print_is_read_for_skips_and_not_shown() {
+    let output = "test a ... ok\n\nsuccesses:\n\n---- as_root stdout ----\nchatter\nSKIPPED: not root\n\n---- b stdout ----\ntest x ... ignored\n\n\
+                  successes:\n    as_root\n    b\n\nfailures:\n\n---- c stdout ----\nSKIPPED: a failing test skips nothing\n\n\
+                  test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\ntest d ... ok";
+    let mut outcome = Outcome::default();
+    let shown: Vec<&str> = output.lines().filter(|line| outcome.read_line(line)).collect();
+    assert_eq!(outcome.summary(), "SKIPPED: as_root: not root\n1 skips in 1 tests\n1 passed, 1 failed, 1 skipped");
+    assert!(shown.contains(&"SKIPPED: a failing test skips nothing") && !shown.contains(&"chatter"), "{shown:?}");
+    assert_eq!(shown.last(), Some(&"test d ... ok"));
 }
