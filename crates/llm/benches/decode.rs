@@ -29,18 +29,31 @@ fn request() -> ModelRequest {
 /// Text and arguments in pieces of the size that models stream.
 fn anthropic() -> String {
     let frame = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default());
-    let mut body = frame(&json!({"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 9}}}));
+    let mut body = frame(
+        &json!({"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 9}}}),
+    );
     body += &frame(&json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}));
     for _ in 0..EVENTS {
-        body += &frame(&json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " a horse in a stall, and"}}));
+        body += &frame(
+            &json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " a horse in a stall, and"}}),
+        );
     }
-    body += &frame(&json!({"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "t", "name": "shell", "input": {}}}));
-    body += &frame(&json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "{\"command\": \""}}));
+    body += &frame(
+        &json!({"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "t", "name": "shell", "input": {}}}),
+    );
+    body += &frame(
+        &json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "{\"command\": \""}}),
+    );
     for _ in 0..EVENTS {
-        body += &frame(&json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "wc -l *.csv \\n"}}));
+        body += &frame(
+            &json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "wc -l *.csv \\n"}}),
+        );
     }
-    body += &frame(&json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "\"}"}}));
-    body += &frame(&json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 5}}));
+    body += &frame(
+        &json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "\"}"}}),
+    );
+    body +=
+        &frame(&json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 5}}));
     body + &frame(&json!({"type": "message_stop"}))
 }
 
@@ -55,7 +68,10 @@ fn chat() -> String {
     for _ in 0..EVENTS {
         body += &frame(chunk(json!({"content": " stall"}), Value::Null));
     }
-    body += &frame(chunk(json!({"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "shell", "arguments": "{\"a\": \""}}]}), Value::Null));
+    body += &frame(chunk(
+        json!({"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "shell", "arguments": "{\"a\": \""}}]}),
+        Value::Null,
+    ));
     for _ in 0..EVENTS {
         body += &frame(chunk(json!({"tool_calls": [{"index": 0, "function": {"arguments": "wc -l"}}]}), Value::Null));
     }
@@ -75,7 +91,8 @@ fn decode(dialect: &Dialect, request: &ModelRequest, body: &[u8]) -> usize {
 
 fn benches(criterion: &mut Criterion) {
     let request = request();
-    let bodies = [("anthropic", Dialect::Anthropic, anthropic()), ("chat", Dialect::OpenAiChat(Default::default()), chat())];
+    let bodies =
+        [("anthropic", Dialect::Anthropic, anthropic()), ("chat", Dialect::OpenAiChat(Default::default()), chat())];
     let mut group = criterion.benchmark_group("decode");
     for (name, dialect, body) in &bodies {
         group.throughput(Throughput::Bytes(body.len() as u64));

@@ -31,7 +31,10 @@ pub fn message_tokens(message: &Message) -> u64 {
 /// Prompt tokens of a whole request: system prompt, tools and conversation.
 pub fn request_tokens(request: &ModelRequest) -> u64 {
     let tools = request.tools.iter().map(|tool| {
-        text_tokens(&tool.name) + text_tokens(&tool.description) + text_tokens(&tool.input_schema.to_string()) + TOKENS_PER_ENVELOPE
+        text_tokens(&tool.name)
+            + text_tokens(&tool.description)
+            + text_tokens(&tool.input_schema.to_string())
+            + TOKENS_PER_ENVELOPE
     });
     let messages = request.messages.iter().map(message_tokens);
     tools.chain(messages).fold(text_tokens(&request.system), u64::saturating_add)

@@ -53,8 +53,12 @@ impl Dialect {
             "openai" => Ok(Self::OpenAiChat(Compat::detect(base_url.unwrap_or("https://api.openai.com/v1")))),
             "openai_compatible" => Ok(Self::OpenAiChat(Compat::detect(base_url.unwrap_or_default()))),
             "mistral" => Ok(Self::OpenAiChat(Compat::mistral())),
-            "google" => later("the Gemini format comes later; until then use kind openai_compatible with Google's compatible endpoint"),
-            "ollama" => later("the native Ollama format comes later; until then use kind openai_compatible with base_url http://HOST:11434/v1"),
+            "google" => later(
+                "the Gemini format comes later; until then use kind openai_compatible with Google's compatible endpoint",
+            ),
+            "ollama" => later(
+                "the native Ollama format comes later; until then use kind openai_compatible with base_url http://HOST:11434/v1",
+            ),
             _ => later("unknown; known kinds are anthropic, openai, openai_compatible and mistral"),
         }
     }

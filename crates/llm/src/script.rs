@@ -113,11 +113,17 @@ impl Script {
                 "the script has run out: it has {}, and this is turn {} ({} was expected to end the run before)",
                 if self.turns.len() == 1 { "1 turn".to_owned() } else { format!("{} turns", self.turns.len()) },
                 turn_index + 1,
-                if self.turns.iter().any(|turn| turn.tools.iter().any(|call| call.name == "finish")) { "finish" } else { "plain text" },
+                if self.turns.iter().any(|turn| turn.tools.iter().any(|call| call.name == "finish")) {
+                    "finish"
+                } else {
+                    "plain text"
+                },
             )));
         };
         for expectation in &turn.expect {
-            expectation.check(request).map_err(|what| failed(format!("turn {} of the script (line {}) {what}", turn_index + 1, turn.line)))?;
+            expectation
+                .check(request)
+                .map_err(|what| failed(format!("turn {} of the script (line {}) {what}", turn_index + 1, turn.line)))?;
         }
         Ok((turn.response(request, call_id_prefix), turn.delay_ms))
     }
@@ -186,7 +192,11 @@ impl Expectation {
         let results: Vec<&ToolResult> = parts().filter_map(result).collect();
         let results_text = || results.iter().map(|result| texts(result.parts.iter())).collect::<Vec<_>>().join("\n");
         let found = |kind: &str, seen: String, wanted: &str| {
-            if seen.contains(wanted) { Ok(()) } else { Err(format!("expects {kind} to contain {wanted:?}; seen: {}", shown(&seen))) }
+            if seen.contains(wanted) {
+                Ok(())
+            } else {
+                Err(format!("expects {kind} to contain {wanted:?}; seen: {}", shown(&seen)))
+            }
         };
         match self {
             Self::ToolResultContains(wanted) => found("a tool result", results_text(), wanted),

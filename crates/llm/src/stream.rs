@@ -139,7 +139,12 @@ impl ModelErrorClass {
     pub const fn retryable(self) -> bool {
         matches!(
             self,
-            Self::RateLimited | Self::Overloaded | Self::ServerError | Self::Timeout | Self::StreamCut | Self::BadGateway
+            Self::RateLimited
+                | Self::Overloaded
+                | Self::ServerError
+                | Self::Timeout
+                | Self::StreamCut
+                | Self::BadGateway
         )
     }
 }

@@ -30,7 +30,10 @@ impl Capture {
     /// # Panics
     /// The capture has overflowed: the answer would be a guess.
     pub(crate) fn saw(&self, needle: &[u8]) -> bool {
-        assert!(!self.overflowed.load(Ordering::SeqCst), "more than {CAPTURE_BYTES_MAX} bytes were received, not all are kept");
+        assert!(
+            !self.overflowed.load(Ordering::SeqCst),
+            "more than {CAPTURE_BYTES_MAX} bytes were received, not all are kept"
+        );
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.iter().any(|bytes| {
             let bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);

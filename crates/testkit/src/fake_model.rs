@@ -24,7 +24,7 @@ use livery_llm::stream::{ModelError, ModelResponse};
 
 use crate::capture::Capture;
 use crate::listener::Listener;
-pub use chaos::{Chaos, Fault};
+pub use chaos::{Chaos, Delay, Fault, Per};
 pub use policy::Policy;
 
 /// How the server behaves. The default listens on a free port of 127.0.0.1, takes any key and echoes.
@@ -151,7 +151,8 @@ impl FakeModel {
         let tapped = (config.memory == Memory::Everything).then(|| Arc::clone(&capture));
         let state = Arc::new(serve::State::new(config)?);
         let shared = Arc::clone(&state);
-        let listener = Listener::start(listen, tapped, move |received| serve::answer(Arc::clone(&shared), received)).await?;
+        let listener =
+            Listener::start(listen, tapped, move |received| serve::answer(Arc::clone(&shared), received)).await?;
         Ok(Self { listener, capture, state })
     }
 

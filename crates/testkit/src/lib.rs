@@ -19,9 +19,7 @@ pub use webhook_sink::WebhookSink;
 /// The recorded traffic and packages tests read: `LIVERY_FIXTURES`, or `shared/fixtures` beside the checkout. `None` when
 /// absent; the caller then prints `SKIPPED:` with the reason.
 pub fn fixtures_dir() -> Option<PathBuf> {
-    let folder = std::env::var_os("LIVERY_FIXTURES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/fixtures")),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("LIVERY_FIXTURES")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/fixtures")), PathBuf::from);
     folder.is_dir().then_some(folder)
 }

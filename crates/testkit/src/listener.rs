@@ -56,7 +56,11 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) async fn start<H, F, S>(address: SocketAddr, capture: Option<Arc<Capture>>, handle: H) -> std::io::Result<Self>
+    pub(crate) async fn start<H, F, S>(
+        address: SocketAddr,
+        capture: Option<Arc<Capture>>,
+        handle: H,
+    ) -> std::io::Result<Self>
     where
         H: Fn(Received) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<S>> + Send + 'static,

@@ -53,7 +53,8 @@ impl Delivery {
     /// What is wrong with it.
     pub fn verify(&self, secret: &str) -> Result<(), SignatureError> {
         let header = |name: &'static str| self.header(name).ok_or(SignatureError::Missing(name));
-        let (id, timestamp, signature) = (header("webhook-id")?, header("webhook-timestamp")?, header("webhook-signature")?);
+        let (id, timestamp, signature) =
+            (header("webhook-id")?, header("webhook-timestamp")?, header("webhook-signature")?);
         verify::verify(secret, id, timestamp, &self.body, signature, self.received_s)
     }
 }

@@ -34,7 +34,9 @@ pub(crate) fn read(text: &str, ending: Ending) -> Arguments {
         },
         Ok(Value::Null) if ending == Ending::Whole => Arguments::Object(Map::new()),
         Ok(other) => unusable(text, &format!("the arguments are {}, not a JSON object", kind(&other))),
-        Err(_) if ending == Ending::Cut => unusable(text, "the output limit cut the call off before its arguments were whole"),
+        Err(_) if ending == Ending::Cut => {
+            unusable(text, "the output limit cut the call off before its arguments were whole")
+        }
         Err(error) => unusable(text, &format!("the arguments are not valid JSON: {error}")),
     }
 }
@@ -78,7 +80,11 @@ mod tests {
             ("", Ending::Cut, cut),
             (r#"{"a": 1}"#, Ending::Cut, r#"{"a":1}"#),
             (r#"{"a": "#, Ending::Cut, cut),
-            (r#"{"a": "#, Ending::Whole, "the arguments are not valid JSON: EOF while parsing a value at line 1 column 6"),
+            (
+                r#"{"a": "#,
+                Ending::Whole,
+                "the arguments are not valid JSON: EOF while parsing a value at line 1 column 6",
+            ),
             (r#""{\"a\":1}""#, Ending::Whole, r#"{"a":1}"#),
             (r#""\"{}\"""#, Ending::Whole, "the arguments are a string, not a JSON object"),
             ("[1]", Ending::Whole, "the arguments are an array, not a JSON object"),

@@ -85,6 +85,7 @@ impl Decoder {
                 None => return Ok(()),
                 Some(b'{') => Framing::Body(Vec::new()),
                 Some(b'<') => return Err(bad_gateway("the answer is a page, not a model's answer")),
+                Some(0x1f) => return Err(bad_gateway("the answer is compressed, although nobody asked for it")),
                 Some(_) => Framing::Events(sse::Reader::new()),
             };
             begun = std::mem::take(kept);
@@ -137,7 +138,8 @@ impl Decoder {
             Framing::Unknown(_) => return Err(cut("the answer is empty")),
             Framing::Body(body) => {
                 let text = String::from_utf8_lossy(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body));
-                let body: Value = json::parse(&text).map_err(|error| bad_gateway(format!("the answer is not JSON: {error}")))?;
+                let body: Value =
+                    json::parse(&text).map_err(|error| bad_gateway(format!("the answer is not JSON: {error}")))?;
                 if body.get("error").is_some_and(|error| !error.is_null()) || body["object"] == "error" {
                     return Err(fault::in_answer(&body));
                 }

@@ -27,13 +27,22 @@ pub(super) struct Maker {
 /// A block that may still grow.
 #[derive(Debug)]
 pub(super) enum Block {
-    Text { text: String, citations: Vec<Value> },
-    Thinking { text: String, signature: String },
+    Text {
+        text: String,
+        citations: Vec<Value>,
+    },
+    Thinking {
+        text: String,
+        signature: String,
+    },
     Redacted(String),
     Refusal(String),
     Call(Call),
     /// `input` is JSON text that replaces the block's `input` when it is whole.
-    Opaque { block: Value, input: String },
+    Opaque {
+        block: Value,
+        input: String,
+    },
 }
 
 /// A tool call that may still grow.
@@ -99,7 +108,12 @@ impl Draft {
     }
 
     /// Names a call that has no name yet; a repeated or empty name is nothing new.
-    pub(super) fn name_call(&mut self, place: usize, name: &str, on_delta: &mut dyn FnMut(Delta)) -> Result<(), ModelError> {
+    pub(super) fn name_call(
+        &mut self,
+        place: usize,
+        name: &str,
+        on_delta: &mut dyn FnMut(Delta),
+    ) -> Result<(), ModelError> {
         self.count(name.len())?;
         let Some(Block::Call(call)) = self.blocks.get_mut(place) else { return Ok(()) };
         if name.is_empty() || !call.name.is_empty() {
@@ -114,7 +128,12 @@ impl Draft {
     }
 
     /// More of a call's arguments as text.
-    pub(super) fn add_arguments(&mut self, place: usize, piece: &str, on_delta: &mut dyn FnMut(Delta)) -> Result<(), ModelError> {
+    pub(super) fn add_arguments(
+        &mut self,
+        place: usize,
+        piece: &str,
+        on_delta: &mut dyn FnMut(Delta),
+    ) -> Result<(), ModelError> {
         if piece.is_empty() {
             return Ok(());
         }
@@ -156,7 +175,12 @@ impl Draft {
     }
 
     /// More text, of whatever the block holds.
-    pub(super) fn add_text(&mut self, place: usize, piece: &str, on_delta: &mut dyn FnMut(Delta)) -> Result<(), ModelError> {
+    pub(super) fn add_text(
+        &mut self,
+        place: usize,
+        piece: &str,
+        on_delta: &mut dyn FnMut(Delta),
+    ) -> Result<(), ModelError> {
         if piece.is_empty() {
             return Ok(());
         }
@@ -176,7 +200,12 @@ impl Draft {
     }
 
     /// Changes a block in place, when it is there; `bytes` is what it grows by.
-    pub(super) fn with(&mut self, place: usize, bytes: usize, change: impl FnOnce(&mut Block)) -> Result<(), ModelError> {
+    pub(super) fn with(
+        &mut self,
+        place: usize,
+        bytes: usize,
+        change: impl FnOnce(&mut Block),
+    ) -> Result<(), ModelError> {
         self.count(bytes)?;
         if let Some(block) = self.blocks.get_mut(place) {
             change(block);
@@ -202,7 +231,9 @@ impl Draft {
         let parts = self.blocks.iter().filter_map(|block| match block {
             Block::Text { text, .. } if !text.is_empty() => Some(Part::Text { text: text.clone() }),
             Block::Refusal(text) => Some(Part::Refusal { text: text.clone() }),
-            Block::Thinking { text, .. } if !text.is_empty() => Some(Part::Thinking(thinking(text.clone(), None, &self.maker))),
+            Block::Thinking { text, .. } if !text.is_empty() => {
+                Some(Part::Thinking(thinking(text.clone(), None, &self.maker)))
+            }
             _ => None,
         });
         Message { role: Role::Assistant, parts: parts.collect() }

@@ -18,7 +18,12 @@ use crate::stream::{ModelError, ModelErrorClass as Class};
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// What a status other than 2xx means. Header names in any case; `now` is needed for a `retry-after` that is a date.
-pub fn classify<N: AsRef<str>, V: AsRef<str>>(status: u16, headers: &[(N, V)], body: &[u8], now: Timestamp) -> ModelError {
+pub fn classify<N: AsRef<str>, V: AsRef<str>>(
+    status: u16,
+    headers: &[(N, V)],
+    body: &[u8],
+    now: Timestamp,
+) -> ModelError {
     let body = &body[..body.len().min(BODY_BYTES_MAX)];
     let headers = Headers::new(headers);
     let json = serde_json::from_slice::<Value>(body).ok();
@@ -196,7 +201,9 @@ fn is_overflow(words: &Words) -> bool {
 fn is_filtered(words: &Words) -> bool {
     let text = words.message.to_ascii_lowercase();
     ["content_filter", "content_policy_violation", "moderation_blocked"].iter().any(|kind| words.says(kind))
-        || ["content filtering policy", "requires moderation", "input was flagged"].iter().any(|phrase| text.contains(phrase))
+        || ["content filtering policy", "requires moderation", "input was flagged"]
+            .iter()
+            .any(|phrase| text.contains(phrase))
 }
 
 /// Used up, rather than too fast. A provider that says when to come back means "too fast", except by an explicit code.

@@ -7,6 +7,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use serde_json::Value;
 
+use super::decode::REASONING_DETAILS;
+use super::draft::CITATIONS;
 use crate::message::{Message, Part, Role, Thinking, ToolResult};
 
 #[cfg(test)]
@@ -99,18 +101,21 @@ fn assistant<'a>(
                 out.push(Part::ToolCall(call));
             }
             Part::Thinking(thinking) if keeps(thinking, reader) => out.push(part.clone()),
-            Part::Opaque { provider, model, .. } if provider == reader.provider && model == reader.model => out.push(part.clone()),
+            Part::Opaque { provider, model, .. } if provider == reader.provider && model == reader.model => {
+                out.push(part.clone())
+            }
             // Another model's thoughts, and what an assistant cannot say.
             Part::Thinking(_) | Part::Opaque { .. } | Part::Image { .. } | Part::ToolResult(_) => {}
         }
     }
     // Reasoning alone is no turn: providers refuse a message that says nothing.
-    let speaks = |part: &Part| !matches!(part, Part::Thinking(_)) && !is_reasoning_record(part);
+    let speaks = |part: &Part| !matches!(part, Part::Thinking(_)) && !is_record(part);
     if out.iter().any(speaks) { out } else { Vec::new() }
 }
 
-fn is_reasoning_record(part: &Part) -> bool {
-    matches!(part, Part::Opaque { block, .. } if block["type"] == super::decode::REASONING_DETAILS)
+/// One of our own records beside the text: nothing that could stand alone.
+fn is_record(part: &Part) -> bool {
+    matches!(part, Part::Opaque { block, .. } if block["type"] == REASONING_DETAILS || block["type"] == CITATIONS)
 }
 
 fn keeps(thinking: &Thinking, reader: Reader<'_>) -> bool {

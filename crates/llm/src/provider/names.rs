@@ -51,7 +51,8 @@ const fn is_wire(byte: u8) -> bool {
 
 /// What still can be read of the name, and 16 hexadecimal digits of its hash to keep two of them apart.
 fn changed(name: &str) -> String {
-    let readable: String = name.bytes().map(|byte| if is_wire(byte) { char::from(byte) } else { '_' }).take(47).collect();
+    let readable: String =
+        name.bytes().map(|byte| if is_wire(byte) { char::from(byte) } else { '_' }).take(47).collect();
     format!("{readable}_{:016x}", hash(name))
 }
 
@@ -113,7 +114,9 @@ fn nine(mut number: u64) -> String {
 
 /// FNV-1a of 64 bits and a final mix: names are not secrets, and the same on every machine for ever.
 fn hash(text: &str) -> u64 {
-    let mut state = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let mut state = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     state ^= state >> 33;
     state = state.wrapping_mul(0xff51_afd7_ed55_8ccd);
     state ^ (state >> 33)

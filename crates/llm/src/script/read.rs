@@ -107,7 +107,8 @@ impl Read<'_> {
                     continue;
                 }
                 _ => {
-                    let known = "tool_result_contains, tool_result_is_error, user_contains, system_contains, tool_offered";
+                    let known =
+                        "tool_result_contains, tool_result_is_error, user_contains, system_contains, tool_offered";
                     self.unknown(entry, "expect", known);
                     continue;
                 }
@@ -151,7 +152,8 @@ impl Read<'_> {
         let word = self.text(node, "stop")?;
         let stop = serde_json::from_value(word.clone().into()).ok();
         if stop.is_none() {
-            let known = "end_turn, tool_use, max_tokens, stop_sequence, refusal, content_filter, pause, context_overflow";
+            let known =
+                "end_turn, tool_use, max_tokens, stop_sequence, refusal, content_filter, pause, context_overflow";
             self.error(node.mark, format!("stop is {}", quote(&word)), format!("one of {known}"));
         }
         stop

@@ -55,12 +55,23 @@ fn turns_are_played_in_order_and_then_it_says_that_it_has_run_out() {
     steered.messages.push(Message::user("Hurry."));
     assert!(script.play(1, &steered, "call_2").is_ok());
     let (answer, _) = script.play(1, &second, "call_2").unwrap();
-    let ids: Vec<_> = answer.message.parts.iter().map(|part| match part { Part::ToolCall(call) => call.id.as_str(), _ => "" }).collect();
+    let ids: Vec<_> = answer
+        .message
+        .parts
+        .iter()
+        .map(|part| match part {
+            Part::ToolCall(call) => call.id.as_str(),
+            _ => "",
+        })
+        .collect();
     assert_eq!(ids, ["call_2_1", "call_2_2"]);
     assert!(answer.usage.input_total() > 0, "estimated");
 
     let error = script.play(2, &second, "call_3").unwrap_err();
-    assert_eq!(error.message, "the script has run out: it has 2 turns, and this is turn 3 (finish was expected to end the run before)");
+    assert_eq!(
+        error.message,
+        "the script has run out: it has 2 turns, and this is turn 3 (finish was expected to end the run before)"
+    );
     assert!(!error.is_retryable());
 }
 
@@ -68,7 +79,10 @@ fn turns_are_played_in_order_and_then_it_says_that_it_has_run_out() {
 fn an_expectation_that_fails_says_what_was_seen() {
     let script = Script::parse("s.yaml", INVOICES).unwrap();
     let missing = script.play(1, &answered("no such file", false), "c").unwrap_err().message;
-    assert_eq!(missing, "turn 2 of the script (line 7) expects a tool result to contain \"invoices.csv\"; seen: \"no such file\"");
+    assert_eq!(
+        missing,
+        "turn 2 of the script (line 7) expects a tool result to contain \"invoices.csv\"; seen: \"no such file\""
+    );
     let failed = script.play(1, &answered("12 invoices.csv", true), "c").unwrap_err().message;
     assert_eq!(failed, "turn 2 of the script (line 7) expects no failed tool result; seen: \"12 invoices.csv\"");
 
@@ -108,12 +122,24 @@ fn findings_name_their_place_and_what_would_be_right() {
         ("", "s.yaml:1:1 a script must be a mapping, not nothing (begin with `turns:`)"),
         ("turns: []", "s.yaml:1:1 a script needs at least one turn (turns: [{text: \"Hello.\"}])"),
         ("turns: 3", "s.yaml:1:8 turns must be a list, not a number"),
-        ("turns:\n  - txt: a", "s.yaml:2:5 a turn has no field `txt` (known: text, thinking, refusal, tools, expect, usage, delay_ms, stop)"),
+        (
+            "turns:\n  - txt: a",
+            "s.yaml:2:5 a turn has no field `txt` (known: text, thinking, refusal, tools, expect, usage, delay_ms, stop)",
+        ),
         ("turns:\n  - text: 7", "s.yaml:2:11 text must be text (in quotes if need be), not a number"),
-        ("turns:\n  - tools: [{arguments: {}}]", "s.yaml:2:13 a tool call needs a name ({name: shell, arguments: {command: ls}})"),
+        (
+            "turns:\n  - tools: [{arguments: {}}]",
+            "s.yaml:2:13 a tool call needs a name ({name: shell, arguments: {command: ls}})",
+        ),
         ("turns:\n  - delay_ms: -1", "s.yaml:2:15 delay_ms must be a whole number from 0, not a number"),
-        ("turns:\n  - stop: later", "s.yaml:2:11 stop is `later` (one of end_turn, tool_use, max_tokens, stop_sequence, refusal, content_filter, pause, context_overflow)"),
-        ("turns:\n  - usage: {in: 1}", "s.yaml:2:13 usage has no field `in` (known: input, output, cache_read, cache_write)"),
+        (
+            "turns:\n  - stop: later",
+            "s.yaml:2:11 stop is `later` (one of end_turn, tool_use, max_tokens, stop_sequence, refusal, content_filter, pause, context_overflow)",
+        ),
+        (
+            "turns:\n  - usage: {in: 1}",
+            "s.yaml:2:13 usage has no field `in` (known: input, output, cache_read, cache_write)",
+        ),
     ];
     for (yaml, expected) in table {
         let findings = Script::parse("s.yaml", yaml).unwrap_err();

@@ -43,10 +43,8 @@ fn naive(body: &[u8]) -> Events {
         if line.is_empty() {
             if !data.is_empty() {
                 let joined = data.join(&b'\n');
-                events.push((
-                    String::from_utf8_lossy(&name).into_owned(),
-                    String::from_utf8_lossy(&joined).into_owned(),
-                ));
+                events
+                    .push((String::from_utf8_lossy(&name).into_owned(), String::from_utf8_lossy(&joined).into_owned()));
             }
             name.clear();
             data.clear();
@@ -68,8 +66,27 @@ fn naive(body: &[u8]) -> Events {
 
 fn bodies() -> impl Strategy<Value = Vec<u8>> {
     let pieces: Vec<&'static [u8]> = vec![
-        b"data: ", b"data:", b"event: ", b"event:x", b"id: 1", b": keep-alive", b"retry: 3", b"data", b"event", b"\n", b"\r",
-        b"\r\n", b"\n\n", b"\r\n\r\n", b" ", b":", b"{\"a\":1}", b"[DONE]", "\u{e9}\u{1f40e}".as_bytes(), b"\xff", b"\xe2\x82",
+        b"data: ",
+        b"data:",
+        b"event: ",
+        b"event:x",
+        b"id: 1",
+        b": keep-alive",
+        b"retry: 3",
+        b"data",
+        b"event",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\n\n",
+        b"\r\n\r\n",
+        b" ",
+        b":",
+        b"{\"a\":1}",
+        b"[DONE]",
+        "\u{e9}\u{1f40e}".as_bytes(),
+        b"\xff",
+        b"\xe2\x82",
         b"\xef\xbb\xbf",
     ];
     prop::collection::vec(prop::sample::select(pieces), 0..24).prop_map(|pieces| pieces.concat())
@@ -97,8 +114,10 @@ proptest! {
 
 #[test]
 fn the_features_of_the_format() {
-    let body = "\u{feff}: hello\r\nevent: a\r\ndata: one\r\ndata: two\r\rdata:no space\n\nid: 4\nevent: dropped\n\ndata: last";
-    let expected = [("a", "one\ntwo"), ("", "no space"), ("", "last")].map(|(name, data)| (name.to_owned(), data.to_owned()));
+    let body =
+        "\u{feff}: hello\r\nevent: a\r\ndata: one\r\ndata: two\r\rdata:no space\n\nid: 4\nevent: dropped\n\ndata: last";
+    let expected =
+        [("a", "one\ntwo"), ("", "no space"), ("", "last")].map(|(name, data)| (name.to_owned(), data.to_owned()));
     assert_eq!(read(&[body.as_bytes()]).unwrap(), expected);
 }
 

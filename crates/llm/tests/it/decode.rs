@@ -30,7 +30,12 @@ fn every_recorded_answer() {
         println!("  {format:?} {provider} {kind}: {count}");
     }
     let total = |kind: &str| counts.iter().filter(|((.., k), _)| *k == kind).map(|(_, count)| count).sum::<usize>();
-    println!("decoded {} streams and {} whole bodies at 7 kinds of cuts; {} failed", total("stream"), total("whole"), failures.len());
+    println!(
+        "decoded {} streams and {} whole bodies at 7 kinds of cuts; {} failed",
+        total("stream"),
+        total("whole"),
+        failures.len()
+    );
     assert!(failures.is_empty(), "{} of them:\n{}", failures.len(), failures.join("\n"));
 }
 
@@ -48,7 +53,11 @@ fn check(exchange: &Exchange) -> Result<(), String> {
     }
     if exchange.name == NO_ANSWER {
         let class = whole.err().map(|error| error.class);
-        return if class == Some(ModelErrorClass::BadGateway) { Ok(()) } else { Err(format!("is no answer, but {class:?}")) };
+        return if class == Some(ModelErrorClass::BadGateway) {
+            Ok(())
+        } else {
+            Err(format!("is no answer, but {class:?}"))
+        };
     }
     let response = whole.map_err(|error| format!("{error:?}"))?;
     let expected = naive::of_exchange(exchange);
@@ -72,7 +81,11 @@ fn check_reason(expected: &naive::Summary, response: &ModelResponse) -> Result<(
         _ if !expected.refusal.is_empty() => StopReason::Refusal,
         _ => StopReason::EndTurn,
     };
-    if response.stop_reason == wanted { Ok(()) } else { Err(format!("{:?} stops as {:?}", expected.reason, response.stop_reason)) }
+    if response.stop_reason == wanted {
+        Ok(())
+    } else {
+        Err(format!("{:?} stops as {:?}", expected.reason, response.stop_reason))
+    }
 }
 
 /// What a reader was told on the way is what came out at the end.
@@ -94,7 +107,11 @@ fn check_deltas(exchange: &Exchange, response: &ModelResponse, deltas: &[Delta])
     // A refusal in words of its own is text to the reader; one in the stop details is not streamed.
     let said = text == expected.text || text == format!("{}{}", expected.text, expected.refusal);
     let called: Vec<_> = expected.calls.into_iter().map(|(name, _)| name).collect();
-    if said && thinking == expected.thinking && names == called { Ok(()) } else { Err("the deltas tell another story".to_owned()) }
+    if said && thinking == expected.thinking && names == called {
+        Ok(())
+    } else {
+        Err("the deltas tell another story".to_owned())
+    }
 }
 
 fn read(exchange: &Exchange, pieces: &[&[u8]]) -> (Result<ModelResponse, ModelError>, Vec<Delta>) {

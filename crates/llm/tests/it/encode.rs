@@ -15,7 +15,9 @@ fn every_recorded_conversation() {
     let Some(exchanges) = recordings::all() else { return recordings::skipped("recorded requests of both formats") };
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut failures = Vec::new();
-    for exchange in exchanges.iter().filter(|exchange| exchange.status == 200 && exchange.request["messages"].is_array()) {
+    for exchange in
+        exchanges.iter().filter(|exchange| exchange.status == 200 && exchange.request["messages"].is_array())
+    {
         let request = match read(exchange) {
             Ok(request) => request,
             Err(reason) => {
@@ -23,7 +25,8 @@ fn every_recorded_conversation() {
                 continue;
             }
         };
-        let encoded = dialect(exchange).encode(&request, &Options { stream: true, cache: Cache::None, ..Options::default() });
+        let encoded =
+            dialect(exchange).encode(&request, &Options { stream: true, cache: Cache::None, ..Options::default() });
         let ours: Value = serde_json::from_slice(&encoded.body).unwrap();
         let (ours, theirs) = (normal(&ours, exchange), normal(&exchange.request, exchange));
         if ours == theirs {
@@ -35,7 +38,11 @@ fn every_recorded_conversation() {
     for (what, count) in &counts {
         println!("  {what}: {count}");
     }
-    println!("encoded {} recorded conversations alike; {} differ", counts.get("the same").unwrap_or(&0), failures.len());
+    println!(
+        "encoded {} recorded conversations alike; {} differ",
+        counts.get("the same").unwrap_or(&0),
+        failures.len()
+    );
     assert!(failures.is_empty(), "{} differ:\n{}", failures.len(), failures.join("\n"));
 }
 
@@ -69,7 +76,9 @@ fn read(exchange: &Exchange) -> Result<ModelRequest, &'static str> {
         match (message["role"].as_str().unwrap(), exchange.format) {
             ("user", Format::Anthropic) => push(Role::User, anthropic(content, &model)?),
             ("assistant", Format::Anthropic) => push(Role::Assistant, anthropic(content, &model)?),
-            ("system" | "developer", Format::Chat) if !system.is_empty() => return Err("skipped: several system messages"),
+            ("system" | "developer", Format::Chat) if !system.is_empty() => {
+                return Err("skipped: several system messages");
+            }
             ("system" | "developer", Format::Chat) => system = texts(content)?,
             ("user", Format::Chat) => push(Role::User, said(texts(content)?)),
             ("tool", Format::Chat) => push(Role::User, vec![result(message, "tool_call_id", texts(content)?)]),
@@ -99,7 +108,9 @@ fn texts(content: &Value) -> Result<Vec<String>, &'static str> {
         Value::Null => Ok(Vec::new()),
         Value::String(text) => Ok(vec![text.clone()]),
         Value::Array(items) => {
-            let text = |item: &Value| item["text"].as_str().map(str::to_owned).ok_or("skipped: content that is neither text nor image");
+            let text = |item: &Value| {
+                item["text"].as_str().map(str::to_owned).ok_or("skipped: content that is neither text nor image")
+            };
             items.iter().map(text).collect()
         }
         _ => Err("skipped: content that is neither text nor image"),
@@ -112,7 +123,12 @@ fn said(texts: Vec<String>) -> Vec<Part> {
 
 fn result(holder: &Value, id: &str, texts: Vec<String>) -> Part {
     let call_id = holder[id].as_str().unwrap_or_default().to_owned();
-    Part::ToolResult(ToolResult { call_id, name: String::new(), parts: said(texts), is_error: holder["is_error"] == true })
+    Part::ToolResult(ToolResult {
+        call_id,
+        name: String::new(),
+        parts: said(texts),
+        is_error: holder["is_error"] == true,
+    })
 }
 
 fn thinking(provider: &str, model: &str, block: &Value) -> Part {
@@ -129,7 +145,9 @@ fn thinking(provider: &str, model: &str, block: &Value) -> Part {
 fn anthropic(content: &Value, model: &str) -> Result<Vec<Part>, &'static str> {
     let Value::Array(blocks) = content else { return Ok(said(texts(content)?)) };
     let block = |block: &Value| match block["type"].as_str().unwrap_or_default() {
-        "text" if block.get("citations").is_some_and(|citations| !citations.is_null()) => Err("skipped: text with citations"),
+        "text" if block.get("citations").is_some_and(|citations| !citations.is_null()) => {
+            Err("skipped: text with citations")
+        }
         "text" => Ok(Part::Text { text: block["text"].as_str().unwrap().to_owned() }),
         "image" if block["source"]["type"] == "base64" => {
             let text = |key: &str| block["source"][key].as_str().unwrap_or_default().to_owned();
@@ -204,7 +222,9 @@ fn spell(value: &Value, ids: &mut BTreeMap<String, usize>) -> Value {
                         (*ids.entry(item.as_str().unwrap().to_owned()).or_insert(next)).into()
                     }
                     "content" => content(item, ids),
-                    "arguments" => item.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null),
+                    "arguments" => {
+                        item.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null)
+                    }
                     "is_error" if *item == json!(false) => continue,
                     "description" if item.is_null() => continue,
                     // A tool message's; we know the name, some recordings leave it out.

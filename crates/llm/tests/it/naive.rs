@@ -94,7 +94,14 @@ fn anthropic(events: &[Value]) -> Summary {
             "message_start" => add_usage(&event["message"]["usage"]),
             "message" => {
                 add_usage(&event["usage"]);
-                blocks.extend(event["content"].as_array().unwrap().iter().enumerate().map(|(at, block)| (at as u64, block.clone())));
+                blocks.extend(
+                    event["content"]
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .enumerate()
+                        .map(|(at, block)| (at as u64, block.clone())),
+                );
                 out.reason = text(&event["stop_reason"]).to_owned();
                 out.refusal = text(&event["stop_details"]["explanation"]).to_owned();
             }
@@ -126,7 +133,8 @@ fn anthropic(events: &[Value]) -> Summary {
             }
             "redacted_thinking" => out.signatures.push_str(text(&block["data"])),
             "tool_use" => {
-                let arguments = block["partial_json"].as_str().map_or_else(|| block["input"].to_string(), str::to_owned);
+                let arguments =
+                    block["partial_json"].as_str().map_or_else(|| block["input"].to_string(), str::to_owned);
                 out.calls.push((text(&block["name"]).to_owned(), shown(&arguments)));
             }
             _ => {}
@@ -152,7 +160,9 @@ fn chat(events: &[Value]) -> Summary {
                 Value::Array(parts) => {
                     for part in parts {
                         out.text.push_str(text(&part["text"]));
-                        out.thinking.extend(part["thinking"].as_array().into_iter().flatten().map(|piece| text(&piece["text"])));
+                        out.thinking.extend(
+                            part["thinking"].as_array().into_iter().flatten().map(|piece| text(&piece["text"])),
+                        );
                     }
                 }
                 content => out.text.push_str(text(content)),

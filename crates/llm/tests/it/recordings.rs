@@ -40,10 +40,8 @@ impl Exchange {
 
 /// All exchanges of the two formats, or `None` when the recordings are absent.
 pub(crate) fn all() -> Option<Vec<Exchange>> {
-    let shared = std::env::var_os("LIVERY_FIXTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures"),
-        PathBuf::from,
-    );
+    let shared = std::env::var_os("LIVERY_FIXTURES")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures"), PathBuf::from);
     let root = shared.join("llm");
     let mut files = Vec::new();
     walk(&root, &mut files);
@@ -87,7 +85,15 @@ fn read(name: &str, file: &Path, out: &mut Vec<Exchange>) {
 }
 
 fn bare(name: &str, provider: &str, format: Format, body: Vec<u8>) -> Exchange {
-    Exchange { name: name.to_owned(), provider: provider.to_owned(), format, request: Value::Null, status: 200, headers: Vec::new(), body }
+    Exchange {
+        name: name.to_owned(),
+        provider: provider.to_owned(),
+        format,
+        request: Value::Null,
+        status: 200,
+        headers: Vec::new(),
+        body,
+    }
 }
 
 fn format_of(path: &str) -> Option<Format> {

@@ -113,6 +113,8 @@ pub enum Fault {
     Empty,
     /// Comments between the events, as routers send them.
     Comments,
+    /// The body is compressed although nobody asked for it.
+    Gzip,
 }
 
 /// How an error says when to come back.
@@ -155,13 +157,22 @@ impl Fault {
             Self::Quota => Failure { status: 429, headers: vec![json], body: wire.quota() },
             Self::Overflow => Failure { status: 400, headers: vec![json], body: wire.overflow() },
             Self::Html => {
-                let page = "<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>";
-                Failure { status: 200, headers: vec![("content-type", "text/html; charset=utf-8".to_owned())], body: page.into() }
+                let page =
+                    "<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>";
+                Failure {
+                    status: 200,
+                    headers: vec![("content-type", "text/html; charset=utf-8".to_owned())],
+                    body: page.into(),
+                }
             }
-            Self::OtherJson => Failure { status: 200, headers: vec![json], body: json!({"hello": "world"}).to_string().into() },
-            Self::Empty => {
-                Failure { status: 200, headers: vec![("content-type", "text/event-stream".to_owned())], body: Bytes::new() }
+            Self::OtherJson => {
+                Failure { status: 200, headers: vec![json], body: json!({"hello": "world"}).to_string().into() }
             }
+            Self::Empty => Failure {
+                status: 200,
+                headers: vec![("content-type", "text/event-stream".to_owned())],
+                body: Bytes::new(),
+            },
             _ => return None,
         })
     }
@@ -197,6 +208,7 @@ impl Fault {
                 let comment = || Step::Send(Bytes::from_static(b": PROCESSING\n\n"));
                 frames.iter().flat_map(|frame| [comment(), Step::Send(frame.clone())]).collect()
             }
+            Self::Gzip => vec![Step::Send(gzip(&frames.concat()))],
             _ => send(&frames),
         }
     }
@@ -214,6 +226,57 @@ impl Delay {
     }
 }
 
+/// A gzip file (RFC 1952) of one block of literals in the fixed code (RFC 1951, §3.2.6): no smaller than before, but nothing
+/// that a reader of text can read.
+fn gzip(body: &[u8]) -> Bytes {
+    let mut bits = Bits { out: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], held: 0, count: 0 };
+    // The last block, in the fixed code; both fields begin at the low end.
+    bits.push(0b011, 3);
+    for byte in body {
+        match u32::from(*byte) {
+            literal @ 0..=143 => bits.push_code(0b0011_0000 + literal, 8),
+            literal => bits.push_code(0b1_1001_0000 + literal - 144, 9),
+        }
+    }
+    // The end of the block, and what is missing of the last byte.
+    bits.push_code(0, 7);
+    bits.push(0, 7);
+    let mut out = bits.out;
+    out.extend(crc32(body).to_le_bytes());
+    // Modulo 2^32, as the format has it.
+    out.extend(u32::try_from(body.len() & 0xFFFF_FFFF).unwrap_or(0).to_le_bytes());
+    out.into()
+}
+
+/// Bits on their way into bytes, from the low end.
+struct Bits {
+    out: Vec<u8>,
+    held: u32,
+    count: u32,
+}
+
+impl Bits {
+    fn push(&mut self, bits: u32, count: u32) {
+        self.held |= bits << self.count;
+        self.count += count;
+        while self.count >= 8 {
+            self.out.extend_from_slice(&self.held.to_le_bytes()[..1]);
+            self.held >>= 8;
+            self.count -= 8;
+        }
+    }
+
+    /// A Huffman code goes in from its high end.
+    fn push_code(&mut self, code: u32, count: u32) {
+        self.push(code.reverse_bits() >> (32 - count), count);
+    }
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
 /// This many seconds from now in the form of RFC 9110, §5.6.7.
 fn http_date(seconds_from_now: i64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -226,4 +289,25 @@ fn http_date(seconds_from_now: i64) -> String {
     let month = shown.get(5..7).and_then(|month| month.parse::<usize>().ok()).unwrap_or(1);
     let part = |range: std::ops::Range<usize>| shown.get(range).unwrap_or_default();
     format!("{day}, {} {} {} {} GMT", part(8..10), MONTHS[(month - 1) % 12], part(0..4), part(11..19))
+}
+
+#[cfg(test)]
+mod tests {
+    //! The two formats written by hand here.
+
+    use super::{crc32, gzip, http_date};
+
+    #[test]
+    fn the_check_value_and_a_whole_file() {
+        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+        // As zlib writes "hi\xff" at its highest level.
+        let file = gzip(b"hi\xff");
+        assert_eq!(&file[10..], [0xCB, 0xC8, 0xFC, 0x0F, 0x00, 0xE9, 0x7C, 0xB8, 0x20, 0x03, 0x00, 0x00, 0x00]);
+    }
+
+    #[test]
+    fn a_date_of_the_right_shape() {
+        let date = http_date(0);
+        assert_eq!((date.len(), &date[3..5], &date[25..]), (29, ", ", " GMT"), "{date}");
+    }
 }

@@ -72,8 +72,11 @@ fn value(schema: &Value, root: &Value, draw: &mut Draw, depth: usize) -> Value {
             (0..count.clamp(0, 64)).map(|_| value(&schema["items"], root, draw, depth + 1)).collect()
         }
         "integer" | "number" => {
-            let least = bound(schema, "minimum").or_else(|| bound(schema, "exclusiveMinimum").map(|n| n + 1)).unwrap_or(0);
-            let most = bound(schema, "maximum").or_else(|| bound(schema, "exclusiveMaximum").map(|n| n - 1)).unwrap_or(least + 100);
+            let least =
+                bound(schema, "minimum").or_else(|| bound(schema, "exclusiveMinimum").map(|n| n + 1)).unwrap_or(0);
+            let most = bound(schema, "maximum")
+                .or_else(|| bound(schema, "exclusiveMaximum").map(|n| n - 1))
+                .unwrap_or(least + 100);
             let width = usize::try_from(most.saturating_sub(least).saturating_add(1)).unwrap_or(1);
             json!(least.saturating_add(i64::try_from(draw.below(width)).unwrap_or(0)))
         }

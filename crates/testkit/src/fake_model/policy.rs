@@ -84,7 +84,11 @@ fn ending(request: &ModelRequest, text: &str) -> Vec<Part> {
     if let Some(slot @ Value::String(_)) = arguments.get_mut("text") {
         *slot = text.into();
     }
-    vec![Part::ToolCall(ToolCall { id: String::new(), name: finish.name.clone(), arguments: Arguments::Object(arguments) })]
+    vec![Part::ToolCall(ToolCall {
+        id: String::new(),
+        name: finish.name.clone(),
+        arguments: Arguments::Object(arguments),
+    })]
 }
 
 fn call(tool: &ToolSpec, draw: &mut Draw) -> Part {
@@ -135,7 +139,11 @@ fn orders(request: &ModelRequest) -> Vec<Part> {
         }
         found.sort_by_key(|(at, ..)| *at);
         let order = |(_, tool, arguments): (usize, &ToolSpec, _)| {
-            Part::ToolCall(ToolCall { id: String::new(), name: tool.name.clone(), arguments: Arguments::Object(arguments) })
+            Part::ToolCall(ToolCall {
+                id: String::new(),
+                name: tool.name.clone(),
+                arguments: Arguments::Object(arguments),
+            })
         };
         calls.extend(found.into_iter().map(order));
     }
@@ -159,7 +167,9 @@ fn everything(request: &ModelRequest) -> String {
     let tools = request.tools.iter().map(|tool| format!("{}: {} {}", tool.name, tool.description, tool.input_schema));
     let messages = request.messages.iter().flat_map(|message| {
         let calls = message.parts.iter().filter_map(|part| match part {
-            Part::ToolCall(ToolCall { name, arguments: Arguments::Object(map), .. }) => Some(format!("{name} {}", Value::Object(map.clone()))),
+            Part::ToolCall(ToolCall { name, arguments: Arguments::Object(map), .. }) => {
+                Some(format!("{name} {}", Value::Object(map.clone())))
+            }
             _ => None,
         });
         let texts = texts(message.parts.iter()).into_iter().map(str::to_owned);
@@ -180,7 +190,11 @@ mod tests {
 
     fn request(text: &str, tools: &[&str]) -> ModelRequest {
         let schema = json!({"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]});
-        let tool = |name: &&str| ToolSpec { name: (*name).to_owned(), description: String::new(), input_schema: schema.clone() };
+        let tool = |name: &&str| ToolSpec {
+            name: (*name).to_owned(),
+            description: String::new(),
+            input_schema: schema.clone(),
+        };
         ModelRequest {
             model: "m".to_owned(),
             system: "canary-in-system".to_owned(),
@@ -194,7 +208,9 @@ mod tests {
     fn shown(response: &ModelResponse) -> Vec<String> {
         let part = |part: &Part| match part {
             Part::Text { text } => text.clone(),
-            Part::ToolCall(ToolCall { id, name, arguments: Arguments::Object(map) }) => format!("{id} {name} {}", json!(map)),
+            Part::ToolCall(ToolCall { id, name, arguments: Arguments::Object(map) }) => {
+                format!("{id} {name} {}", json!(map))
+            }
             other => format!("{other:?}"),
         };
         response.message.parts.iter().map(part).collect()
@@ -206,7 +222,12 @@ mod tests {
                     myshell {\"a\":1} shell. {\"b\":1} shellfish {\"c\":1} unknown({\"d\":1})";
         let answer = Policy::Obey.answer(&request(text, &["send_mail", "shell"]));
         // `myshell` ends in the tool's name: a compromised model is not careful.
-        let expected = ["call_t0_1 shell {\"command\":\"id\"}", "call_t0_2 shell {\"command\":\"ls\"}", "call_t0_3 send_mail {\"to\":\"x\"}", "call_t0_4 shell {\"a\":1}"];
+        let expected = [
+            "call_t0_1 shell {\"command\":\"id\"}",
+            "call_t0_2 shell {\"command\":\"ls\"}",
+            "call_t0_3 send_mail {\"to\":\"x\"}",
+            "call_t0_4 shell {\"a\":1}",
+        ];
         assert_eq!(shown(&answer), expected);
 
         let mut after = request("do it", &["shell"]);
@@ -221,7 +242,10 @@ mod tests {
     #[test]
     fn the_others() {
         assert!(shown(&Policy::Echo.answer(&request("words", &[])))[0].contains("canary-in-system\nwords"));
-        assert!(shown(&Policy::Echo.answer(&request("words", &["finish"])))[0].contains("call_t0_1 finish {\"text\":\"canary-in-system"));
+        assert!(
+            shown(&Policy::Echo.answer(&request("words", &["finish"])))[0]
+                .contains("call_t0_1 finish {\"text\":\"canary-in-system")
+        );
         assert!(shown(&Policy::Tool(1).answer(&request("", &["a", "b"])))[0].starts_with("call_t0_1 b {\"text\":"));
         let random = Policy::Random { seed: 7, turns: 1 };
         let asked = request("", &["a", "b", "finish"]);

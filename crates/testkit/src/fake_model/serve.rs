@@ -94,7 +94,11 @@ impl State {
             at_ms: u64::try_from(received.at.as_millis()).unwrap_or(u64::MAX),
             method: received.method.to_string(),
             path: received.path.clone(),
-            headers: received.headers.iter().map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect(),
+            headers: received
+                .headers
+                .iter()
+                .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+                .collect(),
             body: received.body.to_vec(),
             key,
             status,
@@ -138,7 +142,8 @@ pub(super) async fn answer(state: Arc<State>, received: Received) -> Answered {
         return failure.into_response();
     }
     let played = wire.parse(&received.body).map_err(|message| (400, message)).and_then(|asked| {
-        let (answer, delay) = play(&state.config.mode, &asked).map_err(|error| (error.status.unwrap_or(400), error.message))?;
+        let (answer, delay) =
+            play(&state.config.mode, &asked).map_err(|error| (error.status.unwrap_or(400), error.message))?;
         Ok((asked, answer, delay))
     });
     let (asked, mut answer, delay) = match played {
@@ -175,7 +180,10 @@ const fn status_of(class: ModelErrorClass) -> u16 {
     match class {
         ModelErrorClass::RateLimited | ModelErrorClass::QuotaExhausted => 429,
         ModelErrorClass::Overloaded => 529,
-        ModelErrorClass::ServerError | ModelErrorClass::Timeout | ModelErrorClass::StreamCut | ModelErrorClass::BadGateway => 500,
+        ModelErrorClass::ServerError
+        | ModelErrorClass::Timeout
+        | ModelErrorClass::StreamCut
+        | ModelErrorClass::BadGateway => 500,
         ModelErrorClass::Unauthorized | ModelErrorClass::Denied => 401,
         ModelErrorClass::ModelNotFound => 404,
         ModelErrorClass::TooLarge => 413,
@@ -183,7 +191,14 @@ const fn status_of(class: ModelErrorClass) -> u16 {
     }
 }
 
-fn respond(config: &Config, wire: Wire, asked: &Asked, answer: &ModelResponse, fault: Option<&Fault>, number: u64) -> Answered {
+fn respond(
+    config: &Config,
+    wire: Wire,
+    asked: &Asked,
+    answer: &ModelResponse,
+    fault: Option<&Fault>,
+    number: u64,
+) -> Answered {
     let piece = if config.piece_characters == 0 { PIECE_CHARACTERS } else { config.piece_characters };
     let frames = if asked.stream { wire.events(answer, asked, piece) } else { vec![wire.body(answer)] };
     let steps = match fault {
@@ -196,7 +211,10 @@ fn respond(config: &Config, wire: Wire, asked: &Asked, answer: &ModelResponse, f
         (_, false) => "application/json",
     };
     let id = format!("req_fake_{number}");
-    let headers = vec![("content-type", content_type.to_owned()), ("request-id", id.clone()), ("x-request-id", id)];
+    let mut headers = vec![("content-type", content_type.to_owned()), ("request-id", id.clone()), ("x-request-id", id)];
+    if fault == Some(&Fault::Gzip) {
+        headers.push(("content-encoding", "gzip".to_owned()));
+    }
     build(200, headers, steps)
 }
 

@@ -4,6 +4,8 @@
 
 mod anthropic;
 mod chat;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use livery_llm::message::{Arguments, Message, Part};
@@ -100,7 +102,9 @@ impl Wire {
     pub(super) fn error_event(self) -> Bytes {
         match self {
             Self::Anthropic => anthropic::frame(&anthropic::error(529, "Overloaded")),
-            Self::Chat => chat::frame(&json!({"error": {"message": "The server had an error.", "type": "server_error", "code": 500}})),
+            Self::Chat => chat::frame(
+                &json!({"error": {"message": "The server had an error.", "type": "server_error", "code": 500}}),
+            ),
         }
     }
 
@@ -142,10 +146,14 @@ fn check_pairs(messages: &[Message]) -> Result<(), String> {
         if let Some(id) = open.first() {
             return Err(format!("the call {id:?} has no result in the message after it"));
         }
-        open = message.parts.iter().filter_map(|part| match part {
-            Part::ToolCall(call) => Some(call.id.as_str()),
-            _ => None,
-        }).collect();
+        open = message
+            .parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::ToolCall(call) => Some(call.id.as_str()),
+                _ => None,
+            })
+            .collect();
     }
     match open.first() {
         Some(id) => Err(format!("the call {id:?} has no result")),
@@ -154,6 +162,8 @@ fn check_pairs(messages: &[Message]) -> Result<(), String> {
 }
 
 fn check_tool_name(name: &str) -> Result<(), String> {
-    let fits = !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let fits = !name.is_empty()
+        && name.len() <= 64
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     if fits { Ok(()) } else { Err(format!("the tool name {name:?} does not match ^[a-zA-Z0-9_-]{{1,64}}$")) }
 }

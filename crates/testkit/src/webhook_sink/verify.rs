@@ -35,13 +35,21 @@ pub enum SignatureError {
 ///
 /// # Errors
 /// Why it is not believed.
-pub fn verify(secret: &str, id: &str, timestamp: &str, body: &[u8], signatures: &str, now_s: u64) -> Result<(), SignatureError> {
+pub fn verify(
+    secret: &str,
+    id: &str,
+    timestamp: &str,
+    body: &[u8],
+    signatures: &str,
+    now_s: u64,
+) -> Result<(), SignatureError> {
     let sent: u64 = timestamp.parse().map_err(|_| SignatureError::Timestamp)?;
     let off = now_s.abs_diff(sent);
     if off > TOLERANCE_S {
         return Err(SignatureError::Stale(off));
     }
-    let key = secret.strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok()).ok_or(SignatureError::Secret)?;
+    let key =
+        secret.strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok()).ok_or(SignatureError::Secret)?;
     if !(24..=64).contains(&key.len()) {
         return Err(SignatureError::Secret);
     }

@@ -47,6 +47,7 @@ async fn faults_that_fail() {
         (Fault::Reset { after: 0 }, StreamCut, None),
         (Fault::HugeEvent { bytes: 17 * 1024 * 1024 }, BadGateway, None),
         (Fault::Html, BadGateway, None),
+        (Fault::Gzip, BadGateway, None),
         (Fault::OtherJson, BadGateway, None),
         (Fault::Empty, StreamCut, None),
     ];
@@ -56,7 +57,8 @@ async fn faults_that_fail() {
         for dialect in dialects() {
             let error = ask(&server, &dialect, &request(vec![Message::user("Go.")]), true).await.unwrap_err();
             // An error event is each format's own.
-            let class = if matches!(fault, Fault::ErrorEvent { .. }) && error.class == Overloaded { Overloaded } else { class };
+            let class =
+                if matches!(fault, Fault::ErrorEvent { .. }) && error.class == Overloaded { Overloaded } else { class };
             assert_eq!((error.class, error.retry_after_ms), (class, delay), "{fault:?} {dialect:?} {error:?}");
         }
         for dialect in dialects() {
@@ -125,7 +127,11 @@ async fn cut_at_every_byte() {
 
 #[tokio::test]
 async fn faults_follow_one_another_and_count_by_body_when_asked() {
-    let chaos = vec![Chaos::first(1, status(429, Delay::None)), Chaos::first(1, status(529, Delay::None)), Chaos::each(1, Fault::Html)];
+    let chaos = vec![
+        Chaos::first(1, status(429, Delay::None)),
+        Chaos::first(1, status(529, Delay::None)),
+        Chaos::each(1, Fault::Html),
+    ];
     let server = server(chaos).await;
     let dialect = &dialects()[1];
     let mut seen = Vec::new();

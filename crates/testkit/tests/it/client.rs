@@ -24,7 +24,11 @@ pub(crate) fn dialects() -> [Dialect; 2] {
 
 pub(crate) fn request(messages: Vec<Message>) -> ModelRequest {
     let schema = json!({"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]});
-    let tool = |name: &str| ToolSpec { name: name.to_owned(), description: "A tool.".to_owned(), input_schema: schema.clone() };
+    let tool = |name: &str| ToolSpec {
+        name: name.to_owned(),
+        description: "A tool.".to_owned(),
+        input_schema: schema.clone(),
+    };
     ModelRequest {
         model: "fake-1".to_owned(),
         system: "Be a horse.".to_owned(),
@@ -36,7 +40,12 @@ pub(crate) fn request(messages: Vec<Message>) -> ModelRequest {
 }
 
 /// Sends and reads to the end, with the key where the format wants it.
-pub(crate) async fn ask(server: &FakeModel, dialect: &Dialect, request: &ModelRequest, stream: bool) -> Result<ModelResponse, ModelError> {
+pub(crate) async fn ask(
+    server: &FakeModel,
+    dialect: &Dialect,
+    request: &ModelRequest,
+    stream: bool,
+) -> Result<ModelResponse, ModelError> {
     ask_with(server, dialect, request, stream, Some(KEY)).await
 }
 
@@ -49,7 +58,8 @@ pub(crate) async fn ask_with(
 ) -> Result<ModelResponse, ModelError> {
     let encoded = dialect.encode(request, &Options { stream, ..Options::default() });
     let path = if *dialect == Dialect::Anthropic { encoded.path.to_owned() } else { format!("/v1{}", encoded.path) };
-    let mut headers: Vec<(String, String)> = encoded.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let mut headers: Vec<(String, String)> =
+        encoded.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     if let Some(key) = key {
         headers.push((encoded.key.header.to_owned(), format!("{}{key}", encoded.key.prefix)));
     }
@@ -69,7 +79,8 @@ async fn exchange(
     let mut response = post(address, path, headers, body).await.map_err(|error| broken(&error))?;
     if response.status() != 200 {
         let (parts, body) = response.into_parts();
-        let headers: Vec<(&str, &str)> = parts.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        let headers: Vec<(&str, &str)> =
+            parts.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         let body = body.collect().await.map_err(|error| broken(&error))?.to_bytes();
         return Err(classify(parts.status.as_u16(), &headers, &body, now()));
     }

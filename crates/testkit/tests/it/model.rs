@@ -50,7 +50,12 @@ async fn a_script_is_played_the_same_in_every_format() {
             let mut messages = vec![Message::user("Look.")];
             let first = ask(&server, &dialect, &request(messages.clone()), stream).await.unwrap();
             assert_eq!(first.stop_reason, StopReason::ToolUse);
-            let usage = (first.usage.input_uncached, first.usage.input_cache_read, first.usage.input_cache_write, first.usage.output_total);
+            let usage = (
+                first.usage.input_uncached,
+                first.usage.input_cache_read,
+                first.usage.input_cache_write,
+                first.usage.output_total,
+            );
             assert_eq!(usage, (10, 7, 2, 5));
             go_on(&mut messages, &first, &[("two files", false), ("Error: three lines", true)]);
             let second = ask(&server, &dialect, &request(messages.clone()), stream).await.unwrap();
@@ -81,7 +86,11 @@ async fn a_failed_expectation_is_told_in_the_formats_words() {
         go_on(&mut messages, &first, &[("nothing", false), ("at all", false)]);
         let error = ask(&server, &dialect, &request(messages), true).await.unwrap_err();
         assert_eq!((error.class, error.status), (ModelErrorClass::InvalidRequest, Some(400)));
-        assert!(error.message.contains("expects a tool result to contain \"two files\"; seen: \"nothing"), "{}", error.message);
+        assert!(
+            error.message.contains("expects a tool result to contain \"two files\"; seen: \"nothing"),
+            "{}",
+            error.message
+        );
     }
 }
 
@@ -127,11 +136,23 @@ async fn what_a_provider_would_refuse_is_refused() {
         ("/v1/messages", r#"{"model":"m","messages":[{"role":"user","content":"a"}]}"#, 400),
         ("/v1/messages", r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"}]}"#, 200),
         ("/v1/messages", r#"{"model":"m","max_tokens":1,"messages":[{"role":"assistant","content":"a"}]}"#, 400),
-        ("/v1/messages", r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":[{"type":"text","text":" "}]}]}"#, 400),
-        ("/v1/messages", r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"},{"role":"assistant","content":[{"type":"tool_use","id":"1","name":"x","input":{}}]},{"role":"user","content":"b"}]}"#, 400),
+        (
+            "/v1/messages",
+            r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":[{"type":"text","text":" "}]}]}"#,
+            400,
+        ),
+        (
+            "/v1/messages",
+            r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"a"},{"role":"assistant","content":[{"type":"tool_use","id":"1","name":"x","input":{}}]},{"role":"user","content":"b"}]}"#,
+            400,
+        ),
         ("/v1/chat/completions", r#"{"model":"m","messages":[{"role":"user","content":"a"}]}"#, 200),
         ("/v1/chat/completions", r#"{"model":"m","messages":[{"role":"tool","tool_call_id":"1","content":"a"}]}"#, 400),
-        ("/v1/chat/completions", r#"{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{"name":"a.b"}}]}"#, 400),
+        (
+            "/v1/chat/completions",
+            r#"{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{"name":"a.b"}}]}"#,
+            400,
+        ),
         ("/v1/chat/completions", "nonsense", 400),
         ("/v1/responses", "{}", 404),
     ];
@@ -143,16 +164,24 @@ async fn what_a_provider_would_refuse_is_refused() {
 #[tokio::test]
 async fn policies_answer_over_the_wire() {
     for dialect in dialects() {
-        let server = FakeModel::start(Config { mode: Mode::Policy(Policy::Obey), memory: Memory::Count, ..Config::default() }).await.unwrap();
-        let answer = ask(&server, &dialect, &request(vec![Message::user("Please shell {\"command\": \"id\"}")]), true).await.unwrap();
-        assert!(matches!(&answer.message.parts[0], Part::ToolCall(call) if call.name == "shell" && call.id == "call_9_1"));
+        let server =
+            FakeModel::start(Config { mode: Mode::Policy(Policy::Obey), memory: Memory::Count, ..Config::default() })
+                .await
+                .unwrap();
+        let answer = ask(&server, &dialect, &request(vec![Message::user("Please shell {\"command\": \"id\"}")]), true)
+            .await
+            .unwrap();
+        assert!(
+            matches!(&answer.message.parts[0], Part::ToolCall(call) if call.name == "shell" && call.id == "call_9_1")
+        );
 
         let random = Mode::Policy(Policy::Random { seed: 3, turns: 2 });
         let server = FakeModel::start(Config { mode: random, ..Config::default() }).await.unwrap();
         let mut messages = vec![Message::user("Go.")];
         for turn in 0..3 {
             let answer = ask(&server, &dialect, &request(messages.clone()), true).await.unwrap();
-            let finished = answer.message.parts.iter().any(|part| matches!(part, Part::ToolCall(call) if call.name == "finish"));
+            let finished =
+                answer.message.parts.iter().any(|part| matches!(part, Part::ToolCall(call) if call.name == "finish"));
             assert_eq!(finished, turn == 2);
             go_on(&mut messages, &answer, &[("ok", false); 3]);
         }

@@ -57,11 +57,14 @@ async fn deliveries_are_kept_and_answered_as_told() {
     let sink = WebhookSink::start_with([500, 410]).await.unwrap();
     let url = sink.url();
     let address: SocketAddr = url.trim_start_matches("http://").trim_end_matches("/hook").parse().unwrap();
-    let headers = [("webhook-id", "msg_livery_vector_1"), ("webhook-timestamp", "1767225600"), ("webhook-signature", SIGNATURE)];
+    let headers =
+        [("webhook-id", "msg_livery_vector_1"), ("webhook-timestamp", "1767225600"), ("webhook-signature", SIGNATURE)];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let mut statuses = Vec::new();
     for _ in 0..3 {
-        statuses.push(crate::client::post(address, "/hook", headers.clone(), BODY.to_vec()).await.unwrap().status().as_u16());
+        statuses.push(
+            crate::client::post(address, "/hook", headers.clone(), BODY.to_vec()).await.unwrap().status().as_u16(),
+        );
     }
     assert_eq!(statuses, [500, 410, 204]);
     let deliveries = sink.wait_for(3, Duration::from_secs(5)).await.unwrap();

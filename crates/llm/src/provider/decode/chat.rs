@@ -159,7 +159,9 @@ impl Reader {
         for choice in chunk.choices.into_iter().flatten() {
             self.count(choice.usage);
             if let Some(error) = choice.error {
-                return Err(fault::in_answer(&serde_json::json!({ "error": json::parse::<Value>(error.get()).unwrap_or_default() })));
+                return Err(fault::in_answer(
+                    &serde_json::json!({ "error": json::parse::<Value>(error.get()).unwrap_or_default() }),
+                ));
             }
             for message in [choice.delta, choice.message].into_iter().flatten() {
                 self.grow(message, on_delta)?;
@@ -192,7 +194,8 @@ impl Reader {
             self.add_detail(detail)?;
         }
         // A server that sends both sends the same words twice.
-        let reasoning = if message.reasoning_content == Loose::Nothing { message.reasoning } else { message.reasoning_content };
+        let reasoning =
+            if message.reasoning_content == Loose::Nothing { message.reasoning } else { message.reasoning_content };
         if let Loose::Text(text) = &reasoning {
             self.think(text, on_delta)?;
         }
@@ -386,7 +389,8 @@ fn usage(raw: Value) -> TokenUsage {
     }
     let first = |paths: &[&[&str]]| paths.iter().map(|path| tokens(&raw, path)).find(|count| *count > 0).unwrap_or(0);
     let prompt = tokens(&raw, &["prompt_tokens"]);
-    let read = first(&[&["prompt_tokens_details", "cached_tokens"], &["prompt_cache_hit_tokens"], &["cached_tokens"]]).min(prompt);
+    let read = first(&[&["prompt_tokens_details", "cached_tokens"], &["prompt_cache_hit_tokens"], &["cached_tokens"]])
+        .min(prompt);
     let write = tokens(&raw, &["prompt_tokens_details", "cache_write_tokens"]).min(prompt - read);
     let completion = tokens(&raw, &["completion_tokens"]);
     let reasoning = first(&[&["completion_tokens_details", "reasoning_tokens"], &["reasoning_tokens"]]);

@@ -42,7 +42,8 @@ pub(super) fn body<'a>(request: &'a ModelRequest, options: &Options) -> Body<'a>
     let mark = mark(options.cache);
     let mut tools: Vec<Value> = request.tools.iter().map(|spec| tool(spec, &names)).collect();
     let system = request.system.replace('\0', "");
-    let mut system: Vec<Value> = if system.trim().is_empty() { Vec::new() } else { vec![json!({ "type": "text", "text": system })] };
+    let mut system: Vec<Value> =
+        if system.trim().is_empty() { Vec::new() } else { vec![json!({ "type": "text", "text": system })] };
     let mut messages = messages(request, &names);
     if let Some(mark) = &mark {
         for list in [&mut tools, &mut system] {
@@ -77,7 +78,8 @@ fn mark(cache: Cache) -> Option<Value> {
 /// Reasoning and our own records cannot carry a mark; the block before them can.
 fn mark_last_block(messages: &mut [Value], mark: &Value) {
     let Some(blocks) = messages.last_mut().and_then(|message| message["content"].as_array_mut()) else { return };
-    let takes = |block: &&mut Value| matches!(block["type"].as_str(), Some("text" | "image" | "tool_use" | "tool_result"));
+    let takes =
+        |block: &&mut Value| matches!(block["type"].as_str(), Some("text" | "image" | "tool_use" | "tool_result"));
     if let Some(block) = blocks.iter_mut().rev().find(takes) {
         block["cache_control"] = mark.clone();
     }

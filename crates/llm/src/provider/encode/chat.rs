@@ -4,7 +4,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::Options;
-use super::super::compat::{Compat, EmptyContent, MaxTokensField, ReasoningDialect, RequiredWord, StreamUsage, SystemRole};
+use super::super::compat::{
+    Compat, EmptyContent, MaxTokensField, ReasoningDialect, RequiredWord, StreamUsage, SystemRole,
+};
 use super::super::decode::REASONING_DETAILS;
 use super::super::history::{self, Reader, Unsigned};
 use super::super::names::{CallIds, ToolNames};
@@ -44,7 +46,8 @@ pub(super) fn body<'a>(request: &'a ModelRequest, options: &Options, compat: &Co
     let limit = |field| (compat.max_tokens_field == field).then_some(request.max_output_tokens);
     let asks_usage = options.stream && compat.stream_usage == StreamUsage::Ask;
     let tool = |spec: &crate::request::ToolSpec| {
-        let function = json!({ "name": names.wire(&spec.name), "description": spec.description, "parameters": spec.input_schema });
+        let function =
+            json!({ "name": names.wire(&spec.name), "description": spec.description, "parameters": spec.input_schema });
         json!({ "type": "function", "function": function })
     };
     let tools: Vec<Value> = request.tools.iter().map(tool).collect();
@@ -56,7 +59,8 @@ pub(super) fn body<'a>(request: &'a ModelRequest, options: &Options, compat: &Co
         stream_options: asks_usage.then(|| json!({ "include_usage": true })),
         tool_choice: if tools.is_empty() { None } else { tool_choice(&request.tool_choice, &names, compat) },
         tools,
-        messages: Writer { compat, ids: CallIds::new(compat.id_pattern), names: &names, out: Vec::new() }.messages(request),
+        messages: Writer { compat, ids: CallIds::new(compat.id_pattern), names: &names, out: Vec::new() }
+            .messages(request),
     }
 }
 
@@ -126,7 +130,11 @@ impl Writer<'_> {
         let mut text = text_of(result.parts.iter());
         for part in result.parts.iter().filter(|part| matches!(part, Part::Image { .. })) {
             images.push(part);
-            text = [text, IMAGE_FOLLOWS.to_owned()].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(PARAGRAPH);
+            text = [text, IMAGE_FOLLOWS.to_owned()]
+                .into_iter()
+                .filter(|text| !text.is_empty())
+                .collect::<Vec<_>>()
+                .join(PARAGRAPH);
         }
         if text.is_empty() {
             NO_OUTPUT.clone_into(&mut text);

@@ -16,7 +16,9 @@ fn image() -> Part {
 
 /// A conversation with reasoning, two calls (one unusable) and results with an image, by `provider`.
 fn conversation(provider: &str) -> ModelRequest {
-    let call = |id: &str, name: &str, arguments| Part::ToolCall(ToolCall { id: id.to_owned(), name: name.to_owned(), arguments });
+    let call = |id: &str, name: &str, arguments| {
+        Part::ToolCall(ToolCall { id: id.to_owned(), name: name.to_owned(), arguments })
+    };
     let result = |id: &str, name: &str, parts, is_error| {
         Part::ToolResult(ToolResult { call_id: id.to_owned(), name: name.to_owned(), parts, is_error })
     };
@@ -51,7 +53,11 @@ fn conversation(provider: &str) -> ModelRequest {
             },
         ],
         tools: vec![
-            ToolSpec { name: "files.read".to_owned(), description: "Reads.".to_owned(), input_schema: json!({"type": "object"}) },
+            ToolSpec {
+                name: "files.read".to_owned(),
+                description: "Reads.".to_owned(),
+                input_schema: json!({"type": "object"}),
+            },
             ToolSpec { name: "shell".to_owned(), description: "Runs.".to_owned(), input_schema: json!({}) },
         ],
         tool_choice: ToolChoice::Auto,
@@ -158,7 +164,10 @@ fn chat() {
     let dialect = Dialect::of("openai", None).unwrap();
     let request = conversation("openai");
     let encoded = dialect.encode(&request, &STREAM);
-    assert_eq!((encoded.path, encoded.key.header, encoded.key.prefix), ("/chat/completions", "authorization", "Bearer "));
+    assert_eq!(
+        (encoded.path, encoded.key.header, encoded.key.prefix),
+        ("/chat/completions", "authorization", "Bearer ")
+    );
     let sent = body(&dialect, &request, &STREAM);
     let wire = sent["tools"][0]["function"]["name"].as_str().unwrap();
     assert_eq!(

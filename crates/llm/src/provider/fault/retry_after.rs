@@ -87,7 +87,12 @@ fn scaled(number: &str, scale: f64) -> Option<u64> {
         return None;
     }
     let ms = (f64::from_str(number).ok()? * scale).ceil();
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 and a day")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to 0 and a day"
+    )]
     let ms = ms.clamp(0.0, DELAY_MS_MAX as f64) as u64;
     Some(ms)
 }

@@ -20,8 +20,16 @@ fn class_of(status: u16, body: &str) -> ModelErrorClass {
 #[test]
 fn statuses_and_bodies() {
     let table = [
-        (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"temperature: range: 0..1"}}"#, InvalidRequest),
-        (400, r#"{"error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#, QuotaExhausted),
+        (
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"temperature: range: 0..1"}}"#,
+            InvalidRequest,
+        ),
+        (
+            400,
+            r#"{"error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#,
+            QuotaExhausted,
+        ),
         (400, r#"{"error":{"message":"You have reached your specified API usage limits."}}"#, QuotaExhausted),
         (400, r#"{"error":{"code":"model_not_found","type":"invalid_request_error","message":"no"}}"#, ModelNotFound),
         (400, r#"{"object":"error","type":"invalid_model","code":"1500","message":"Invalid model: x"}"#, ModelNotFound),
@@ -36,13 +44,21 @@ fn statuses_and_bodies() {
         (408, "", Timeout),
         (409, "", ServerError),
         (413, "", ContextOverflow),
-        (413, r#"{"error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}"#, ContextOverflow),
+        (
+            413,
+            r#"{"error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}"#,
+            ContextOverflow,
+        ),
         (413, "<html><title>413 Request Entity Too Large</title></html>", TooLarge),
         (422, r#"{"detail":[{"msg":"field required"}]}"#, InvalidRequest),
         (429, r#"{"error":{"type":"rate_limit_error","message":"slow"}}"#, RateLimited),
         (429, r#"{"error":{"code":"insufficient_quota","message":"You exceeded your current quota"}}"#, QuotaExhausted),
         (429, r#"{"error":{"code":"credit_balance_exhausted"}}"#, QuotaExhausted),
-        (429, r#"{"error":{"type":"rate_limit_error","message":"x","details":{"error_code":"enforced_spend_limit_reached"}}}"#, QuotaExhausted),
+        (
+            429,
+            r#"{"error":{"type":"rate_limit_error","message":"x","details":{"error_code":"enforced_spend_limit_reached"}}}"#,
+            QuotaExhausted,
+        ),
         (429, r#"{"error":{"message":"too many tokens: prompt is too long"}}"#, RateLimited),
         (429, r#"{"error":{"code":"slow_down","message":"x"}}"#, RateLimited),
         (429, "", RateLimited),
@@ -151,7 +167,10 @@ fn errors_inside_an_answer() {
 #[test]
 fn a_page_is_named_by_its_title_and_long_words_are_cut() {
     let page = "<!doctype html><title>Bad gateway</title>";
-    assert_eq!(classify::<&str, &str>(502, &[], page.as_bytes(), now()).message, "status 502 with an HTML page: Bad gateway");
+    assert_eq!(
+        classify::<&str, &str>(502, &[], page.as_bytes(), now()).message,
+        "status 502 with an HTML page: Bad gateway"
+    );
     let long = classify::<&str, &str>(500, &[], "\u{7}é".repeat(5_000).as_bytes(), now()).message;
     assert_eq!(long, "é".repeat(2_000));
 }

@@ -14,7 +14,12 @@ fn call(id: &str) -> Part {
 }
 
 fn result(id: &str, words: &str) -> Part {
-    Part::ToolResult(ToolResult { call_id: id.to_owned(), name: "t".to_owned(), parts: vec![text(words)], is_error: false })
+    Part::ToolResult(ToolResult {
+        call_id: id.to_owned(),
+        name: "t".to_owned(),
+        parts: vec![text(words)],
+        is_error: false,
+    })
 }
 
 fn thinking(provider: &str, model: &str, signature: Option<&str>) -> Part {
@@ -70,7 +75,8 @@ fn results_stand_first_and_in_the_order_of_the_calls() {
 
 #[test]
 fn a_call_without_a_result_is_told_so_and_a_result_without_a_call_is_dropped() {
-    let messages = [Message::user("hi"), model(vec![call("1"), call("2")]), user(vec![result("9", "x"), result("1", "a")])];
+    let messages =
+        [Message::user("hi"), model(vec![call("1"), call("2")]), user(vec![result("9", "x"), result("1", "a")])];
     check(&messages, Unsigned::Drop, "U(hi) A(call:1 call:2) U(1=a 2={error:aborted!)");
     check(&messages[..2], Unsigned::Drop, "U(hi) A(call:1 call:2) U(1={error:aborted! 2={error:aborted!)");
     check(&[user(vec![result("1", "a"), text("b")])], Unsigned::Drop, "U(b)");
@@ -105,7 +111,8 @@ fn reasoning_goes_back_to_its_maker_only() {
 
 #[test]
 fn nothing_empty_and_roles_alternate() {
-    let messages = [model(vec![text(" \n")]), model(vec![text("a\0b")]), user(vec![text("\0 "), text("c")]), user(vec![])];
+    let messages =
+        [model(vec![text(" \n")]), model(vec![text("a\0b")]), user(vec![text("\0 "), text("c")]), user(vec![])];
     check(&messages, Unsigned::Drop, "A(ab) U(c)");
     check(&[], Unsigned::Drop, "");
 }

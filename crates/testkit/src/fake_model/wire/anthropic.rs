@@ -10,8 +10,12 @@ use super::{Asked, arguments_text, check_pairs, check_tool_name, pieces};
 
 pub(super) fn parse(body: &Value) -> Result<Asked, String> {
     let model = body["model"].as_str().ok_or("model: Field required")?;
-    let max_tokens = body["max_tokens"].as_u64().filter(|tokens| *tokens > 0).ok_or("max_tokens: Field required, at least 1")?;
-    let messages = body["messages"].as_array().filter(|list| !list.is_empty()).ok_or("messages: at least one message is required")?;
+    let max_tokens =
+        body["max_tokens"].as_u64().filter(|tokens| *tokens > 0).ok_or("max_tokens: Field required, at least 1")?;
+    let messages = body["messages"]
+        .as_array()
+        .filter(|list| !list.is_empty())
+        .ok_or("messages: at least one message is required")?;
     let messages = messages.iter().map(message).collect::<Result<Vec<_>, _>>()?;
     if messages[0].role != Role::User {
         return Err("messages: first message must use the \"user\" role".to_owned());
@@ -67,13 +71,19 @@ fn block(block: &Value) -> Result<Part, String> {
             }
             Part::Text { text }
         }
-        Some("image") => Part::Image { media_type: text(&block["source"], "media_type"), data: text(&block["source"], "data") },
+        Some("image") => {
+            Part::Image { media_type: text(&block["source"], "media_type"), data: text(&block["source"], "data") }
+        }
         Some("tool_use") => {
             let Value::Object(input) = &block["input"] else {
                 return Err("messages: tool_use.input: Input should be a valid dictionary".to_owned());
             };
             check_tool_name(&text(block, "name"))?;
-            Part::ToolCall(ToolCall { id: id(block, "id")?, name: text(block, "name"), arguments: Arguments::Object(input.clone()) })
+            Part::ToolCall(ToolCall {
+                id: id(block, "id")?,
+                name: text(block, "name"),
+                arguments: Arguments::Object(input.clone()),
+            })
         }
         Some("tool_result") => Part::ToolResult(ToolResult {
             call_id: id(block, "tool_use_id")?,
@@ -85,7 +95,9 @@ fn block(block: &Value) -> Result<Part, String> {
             },
             is_error: block["is_error"] == true,
         }),
-        Some("thinking") if text(block, "signature").is_empty() => return Err("messages: thinking.signature: Field required".to_owned()),
+        Some("thinking") if text(block, "signature").is_empty() => {
+            return Err("messages: thinking.signature: Field required".to_owned());
+        }
         Some("thinking") => thinking(text(block, "thinking"), Some(text(block, "signature")), None),
         Some("redacted_thinking") => thinking(String::new(), None, Some(text(block, "data"))),
         Some(_) => Part::Opaque { provider: "anthropic".to_owned(), model: String::new(), block: block.clone() },
@@ -157,7 +169,9 @@ fn push_block(events: &mut Vec<Value>, index: usize, part: &Part, piece: usize) 
             let deltas = first.chain(pieces(&arguments_text(&call.arguments), piece)).map(delta).collect();
             (json!({"type": "tool_use", "id": call.id, "name": call.name, "input": {}}), deltas)
         }
-        Part::Thinking(Thinking { redacted: Some(data), .. }) => (json!({"type": "redacted_thinking", "data": data}), Vec::new()),
+        Part::Thinking(Thinking { redacted: Some(data), .. }) => {
+            (json!({"type": "redacted_thinking", "data": data}), Vec::new())
+        }
         Part::Thinking(thinking) => {
             let delta = |text| json!({"type": "thinking_delta", "thinking": text});
             let mut deltas: Vec<Value> = pieces(&thinking.text, piece).into_iter().map(delta).collect();
@@ -167,7 +181,8 @@ fn push_block(events: &mut Vec<Value>, index: usize, part: &Part, piece: usize) 
         other => (whole_block(other), Vec::new()),
     };
     events.push(json!({"type": "content_block_start", "index": index, "content_block": start}));
-    events.extend(deltas.into_iter().map(|delta| json!({"type": "content_block_delta", "index": index, "delta": delta})));
+    events
+        .extend(deltas.into_iter().map(|delta| json!({"type": "content_block_delta", "index": index, "delta": delta})));
     events.push(json!({"type": "content_block_stop", "index": index}));
 }
 
@@ -193,7 +208,9 @@ fn whole_block(part: &Part) -> Value {
             json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input})
         }
         Part::Thinking(Thinking { redacted: Some(data), .. }) => json!({"type": "redacted_thinking", "data": data}),
-        Part::Thinking(thinking) => json!({"type": "thinking", "thinking": thinking.text, "signature": signature(thinking)}),
+        Part::Thinking(thinking) => {
+            json!({"type": "thinking", "thinking": thinking.text, "signature": signature(thinking)})
+        }
         Part::Opaque { block, .. } => block.clone(),
         Part::Image { .. } | Part::ToolResult(_) => json!({"type": "text", "text": "(not what a model says)"}),
     }

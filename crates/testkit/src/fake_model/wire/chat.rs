@@ -88,14 +88,23 @@ fn result(item: &Value) -> Result<Part, String> {
     let text = content_text(&item["content"]);
     // The format has no field for it.
     let is_error = text.starts_with("Error:") || text.starts_with("{\"error\"");
-    Ok(Part::ToolResult(ToolResult { call_id, name: content_text(&item["name"]), parts: vec![Part::Text { text }], is_error }))
+    Ok(Part::ToolResult(ToolResult {
+        call_id,
+        name: content_text(&item["name"]),
+        parts: vec![Part::Text { text }],
+        is_error,
+    }))
 }
 
 fn tool(tool: &Value) -> Result<ToolSpec, String> {
     let function = &tool["function"];
     let name = content_text(&function["name"]);
     check_tool_name(&name)?;
-    Ok(ToolSpec { name, description: content_text(&function["description"]), input_schema: function["parameters"].clone() })
+    Ok(ToolSpec {
+        name,
+        description: content_text(&function["description"]),
+        input_schema: function["parameters"].clone(),
+    })
 }
 
 fn tool_choice(choice: &Value) -> ToolChoice {
@@ -120,23 +129,29 @@ pub(super) fn frame(chunk: &Value) -> Bytes {
 }
 
 pub(super) fn events(answer: &ModelResponse, with_usage: bool, piece: usize) -> Vec<Bytes> {
-    let chunk = |choices: Value| {
-        json!({"id": answer.response_id, "object": "chat.completion.chunk", "created": 0, "model": answer.model, "choices": choices})
-    };
+    let chunk = |choices: Value| json!({"id": answer.response_id, "object": "chat.completion.chunk", "created": 0, "model": answer.model, "choices": choices});
     let delta = |delta: Value| chunk(json!([{"index": 0, "delta": delta, "finish_reason": null}]));
     let mut chunks = vec![delta(json!({"role": "assistant", "content": "", "refusal": null}))];
     let mut calls = 0;
     for part in &answer.message.parts {
         match part {
-            Part::Text { text } => chunks.extend(pieces(text, piece).iter().map(|text| delta(json!({"content": text})))),
-            Part::Refusal { text } => chunks.extend(pieces(text, piece).iter().map(|text| delta(json!({"refusal": text})))),
+            Part::Text { text } => {
+                chunks.extend(pieces(text, piece).iter().map(|text| delta(json!({"content": text}))))
+            }
+            Part::Refusal { text } => {
+                chunks.extend(pieces(text, piece).iter().map(|text| delta(json!({"refusal": text}))))
+            }
             Part::Thinking(thinking) => {
-                chunks.extend(pieces(&thinking.text, piece).iter().map(|text| delta(json!({"reasoning_content": text}))));
+                chunks
+                    .extend(pieces(&thinking.text, piece).iter().map(|text| delta(json!({"reasoning_content": text}))));
             }
             Part::ToolCall(call) => {
                 let function = json!({"name": call.name, "arguments": ""});
-                chunks.push(delta(json!({"tool_calls": [{"index": calls, "id": call.id, "type": "function", "function": function}]})));
-                let more = |text: &String| delta(json!({"tool_calls": [{"index": calls, "function": {"arguments": text}}]}));
+                chunks.push(delta(
+                    json!({"tool_calls": [{"index": calls, "id": call.id, "type": "function", "function": function}]}),
+                ));
+                let more =
+                    |text: &String| delta(json!({"tool_calls": [{"index": calls, "function": {"arguments": text}}]}));
                 chunks.extend(pieces(&arguments_text(&call.arguments), piece).iter().map(more));
                 calls += 1;
             }
@@ -153,10 +168,15 @@ pub(super) fn events(answer: &ModelResponse, with_usage: bool, piece: usize) -> 
 }
 
 pub(super) fn body(answer: &ModelResponse) -> Value {
-    let text: String = answer.message.parts.iter().filter_map(|part| match part {
-        Part::Text { text } => Some(text.as_str()),
-        _ => None,
-    }).collect();
+    let text: String = answer
+        .message
+        .parts
+        .iter()
+        .filter_map(|part| match part {
+            Part::Text { text } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
     let mut message = json!({"role": "assistant", "content": if text.is_empty() { Value::Null } else { text.into() }, "refusal": null});
     let mut calls = Vec::new();
     for part in &answer.message.parts {

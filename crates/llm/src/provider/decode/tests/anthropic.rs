@@ -78,7 +78,10 @@ fn everything_at_once() {
     );
     assert_eq!((response.model.as_str(), response.response_id.as_deref()), ("m-20260101", Some("msg_1")));
     let usage = &response.usage;
-    assert_eq!((usage.input_uncached, usage.input_cache_read, usage.input_cache_write, usage.output_total), (10, 4, 0, 7));
+    assert_eq!(
+        (usage.input_uncached, usage.input_cache_read, usage.input_cache_write, usage.output_total),
+        (10, 4, 0, 7)
+    );
     assert_eq!(usage.raw["output_tokens"], 7);
     let argument = |id: &str, text: &str| Delta::Arguments { id: id.to_owned(), text: text.to_owned() };
     let begun = |id: &str, name: &str| Delta::ToolCall { id: id.to_owned(), name: name.to_owned() };
@@ -121,7 +124,11 @@ fn stop_reasons() {
 fn a_call_that_the_output_limit_cut_is_unusable_and_the_one_before_is_not() {
     let cut = "the output limit cut the call off before its arguments were whole";
     let both = |pieces: &[&str]| [call(0, "a", &["{}"]), call(1, "b", pieces)].concat();
-    check("anthropic", &stream(both(&["{\"x\": "]), "max_tokens"), &format!("call_1_1:a{{}} call_1_2:b!{cut} => MaxTokens"));
+    check(
+        "anthropic",
+        &stream(both(&["{\"x\": "]), "max_tokens"),
+        &format!("call_1_1:a{{}} call_1_2:b!{cut} => MaxTokens"),
+    );
     check("anthropic", &stream(both(&[]), "max_tokens"), &format!("call_1_1:a{{}} call_1_2:b!{cut} => MaxTokens"));
     check("anthropic", &stream(both(&["{\"x\":1}"]), "max_tokens"), "call_1_1:a{} call_1_2:b{\"x\":1} => MaxTokens");
     check("anthropic", &stream(both(&[]), "tool_use"), "call_1_1:a{} call_1_2:b{} => ToolUse");
@@ -129,7 +136,13 @@ fn a_call_that_the_output_limit_cut_is_unusable_and_the_one_before_is_not() {
 
 #[test]
 fn a_second_start_begins_again() {
-    let twice = [[start()].to_vec(), text(0, "lost").to_vec(), vec![start()], text(0, "kept").to_vec(), end("end_turn").to_vec()];
+    let twice = [
+        [start()].to_vec(),
+        text(0, "lost").to_vec(),
+        vec![start()],
+        text(0, "kept").to_vec(),
+        end("end_turn").to_vec(),
+    ];
     let (outcome, deltas) = decode("anthropic", &sse(&twice.concat()));
     assert_eq!(super::shorthand(&outcome.unwrap()), "text(kept) => EndTurn");
     assert_eq!(deltas[1], Delta::Reset);
@@ -161,12 +174,15 @@ fn blocks_of_the_provider_go_through_as_they_are() {
             r#"opaque({"citations":[{"url":"u"}],"type":"text_citations"}) opaque({"content":"shorter","type":"compaction"}) => EndTurn"#,
         ),
     );
-    assert!(matches!(&response.message.parts[0], Part::Opaque { provider, model, .. } if provider == "anthropic" && model == "m"));
+    assert!(
+        matches!(&response.message.parts[0], Part::Opaque { provider, model, .. } if provider == "anthropic" && model == "m")
+    );
 }
 
 #[test]
 fn a_cut_before_every_event_is_told_and_keeps_the_partial_text() {
-    let mut events = [vec![start()], text(0, "Hello").to_vec(), call(1, "shell", &["{}"]), end("tool_use").to_vec()].concat();
+    let mut events =
+        [vec![start()], text(0, "Hello").to_vec(), call(1, "shell", &["{}"]), end("tool_use").to_vec()].concat();
     while let Some(last) = events.pop() {
         let body = sse(&events);
         let mut decoder = Decoder::new(&Dialect::Anthropic, &request(), "c");
@@ -208,7 +224,11 @@ fn a_server_that_does_not_stream() {
         {"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "Hello"},
         {"type": "tool_use", "id": "t", "name": "shell", "input": {"a": 1}}, {"type": "tool_use", "id": "t", "name": "now", "input": {}}],
         "usage": {"input_tokens": 3, "output_tokens": 4, "output_tokens_details": {"thinking_tokens": 2}}});
-    let response = check("anthropic", &body.to_string(), "think(hm/s) text(Hello) call_1_1:shell{\"a\":1} call_1_2:now{} => ToolUse");
+    let response = check(
+        "anthropic",
+        &body.to_string(),
+        "think(hm/s) text(Hello) call_1_1:shell{\"a\":1} call_1_2:now{} => ToolUse",
+    );
     assert_eq!((response.usage.output_total, response.usage.output_reasoning), (4, 2));
 }
 

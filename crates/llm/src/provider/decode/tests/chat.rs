@@ -42,7 +42,10 @@ fn text_and_usage() {
     ]);
     let response = check("openai", &body, "text(Héllo) => EndTurn");
     let usage = &response.usage;
-    assert_eq!((usage.input_uncached, usage.input_cache_read, usage.output_total, usage.output_reasoning), (40, 60, 20, 8));
+    assert_eq!(
+        (usage.input_uncached, usage.input_cache_read, usage.output_total, usage.output_reasoning),
+        (40, 60, 20, 8)
+    );
     assert_eq!((response.model.as_str(), response.response_id.as_deref()), ("m-1", Some("c-1")));
 }
 
@@ -92,7 +95,12 @@ fn how_servers_spell_calls() {
 
 #[test]
 fn stop_reasons_and_refusals() {
-    let table = [("length", "MaxTokens"), ("content_filter", "ContentFilter"), ("model_length", "ContextOverflow"), ("tool_calls", "EndTurn")];
+    let table = [
+        ("length", "MaxTokens"),
+        ("content_filter", "ContentFilter"),
+        ("model_length", "ContextOverflow"),
+        ("tool_calls", "EndTurn"),
+    ];
     for (reason, expected) in table {
         check("openai", &sse(&[chunk(json!({"content": "a"})), finish(reason)]), &format!("text(a) => {expected}"));
     }
@@ -106,7 +114,14 @@ fn stop_reasons_and_refusals() {
 
 #[test]
 fn reasoning_in_its_spellings() {
-    let say = |field: &str| sse(&[chunk(json!({field: "h", "content": null})), chunk(json!({field: "m"})), chunk(json!({"content": "Hi"})), finish("stop")]);
+    let say = |field: &str| {
+        sse(&[
+            chunk(json!({field: "h", "content": null})),
+            chunk(json!({field: "m"})),
+            chunk(json!({"content": "Hi"})),
+            finish("stop"),
+        ])
+    };
     check("openai_compatible", &say("reasoning_content"), "think(hm/-) text(Hi) => EndTurn");
     check("openai_compatible", &say("reasoning"), "think(hm/-) text(Hi) => EndTurn");
     let both = sse(&[chunk(json!({"reasoning": "hm", "reasoning_content": "hm"})), finish("stop")]);
@@ -157,15 +172,26 @@ fn failures() {
         (begun.clone(), ModelErrorClass::StreamCut),
         (String::new(), ModelErrorClass::StreamCut),
         (begun.clone() + "data: {\"error\":{\"code\":502,\"message\":\"Upstream\"}}\n\n", ModelErrorClass::ServerError),
-        (begun.clone() + "event: error\ndata: {\"message\":\"too many requests\",\"type\":\"rate_limit_exceeded\"}\n\n", ModelErrorClass::RateLimited),
-        (begun.clone() + "data: {\"choices\":[{\"finish_reason\":\"error\",\"error\":{\"code\":429,\"message\":\"x\"}}]}\n\n", ModelErrorClass::RateLimited),
+        (
+            begun.clone()
+                + "event: error\ndata: {\"message\":\"too many requests\",\"type\":\"rate_limit_exceeded\"}\n\n",
+            ModelErrorClass::RateLimited,
+        ),
+        (
+            begun.clone()
+                + "data: {\"choices\":[{\"finish_reason\":\"error\",\"error\":{\"code\":429,\"message\":\"x\"}}]}\n\n",
+            ModelErrorClass::RateLimited,
+        ),
         (begun.clone() + &format!("data: {}\n\n", finish("error")), ModelErrorClass::ServerError),
         (begun.clone() + &format!("data: {}\n\n", finish("insufficient_system_resource")), ModelErrorClass::Overloaded),
         (begun + "data: {\"choices\": 3}\n\n", ModelErrorClass::BadGateway),
         ("data: {oops\n\n".to_owned(), ModelErrorClass::BadGateway),
         ("<!doctype html><title>Login</title>".to_owned(), ModelErrorClass::BadGateway),
         ("{\"hello\": \"world\"}".to_owned(), ModelErrorClass::BadGateway),
-        ("{\"error\": {\"type\": \"insufficient_quota\", \"message\": \"x\"}}".to_owned(), ModelErrorClass::QuotaExhausted),
+        (
+            "{\"error\": {\"type\": \"insufficient_quota\", \"message\": \"x\"}}".to_owned(),
+            ModelErrorClass::QuotaExhausted,
+        ),
         (" data: {\"choices\": 3}\n\n".to_owned(), ModelErrorClass::BadGateway),
         ("plain words".to_owned(), ModelErrorClass::BadGateway),
         (": only comments\n\n".to_owned(), ModelErrorClass::BadGateway),
@@ -188,12 +214,16 @@ fn a_server_that_does_not_stream() {
 #[test]
 fn a_name_that_comes_late_is_told_with_the_arguments_before_it() {
     let nameless = json!({"tool_calls": [{"index": 0, "id": "x", "function": {"arguments": "{\"a\""}}]});
-    let (outcome, deltas) = decode("openai", &sse(&[chunk(nameless), chunk(call(0, "x", "shell", ":1}")), finish("tool_calls")]));
+    let (outcome, deltas) =
+        decode("openai", &sse(&[chunk(nameless), chunk(call(0, "x", "shell", ":1}")), finish("tool_calls")]));
     assert_eq!(super::shorthand(&outcome.unwrap()), "call_1_1:shell{\"a\":1} => ToolUse");
-    let told: String = deltas.iter().map(|delta| match delta {
-        Delta::ToolCall { name, .. } => format!("[{name}]"),
-        Delta::Arguments { text, .. } => text.clone(),
-        _ => String::new(),
-    }).collect();
+    let told: String = deltas
+        .iter()
+        .map(|delta| match delta {
+            Delta::ToolCall { name, .. } => format!("[{name}]"),
+            Delta::Arguments { text, .. } => text.clone(),
+            _ => String::new(),
+        })
+        .collect();
     assert_eq!(told, "[shell]{\"a\":1}");
 }

@@ -15,18 +15,26 @@ fn chunk(delta: &serde_json::Value) -> String {
 #[test]
 fn arguments_above_the_limit_are_unusable_but_the_turn_goes_on() {
     let piece = "x".repeat(64 * 1024);
-    let mut body = chunk(&json!({"tool_calls": [{"index": 0, "id": "1", "function": {"name": "a", "arguments": "{\"a\":\""}}]}));
+    let mut body =
+        chunk(&json!({"tool_calls": [{"index": 0, "id": "1", "function": {"name": "a", "arguments": "{\"a\":\""}}]}));
     for _ in 0..=ARGUMENTS_BYTES_MAX / piece.len() {
         body += &chunk(&json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}));
     }
     body += &chunk(&json!({"tool_calls": [{"index": 1, "id": "2", "function": {"name": "b", "arguments": "{}"}}]}));
     body += "data: [DONE]\n\n";
     let response = read("openai", &[body.as_bytes()]).0.unwrap();
-    let calls: Vec<_> = response.message.parts.iter().map(|part| match part {
-        Part::ToolCall(call) => call.arguments.clone(),
-        other => panic!("{other:?}"),
-    }).collect();
-    assert!(matches!(&calls[0], Arguments::Unusable { reason, text } if reason.contains("larger than 1048576") && text.len() == 2000));
+    let calls: Vec<_> = response
+        .message
+        .parts
+        .iter()
+        .map(|part| match part {
+            Part::ToolCall(call) => call.arguments.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(
+        matches!(&calls[0], Arguments::Unusable { reason, text } if reason.contains("larger than 1048576") && text.len() == 2000)
+    );
     assert!(matches!(&calls[1], Arguments::Object(_)));
 }
 
@@ -57,10 +65,45 @@ fn json_nested_beyond_reason_is_an_error() {
 /// Pieces that look enough like the formats to get far into them.
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
     let words: Vec<&'static str> = vec![
-        "data: ", "event: error", "\n", "\n\n", "{", "}", "[", "]", ",", ":", "\"", "\\", "\\ud83d", "null", "-1", "1e400", "[DONE]", "\"type\":",
-        "\"message_start\"", "\"content_block_start\"", "\"content_block_delta\"", "\"message_delta\"", "\"message_stop\"", "\"index\":0",
-        "\"delta\":{", "\"text\":\"a\"", "\"partial_json\":\"{\"", "\"content_block\":{\"type\":\"tool_use\",\"name\":\"x\"}", "\"usage\":{",
-        "\"choices\":[{", "\"tool_calls\":[{", "\"function\":{", "\"arguments\":", "\"content\":", "\"finish_reason\":\"stop\"", "\"error\":", "é", " ", "\u{feff}",
+        "data: ",
+        "event: error",
+        "\n",
+        "\n\n",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\\",
+        "\\ud83d",
+        "null",
+        "-1",
+        "1e400",
+        "[DONE]",
+        "\"type\":",
+        "\"message_start\"",
+        "\"content_block_start\"",
+        "\"content_block_delta\"",
+        "\"message_delta\"",
+        "\"message_stop\"",
+        "\"index\":0",
+        "\"delta\":{",
+        "\"text\":\"a\"",
+        "\"partial_json\":\"{\"",
+        "\"content_block\":{\"type\":\"tool_use\",\"name\":\"x\"}",
+        "\"usage\":{",
+        "\"choices\":[{",
+        "\"tool_calls\":[{",
+        "\"function\":{",
+        "\"arguments\":",
+        "\"content\":",
+        "\"finish_reason\":\"stop\"",
+        "\"error\":",
+        "é",
+        " ",
+        "\u{feff}",
     ];
     let lines: Vec<&'static str> = vec![
         "data: {\"type\":\"message_start\",\"message\":{}}\n\n",
@@ -71,7 +114,8 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
         "data: {\"choices\":[{\"delta\":{\"content\":[{\"type\":3}],\"tool_calls\":[{}]}}]}\n\n",
         "data: {\"choices\":[{\"delta\":{\"reasoning_details\":[1,{\"type\":\"x\"}]},\"finish_reason\":\"length\"}]}\n\n",
     ];
-    let piece = prop_oneof![4 => prop::sample::select(words), 3 => prop::sample::select(lines)].prop_map(|text| text.as_bytes().to_vec());
+    let piece = prop_oneof![4 => prop::sample::select(words), 3 => prop::sample::select(lines)]
+        .prop_map(|text| text.as_bytes().to_vec());
     let noise = prop::collection::vec(any::<u8>(), 0..6);
     prop::collection::vec(prop_oneof![9 => piece, 1 => noise], 0..40).prop_map(|pieces| pieces.concat())
 }
