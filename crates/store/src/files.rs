@@ -28,7 +28,7 @@ statements! {
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     GET = concat!("select ", file_columns!(), " from files f where f.org_id = $1 and f.id = $2");
     LIST = concat!("select ", file_columns!(), " from files f where f.org_id = $1 and (f.created_at, f.id) < ($2, $3)
-        and ($4 is null or f.application_id = $4) order by f.created_at desc, f.id desc limit $5");
+        and (f.application_id = $4 or $4 is null) order by f.created_at desc, f.id desc limit $5");
     DELETE = "delete from files where org_id = $1 and id = $2";
     ATTACH = "insert into run_files (run_id, role, path, file_id)
         select r.id, $3, $4, f.id from runs r join files f on f.org_id = r.org_id

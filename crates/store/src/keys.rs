@@ -29,7 +29,7 @@ statements! {
         last_used_at from api_keys where org_id = $1 and id = $2";
     LIST = "select id, org_id, application_id, name, prefix, scopes, rate_limited, created_at, expires_at, revoked_at,
         last_used_at from api_keys where org_id = $1 and (created_at, id) < ($2, $3)
-        and ($4 is null or application_id = $4) order by created_at desc, id desc limit $5";
+        and (application_id = $4 or $4 is null) order by created_at desc, id desc limit $5";
     REVOKE = "update api_keys set revoked_at = coalesce(revoked_at, $3) where org_id = $1 and id = $2";
     TOUCH = "update api_keys set last_used_at = $3 where org_id = $1 and id = $2
         and (last_used_at is null or last_used_at < $3)";

@@ -26,13 +26,13 @@ macro_rules! list_of_runs {
             $from,
             " where org_id = $1 and (created_at, id) < ($2, $3) and created_at >= $4 and ",
             $lead,
-            " and ($5 is null or status = $5) and ($6 is null or agent_name = $6)
-            and ($7 is null or application_id = $7) and ($8 is null or end_user_id = $8)
-            and ($9 is null or exists (select 1 from run_metadata m where m.run_id = runs.id
+            " and (status = $5 or $5 is null) and (agent_name = $6 or $6 is null)
+            and (application_id = $7 or $7 is null) and (end_user_id = $8 or $8 is null)
+            and (cast($9 as text) is null or exists (select 1 from run_metadata m where m.run_id = runs.id
                 and m.org_id = $1 and m.key = $9 and m.value = $10))
-            and ($11 is null or exists (select 1 from run_metadata m where m.run_id = runs.id
+            and (cast($11 as text) is null or exists (select 1 from run_metadata m where m.run_id = runs.id
                 and m.org_id = $1 and m.key = $11 and m.value = $12))
-            and ($13 is null or exists (select 1 from run_metadata m where m.run_id = runs.id
+            and (cast($13 as text) is null or exists (select 1 from run_metadata m where m.run_id = runs.id
                 and m.org_id = $1 and m.key = $13 and m.value = $14))
             order by created_at desc, id desc limit $15"
         )
@@ -50,11 +50,11 @@ statements! {
             where m.org_id = $1 and m.key = $9 and m.value = $10 and (m.created_at, m.run_id) < ($2, $3)
             and m.created_at >= $4) found
         join runs on runs.id = found.found_run
-        where org_id = $1 and ($5 is null or status = $5) and ($6 is null or agent_name = $6)
-            and ($7 is null or application_id = $7) and ($8 is null or end_user_id = $8)
-            and ($11 is null or exists (select 1 from run_metadata m where m.run_id = runs.id
+        where org_id = $1 and (status = $5 or $5 is null) and (agent_name = $6 or $6 is null)
+            and (application_id = $7 or $7 is null) and (end_user_id = $8 or $8 is null)
+            and (cast($11 as text) is null or exists (select 1 from run_metadata m where m.run_id = runs.id
                 and m.org_id = $1 and m.key = $11 and m.value = $12))
-            and ($13 is null or exists (select 1 from run_metadata m where m.run_id = runs.id
+            and (cast($13 as text) is null or exists (select 1 from run_metadata m where m.run_id = runs.id
                 and m.org_id = $1 and m.key = $13 and m.value = $14))
         order by found_at desc, found_run desc limit $15");
 }

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{ErrorCode, OpenFlags, ffi};
 
@@ -14,8 +15,10 @@ use crate::sql::{Arg, Cell, FromRow, Row, Rows, Statement};
 
 /// How long a connection waits for a lock that another connection holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Page cache per connection, in KiB.
-const PAGE_CACHE_KIB: i64 = 2 * 1024;
+/// Page cache of a reader, in KiB. What it does not hold comes from the system's own cache.
+const READER_CACHE_KIB: i64 = 2 * 1024;
+/// Page cache of the writer: the pages one batch touches.
+const WRITER_CACHE_KIB: i64 = 8 * 1024;
 /// Prepared statements kept per connection.
 const STATEMENT_CACHE_MAX: usize = 96;
 /// Pages in the write-ahead log before a commit moves them into the database (4 KiB each).
@@ -52,16 +55,26 @@ impl Connection {
         inner.busy_timeout(BUSY_TIMEOUT).map_err(translate)?;
         inner.set_prepared_statement_cache_capacity(STATEMENT_CACHE_MAX);
         let connection = Self { inner };
-        connection.pragma("cache_size", -PAGE_CACHE_KIB)?;
-        if access == Access::Write {
+        connection.keep_plans()?;
+        if access == Access::Read {
+            connection.pragma("cache_size", -READER_CACHE_KIB)?;
+        } else {
+            connection.pragma("cache_size", -WRITER_CACHE_KIB)?;
             connection.pragma("journal_mode", "wal")?;
             // In WAL mode, FULL is what makes a commit durable; NORMAL may lose the last ones with the power.
             connection.pragma("synchronous", "full")?;
             connection.pragma("foreign_keys", "on")?;
+            // Savepoints keep the pages they may restore; in a temporary file that costs a system call for each.
+            connection.pragma("temp_store", "memory")?;
             connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)?;
             connection.pragma("journal_size_limit", WAL_BYTES_KEPT_MAX)?;
         }
         Ok(connection)
+    }
+
+    /// Plans depend on the statement alone: without this, binding another value may plan the statement anew.
+    fn keep_plans(&self) -> Result<()> {
+        self.inner.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop).map_err(translate)
     }
 
     fn pragma(&self, name: &str, value: impl rusqlite::ToSql) -> Result<()> {
@@ -166,6 +179,24 @@ impl Connection {
             plan.push('\n');
         }
         Ok(plan)
+    }
+
+    /// How often the statement was planned again after its first planning, over three runs with different values. Its
+    /// effects are undone; a run that the database refuses counts like any other.
+    #[cfg(test)]
+    pub(crate) fn replans(&self, statement: Statement) -> i32 {
+        let mut prepared = self.inner.prepare(statement.sql).expect("prepared by another test");
+        for value in [1i64, 2, 3] {
+            for place in 1..=prepared.parameter_count() {
+                prepared.raw_bind_parameter(place, value).expect("a parameter takes a number");
+            }
+            self.inner.execute_batch("begin").expect("no transaction is open");
+            let mut rows = prepared.raw_query();
+            while let Ok(Some(_)) = rows.next() {}
+            drop(rows);
+            self.inner.execute_batch("rollback").expect("the transaction is open");
+        }
+        prepared.get_status(rusqlite::StatementStatus::RePrepare)
     }
 
     fn bound(&self, statement: Statement, args: &[Arg]) -> Result<rusqlite::CachedStatement<'_>> {

@@ -32,7 +32,7 @@ statements! {
         where org_id = $1 and application_id = $2 and external_id = $3";
     LIST_END_USERS = "select id, org_id, application_id, external_id, name, created_at from end_users
         where org_id = $1 and (created_at, id) < ($2, $3)
-        and ($4 is null or application_id = $4) order by created_at desc, id desc limit $5";
+        and (application_id = $4 or $4 is null) order by created_at desc, id desc limit $5";
 }
 
 /// A tenant.

@@ -21,8 +21,8 @@ statements! {
         from webhooks where org_id = $1 and id = $2";
     LIST = "select id, org_id, application_id, url, events, description, sealed_secret, disabled_at, created_at
         from webhooks where org_id = $1 and (created_at, id) < ($2, $3)
-        and ($4 is null or application_id = $4) order by created_at desc, id desc limit $5";
-    COUNT = "select count(*) from webhooks where org_id = $1 and ($2 is null or application_id = $2)";
+        and (application_id = $4 or $4 is null) order by created_at desc, id desc limit $5";
+    COUNT = "select count(*) from webhooks where org_id = $1 and (application_id = $2 or $2 is null)";
     ENABLED = "select id, org_id, application_id, url, events, description, sealed_secret, disabled_at, created_at
         from webhooks where org_id = $1 and disabled_at is null
         and (application_id is null or application_id = $2) order by created_at, id limit $3";

@@ -1,7 +1,7 @@
 //! The writer: one thread, one connection, one transaction for as many operations as are waiting.
 //!
-//! A commit costs one `fdatasync`; the operations that arrive during it share the next. Each runs in a savepoint, so a
-//! failing one leaves its neighbours alone; if the commit fails, all of its batch fail. Nobody is answered, and no doorbell
+//! A commit costs one `fdatasync`; the operations that arrive during it share the next. Each can be undone alone, so a
+//! failing one leaves its neighbours in peace; if the commit fails, all of its batch fail. Nobody is answered, and no doorbell
 //! rings, before the commit.
 //!
 //! Refuses: operations that waited too long (they get `Busy` and certainly did not happen), that panic (caught, rolled
@@ -184,6 +184,15 @@ where
     }
 }
 
+/// How an operation that fails is undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Undo {
+    /// It is the first of its batch: the whole transaction so far is its own. Saves a lone write the savepoint.
+    Transaction,
+    /// Others came before it.
+    Savepoint,
+}
+
 struct Loop {
     path: PathBuf,
     /// `None` after an error that left the connection in doubt: the next batch opens it anew.
@@ -239,10 +248,9 @@ impl Loop {
         let mut next = Some(first);
         let mut broken = None;
         while let Some(mut operation) = next.take() {
-            if !operation.refuse(Instant::now())
-                && let Err(error) = Self::perform(&mut tx, operation.as_mut())
-            {
-                broken = Some(error);
+            if !operation.refuse(Instant::now()) {
+                let undo = if done.is_empty() { Undo::Transaction } else { Undo::Savepoint };
+                broken = Self::perform(&mut tx, operation.as_mut(), undo).err();
             }
             done.push(operation);
             if broken.is_some() || done.len() >= BATCH_MAX || started.elapsed() >= BATCH_TIME_MAX {
@@ -275,19 +283,32 @@ impl Loop {
         Ok(Tx { connection, rings: Rings::default() })
     }
 
-    /// Runs one operation in a savepoint. An error here is the transaction's, not the operation's.
-    fn perform(tx: &mut Tx, operation: &mut dyn Operation) -> Result<()> {
-        tx.connection.control("savepoint operation")?;
+    /// Runs one operation so that it can be undone alone. An error here is the transaction's, not the operation's.
+    fn perform(tx: &mut Tx, operation: &mut dyn Operation, undo: Undo) -> Result<()> {
+        if undo == Undo::Savepoint {
+            tx.connection.control("savepoint operation")?;
+        }
         let before = (tx.rings.runs.len(), tx.rings.queue, tx.rings.deliveries);
-        if !operation.run(tx) {
+        let succeeded = operation.run(tx);
+        if !succeeded {
             if tx.connection.is_idle() {
                 return Err(Error::Unavailable { reason: "the database gave the transaction up (disk full?)".into() });
             }
-            tx.connection.control("rollback to operation")?;
             tx.rings.runs.truncate(before.0);
             (tx.rings.queue, tx.rings.deliveries) = (before.1, before.2);
         }
-        tx.connection.control("release operation")
+        match (undo, succeeded) {
+            (Undo::Transaction, true) => Ok(()),
+            (Undo::Transaction, false) => {
+                tx.connection.control("rollback")?;
+                tx.connection.control("begin immediate")
+            }
+            (Undo::Savepoint, true) => tx.connection.control("release operation"),
+            (Undo::Savepoint, false) => {
+                tx.connection.control("rollback to operation")?;
+                tx.connection.control("release operation")
+            }
+        }
     }
 
     fn settle(&mut self, tx: Tx, committed: Result<()>, done: Vec<Box<dyn Operation>>) {

@@ -93,6 +93,23 @@ create table agent_tags (
     primary key (org_id, name, tag)
 ) strict, without rowid;
 
+-- Files ----------------------------------------------------------------------------------------------------------
+
+create table files (
+    id text primary key,
+    org_id text not null references organizations (id),
+    application_id text,
+    name text not null,
+    content_type text not null,
+    bytes integer not null,
+    sha256 text not null,
+    storage_path text not null,
+    created_at integer not null,
+    foreign key (org_id, application_id) references applications (org_id, id)
+) strict, without rowid;
+create unique index files_tenant on files (org_id, id);
+create index files_page on files (org_id, created_at, id);
+
 -- Runs -----------------------------------------------------------------------------------------------------------
 
 create table runs (
@@ -191,23 +208,6 @@ create table org_streams (
     last_seq integer not null
 ) strict, without rowid;
 
--- Files ----------------------------------------------------------------------------------------------------------
-
-create table files (
-    id text primary key,
-    org_id text not null references organizations (id),
-    application_id text,
-    name text not null,
-    content_type text not null,
-    bytes integer not null,
-    sha256 text not null,
-    storage_path text not null,
-    created_at integer not null,
-    foreign key (org_id, application_id) references applications (org_id, id)
-) strict, without rowid;
-create unique index files_tenant on files (org_id, id);
-create index files_page on files (org_id, created_at, id);
-
 -- Webhooks and their outbox --------------------------------------------------------------------------------------
 
 create table webhooks (
@@ -262,7 +262,7 @@ create table idempotency (
     created_at integer not null,
     expires_at integer not null,
     primary key (org_id, scope, key)
-) strict;
+) strict, without rowid;
 create index idempotency_expiry on idempotency (expires_at);
 
 create table model_providers (

@@ -79,3 +79,13 @@ fn lists_and_claims_walk_an_index() {
     check("files::LIST", "files_page");
     check("webhooks::LIST", "webhooks_page");
 }
+
+/// A statement is planned once, whatever is bound to it later.
+#[test]
+fn binding_other_values_plans_nothing_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let connection = migrated(folder.path());
+    for (name, statement) in every() {
+        assert_eq!(connection.replans(statement), 0, "{name}");
+    }
+}
