@@ -170,8 +170,11 @@ pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
     let folded = fold(word);
     // One edit for every three letters; a word of three is too short to guess.
     let near = |candidate: &str| (candidate.chars().count().saturating_sub(1) / 3).min(3);
+    let length = folded.chars().count();
     known
         .into_iter()
+        // Words whose lengths differ by more can never be near enough; most are sorted out here.
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= near(candidate))
         .map(|candidate| (distance(&folded, &fold(candidate)), candidate))
         .filter(|(distance, candidate)| *distance <= near(candidate))
         .min()

@@ -298,7 +298,7 @@ fn own_tools_are_read_with_their_scripts() {
             ("tools/list/tool.yaml", "- a\n"),
         ],
         "tools/README.md:1:1 warning: this file is not used (a tool is a folder: tools/NAME/tool.yaml)
-         tools/add/tool.yaml:2:11 there is no file `tools/add/rum.sh` (did you mean `tools/add/run.sh`?)
+         tools/add/tool.yaml:2:11 there is no file `tools/add/rum.sh` (did you mean `run.sh`?)
          tools/add/tool.yaml:3:1 unknown key `timeout` in tool.yaml (did you mean `timeout_s`?)
          tools/bit/tool.yaml:2:11 `tools/bit/run` is not executable (begin it with #! and its interpreter, or set the bit (chmod +x))
          tools/empty/tool.yaml:1:1 this file is missing (a tool needs {description, input, command})

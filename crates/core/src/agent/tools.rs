@@ -188,7 +188,8 @@ fn check_program(folder: &Folder, name: &str, program: &str, mark: Mark, cx: &mu
     let path = format!("tools/{name}/{}", program.strip_prefix("./").unwrap_or(program));
     match folder.get(&path) {
         None => {
-            let hint = did_you_mean(&path, folder.iter().map(|(path, _)| path))
+            let beside = format!("tools/{name}/");
+            let hint = did_you_mean(&path[beside.len()..], folder.below(&beside).map(|(path, _)| path))
                 .unwrap_or_else(|| "the path is relative to the tool's folder".into());
             cx.error(mark, format!("there is no file {}", quote(&path)), hint);
         }
