@@ -11,6 +11,7 @@
 //!
 //! Read next: `guard/ranges.rs`.
 
+mod dns;
 mod path;
 mod ports;
 mod ranges;

@@ -19,3 +19,6 @@ pub use body::Body;
 pub use config::{BrokerConfig, ConfigError, Limits, Timeouts};
 pub use outbound::{Credential, Inbound, Outbound, Slot};
 pub use send::Broker;
+
+#[cfg(test)]
+mod tests;

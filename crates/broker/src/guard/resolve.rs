@@ -4,62 +4,29 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
+use super::dns::Dns;
 use super::ranges::{Accepted, AddressGuard, unmap};
 use super::target::{Host, Scheme, Target};
 use crate::error::{DenyReason, Phase};
-use crate::transport::ConfigError;
 use crate::{Error, Result};
 
 /// Most addresses a name may have, A and AAAA together.
 const ANSWERS_MAX: usize = 64;
 /// Most aliases on the way to an address.
 const ALIASES_MAX: usize = 8;
-/// Longest time an answer is kept, whatever its TTL says.
-const CACHE_MAX: Duration = Duration::from_secs(60);
-/// Names kept.
-const CACHE_NAMES: u64 = 512;
-/// Longest wait for one DNS server before the next is asked.
-const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
-
 pub(crate) struct Resolver {
-    dns: TokioResolver,
+    dns: Dns,
     own_names: Vec<String>,
 }
 
 impl Resolver {
-    /// Asks `server` alone, or the servers of `/etc/resolv.conf`.
-    pub(crate) fn new(server: Option<SocketAddr>, own_names: Vec<String>) -> Result<Self, ConfigError> {
-        let servers = match server {
-            Some(server) => vec![name_server(server)],
-            None => {
-                let (config, _) =
-                    hickory_resolver::system_conf::read_system_conf().map_err(|_| ConfigError::Resolver)?;
-                config.name_servers().to_vec()
-            }
-        };
-        if servers.is_empty() {
-            return Err(ConfigError::Resolver);
-        }
-        // From the servers alone: a search list or domain of the host must not complete a tenant's name.
-        let config = ResolverConfig::from_name_servers(servers);
-        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        let options = builder.options_mut();
-        options.use_hosts_file = ResolveHosts::Never;
-        options.timeout = SERVER_TIMEOUT;
-        options.attempts = 1;
-        options.cache_size = CACHE_NAMES;
-        options.positive_max_ttl = Some(CACHE_MAX);
-        options.negative_max_ttl = Some(CACHE_MAX);
-        options.preserve_intermediates = true;
-        let dns = builder.build().map_err(|_| ConfigError::Resolver)?;
-        Ok(Self { dns, own_names })
+    /// Asks `server` alone, or the host's own servers.
+    pub(crate) fn new(server: Option<SocketAddr>, own_names: Vec<String>) -> Self {
+        Self { dns: Dns::new(server), own_names }
     }
 
     /// The addresses of a target that may be dialled, all of them checked.
@@ -83,8 +50,8 @@ impl Resolver {
     async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>> {
         let mut name = Name::from_ascii(name).map_err(|_| Error::Unresolvable)?;
         name.set_fqdn(true);
-        let (v4, v6) =
-            tokio::join!(self.dns.lookup(name.clone(), RecordType::A), self.dns.lookup(name, RecordType::AAAA));
+        let dns = self.dns.resolver().ok_or(Error::ResolverFailed)?;
+        let (v4, v6) = tokio::join!(dns.lookup(name.clone(), RecordType::A), dns.lookup(name, RecordType::AAAA));
         let mut ips = Vec::new();
         let mut failed = false;
         for answer in [v4, v6] {
@@ -164,12 +131,4 @@ fn says_nothing_there(error: &NetError) -> bool {
         }
         _ => false,
     }
-}
-
-fn name_server(address: SocketAddr) -> NameServerConfig {
-    let on_port = |mut connection: ConnectionConfig| {
-        connection.port = address.port();
-        connection
-    };
-    NameServerConfig::new(address.ip(), true, vec![on_port(ConnectionConfig::udp()), on_port(ConnectionConfig::tcp())])
 }

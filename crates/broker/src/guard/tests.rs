@@ -305,6 +305,22 @@ fn paths_have_one_form_and_are_joined_in_it() {
     assert_eq!(base.join(&format!("/{}", "a".repeat(9000))).err(), Some(UrlRefused::TooLong));
 }
 
+#[test]
+fn the_hosts_name_servers_are_read_again_when_they_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("resolv.conf");
+    let dns = dns::Dns::of_file(&path);
+    assert!(dns.resolver().is_none(), "no file, nobody to ask, no error");
+    std::fs::write(&path, "# nothing\n").unwrap();
+    assert!(dns.resolver().is_none());
+    std::fs::write(&path, "nameserver 192.0.2.1\nsearch evil.example\noptions ndots:15\n").unwrap();
+    std::fs::File::open(&path).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let resolver = dns.resolver().unwrap();
+    assert!(resolver.options().preserve_intermediates && resolver.options().ndots == 1, "our options, not the file's");
+    std::fs::remove_file(&path).unwrap();
+    assert!(dns.resolver().is_none());
+}
+
 /// Some spelling of an IPv4 address that some parser somewhere understands.
 fn spellings_v4(ip: Ipv4Addr) -> Vec<String> {
     let [a, b, c, d] = ip.octets();

@@ -109,10 +109,4 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
     },
-    /// No resolver: `/etc/resolv.conf` names none and `--resolver` was not given.
-    #[error("no DNS server: /etc/resolv.conf cannot be used; give --resolver ADDR")]
-    Resolver,
-    /// TLS could not be set up.
-    #[error("TLS could not be set up")]
-    Tls,
 }

@@ -5,6 +5,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HOST, TRAN
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
 
+use super::outbound::CREDENTIAL_BYTES_MAX;
 use super::{Credential, Limits, Outbound, Slot};
 use crate::guard::Target;
 use crate::scrub::Matcher;
@@ -159,6 +160,9 @@ fn inject(headers: &mut HeaderMap, credential: &Credential) -> Result<()> {
         headers.remove(key);
     }
     let secret = credential.secret.expose_secret();
+    if secret.len() > CREDENTIAL_BYTES_MAX {
+        return Err(Error::TooLarge { what: "the credential" });
+    }
     // Visible ASCII: no line break can end the header early, and no space can split the value in two.
     if secret.is_empty() || !secret.iter().all(u8::is_ascii_graphic) {
         return Err(Error::BadRequest { why: "the credential holds characters that no header can carry" });

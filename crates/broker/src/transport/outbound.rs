@@ -35,7 +35,13 @@ impl Slot {
     }
 }
 
+/// Longest credential that is sent, in bytes.
+pub(super) const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
+
 /// A secret on its way to the one request it was opened for. No `Debug`, no `Clone`.
+///
+/// One shorter than [`crate::scrub::SECRET_BYTES_MIN`] is sent, but answers cannot be scrubbed of it: ask
+/// [`crate::scrub::is_scrubbable`] when it is saved and say so.
 pub struct Credential {
     /// Where it goes.
     pub slot: Slot,
@@ -95,6 +101,9 @@ pub struct Inbound {
     pub headers: HeaderMap,
     /// The body, scrubbed, to be read in pieces.
     pub body: Body,
+    /// Whether headers and body were searched for the key. `false` without a credential, and for one shorter than
+    /// [`crate::scrub::SECRET_BYTES_MIN`], such as the dummy keys of local model servers.
+    pub scrubbed: bool,
 }
 
 impl Inbound {

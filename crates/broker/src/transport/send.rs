@@ -44,14 +44,14 @@ struct Shared {
 }
 
 impl Broker {
-    /// Reads the operator's roots and prepares the resolver; opens no connection. Must be called inside a runtime.
+    /// Reads the operator's roots and prepares the resolver; opens no connection.
     ///
     /// # Errors
     /// [`ConfigError`] names the setting to mend.
     pub fn new(config: BrokerConfig) -> Result<Self, ConfigError> {
         let inner = Shared {
             guard: AddressGuard::new(config.allow_upstream.clone(), config.own_addresses.clone()),
-            resolver: Resolver::new(config.resolver, config.own_names.clone())?,
+            resolver: Resolver::new(config.resolver, config.own_names.clone()),
             tls: Tls::new(config.upstream_ca.as_deref())?,
             pool: Pool::new(config.limits.clone()),
             matchers: MatcherCache::default(),
@@ -107,8 +107,9 @@ impl Shared {
         let (headers, redactions) = headers::project(&head.headers, matcher.as_deref());
         let flow = Flow { incoming, wire, pool: Arc::clone(&self.pool), key, permit };
         let limits = BodyLimits { idle: call.timeouts.idle, deadline, bytes_max: call.response_bytes_max };
+        let scrubbed = matcher.is_some();
         let body = Body::new(flow, scrubber(matcher, &head.headers), redactions, &limits);
-        Ok(Inbound { status: head.status, headers, body })
+        Ok(Inbound { status: head.status, headers, body, scrubbed })
     }
 
     /// Sends on a pooled connection if one takes the request, otherwise on a new one.

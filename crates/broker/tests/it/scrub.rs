@@ -100,3 +100,15 @@ async fn an_unframed_body_keeps_back_a_fixed_tail_and_releases_it_at_the_end() {
     assert_eq!(inbound.body.next().await.unwrap().unwrap().len(), HOLD_BACK_BYTES);
     assert!(inbound.body.next().await.is_none());
 }
+
+#[tokio::test]
+async fn a_dummy_key_is_sent_and_said_to_be_unsearched() {
+    let upstream = Upstream::start(vec![vec![chunked("text/plain", [b"this is ollama".as_slice()])]]).await;
+    let broker = broker();
+    let mut call = post(&upstream.url());
+    call.credential = Some(credential("ollama"));
+    let inbound = broker.send(call).await.unwrap();
+    assert!(!inbound.scrubbed);
+    assert_eq!(text(inbound).await.unwrap(), "this is ollama");
+    assert!(broker.send(post(&upstream.url())).await.unwrap().scrubbed);
+}

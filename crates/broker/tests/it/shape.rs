@@ -127,6 +127,9 @@ async fn what_cannot_be_sent_safely_is_not_sent() {
     let mut call = post(&upstream.url());
     call.body = vec![0; 64 * 1024 * 1024 + 1].into();
     assert_eq!(broker.send(call).await.unwrap_err(), Error::TooLarge { what: "the request body" });
+    let mut call = post(&upstream.url());
+    call.credential = Some(credential(&"k".repeat(8 * 1024 + 1)));
+    assert_eq!(broker.send(call).await.unwrap_err(), Error::TooLarge { what: "the credential" });
     assert_eq!(upstream.seen().connections, 0);
 }
 
