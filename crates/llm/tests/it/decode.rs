@@ -21,21 +21,24 @@ fn every_recorded_answer() {
     for exchange in exchanges.iter().filter(|exchange| exchange.is_stream() || exchange.is_whole()) {
         let kind = if exchange.is_stream() { "stream" } else { "whole" };
         match check(exchange) {
-            Ok(()) if exchange.name == NO_ANSWER => println!("  refused as no answer, as it should be: {NO_ANSWER}"),
+            Ok(()) if exchange.name == NO_ANSWER => {
+                recordings::say(&format!("  refused as no answer, as it should be: {NO_ANSWER}"))
+            }
             Ok(()) => *counts.entry((exchange.format, &exchange.provider, kind)).or_default() += 1,
             Err(failure) => failures.push(format!("{}: {failure}", exchange.name)),
         }
     }
     for ((format, provider, kind), count) in &counts {
-        println!("  {format:?} {provider} {kind}: {count}");
+        recordings::say(&format!("  {format:?} {provider} {kind}: {count}"));
     }
     let total = |kind: &str| counts.iter().filter(|((.., k), _)| *k == kind).map(|(_, count)| count).sum::<usize>();
-    println!(
+    recordings::say(&format!(
         "decoded {} streams and {} whole bodies at 7 kinds of cuts; {} failed",
         total("stream"),
         total("whole"),
         failures.len()
-    );
+    ));
+    assert!(total("stream") >= 100, "the recordings are there, but were they read?");
     assert!(failures.is_empty(), "{} of them:\n{}", failures.len(), failures.join("\n"));
 }
 

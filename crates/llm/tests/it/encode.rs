@@ -36,13 +36,13 @@ fn every_recorded_conversation() {
         }
     }
     for (what, count) in &counts {
-        println!("  {what}: {count}");
+        recordings::say(&format!("  {what}: {count}"));
     }
-    println!(
+    recordings::say(&format!(
         "encoded {} recorded conversations alike; {} differ",
         counts.get("the same").unwrap_or(&0),
         failures.len()
-    );
+    ));
     assert!(failures.is_empty(), "{} differ:\n{}", failures.len(), failures.join("\n"));
 }
 
@@ -59,7 +59,7 @@ fn dialect(exchange: &Exchange) -> Dialect {
 }
 
 /// Reads a request into our words, or says what our words have no word for.
-fn read(exchange: &Exchange) -> Result<ModelRequest, &'static str> {
+pub(crate) fn read(exchange: &Exchange) -> Result<ModelRequest, &'static str> {
     let body = &exchange.request;
     let model = body["model"].as_str().unwrap_or_default().to_owned();
     let mut system = Vec::new();

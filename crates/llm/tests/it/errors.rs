@@ -28,5 +28,5 @@ fn every_recorded_error() {
         assert!(!error.message.is_empty() && !error.message.starts_with('{'), "{}: {}", exchange.name, error.message);
         count += 1;
     }
-    println!("classified {count} error bodies");
+    recordings::say(&format!("classified {count} error bodies"));
 }

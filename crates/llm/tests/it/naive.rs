@@ -171,7 +171,7 @@ fn chat(events: &[Value]) -> Summary {
             out.thinking.push_str(if reasoning[0].is_empty() { reasoning[1] } else { reasoning[0] });
             out.refusal.push_str(text(&message["refusal"]));
             for (at, call) in message["tool_calls"].as_array().into_iter().flatten().enumerate() {
-                let index = call["index"].as_i64().unwrap_or(i64::try_from(at).unwrap());
+                let index = call["index"].as_i64().unwrap_or_else(|| i64::try_from(at).unwrap());
                 let slot = calls.entry(index).or_default();
                 slot.0.push_str(text(&call["function"]["name"]));
                 slot.1.push_str(text(&call["function"]["arguments"]));
