@@ -22,7 +22,7 @@ use tracing::Instrument as _;
 use crate::app::App;
 use crate::context::{Context, REQUEST_ID};
 use crate::openapi;
-use crate::options::{Options, URI_BYTES_MAX};
+use crate::options::{HEAD_BYTES_MAX, Options, URI_BYTES_MAX};
 use crate::problem::Problem;
 use crate::routes;
 
@@ -59,10 +59,9 @@ impl Edge {
     pub async fn answer(&self, request: Request) -> Response {
         let context = Arc::new(Context::of(request.headers(), || self.app.platform.new_request_id()));
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let outcome = if uri_bytes(&uri) > URI_BYTES_MAX {
-            Err(Problem::uri_too_long(URI_BYTES_MAX))
-        } else {
-            self.route(request, &context).await
+        let outcome = match refuse_head(&request) {
+            Some(problem) => Err(problem),
+            None => self.route(request, &context).await,
         };
         let mut response = match outcome {
             Ok(response) => unwrap_problem(response),
@@ -112,8 +111,14 @@ impl Edge {
     }
 }
 
-fn uri_bytes(uri: &Uri) -> usize {
-    uri.path_and_query().map_or(0, |target| target.as_str().len())
+/// Heads that are HTTP and too large all the same: the library's own limits are looser.
+fn refuse_head(request: &Request) -> Option<Problem> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > URI_BYTES_MAX {
+        return Some(Problem::uri_too_long(URI_BYTES_MAX));
+    }
+    let fields: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    (fields > HEAD_BYTES_MAX).then(|| Problem::from_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

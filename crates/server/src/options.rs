@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Longest request target, in bytes.
 pub const URI_BYTES_MAX: usize = 8 * 1024;
-/// Largest request head (request line and fields), in bytes; hyper's buffer for reading it.
+/// Names and values of all header fields together, in bytes; also the buffer a head is read into.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most query parameters.
 pub const PARAMETERS_MAX: usize = 50;

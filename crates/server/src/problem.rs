@@ -223,6 +223,10 @@ impl From<Error> for Problem {
             Error::Malformed { detail, errors, .. } => {
                 Self::new(StatusCode::BAD_REQUEST, code, detail).with_errors(errors)
             }
+            // A cursor is part of the address, so this is no matter of the body's schema.
+            Error::Invalid { code: "invalid_cursor", detail, errors } => {
+                Self::new(StatusCode::BAD_REQUEST, code, detail).with_errors(errors)
+            }
             Error::Invalid { detail, errors, .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail).with_errors(errors)
             }

@@ -74,6 +74,20 @@ fn a_fault_has_its_kind_and_place() {
 }
 
 #[test]
+fn a_fault_that_a_type_passes_on_as_text_keeps_its_place() {
+    for (body, kind, pointer) in [
+        (json!({"agent": {"agent_md": "", "file": {}}}), FaultKind::UnknownField, "/agent/file"),
+        (json!({"agent": {}}), FaultKind::MissingField, "/agent/agent_md"),
+        (json!({"agent": {"agent_md": "", "files": {"a": 1}}}), FaultKind::WrongType, "/agent/files/a"),
+        (json!({"agent": "a", "webhook": "whk_1"}), FaultKind::InvalidValue, "/webhook"),
+    ] {
+        let fault = read::<livery_platform::runs::StartRun>(body.clone()).unwrap_err();
+        assert_eq!((fault.kind, fault.pointer.as_str()), (kind, pointer), "{body}");
+        assert!(!fault.detail.contains('\0'), "{}", fault.detail);
+    }
+}
+
+#[test]
 fn text_that_is_no_json_says_where() {
     for (text, part) in [
         (&b"{\"a\": 1,}"[..], "line 1 column 9"),

@@ -25,6 +25,8 @@ pub(crate) enum FaultKind {
 }
 
 impl FaultKind {
+    const ALL: [Self; 4] = [Self::UnknownField, Self::MissingField, Self::WrongType, Self::InvalidValue];
+
     /// The code of the field.
     pub(crate) const fn code(self) -> &'static str {
         match self {
@@ -58,6 +60,14 @@ impl Fault {
         Self { kind, pointer: String::new(), detail }
     }
 
+    /// The fault in a text that [`Display`](fmt::Display) made.
+    fn travelled(text: &str) -> Option<Self> {
+        let mut parts = text.strip_prefix(MARK)?.splitn(3, MARK);
+        let (code, pointer, detail) = (parts.next()?, parts.next()?, parts.next()?);
+        let kind = FaultKind::ALL.into_iter().find(|kind| kind.code() == code)?;
+        Some(Self { kind, pointer: pointer.to_owned(), detail: detail.to_owned() })
+    }
+
     fn within(mut self, part: impl fmt::Display) -> Self {
         let part = part.to_string().replace('~', "~0").replace('/', "~1");
         self.pointer = format!("/{part}{}", self.pointer);
@@ -65,9 +75,14 @@ impl Fault {
     }
 }
 
+/// Stands between the parts of a fault that travels as text.
+const MARK: char = '\0';
+
+/// A type may pass the error of its inside on as text (`Error::custom`): then kind and place travel in the text, and
+/// [`Fault::travelled`] reads them back.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.detail)
+        write!(f, "{MARK}{}{MARK}{}{MARK}{}", self.kind.code(), self.pointer, self.detail)
     }
 }
 
@@ -75,7 +90,8 @@ impl std::error::Error for Fault {}
 
 impl de::Error for Fault {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(FaultKind::InvalidValue, message)
+        let text = message.to_string();
+        Self::travelled(&text).unwrap_or_else(|| Self::new(FaultKind::InvalidValue, text))
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {

@@ -17,6 +17,7 @@ fn every_kind_of_error_has_its_status() {
         (Error::NotFound { what: "run" }, 404, "not_found"),
         (Error::Malformed { code: "unknown_field", detail: "d".into(), errors: errors.clone() }, 400, "unknown_field"),
         (Error::Invalid { code: "invalid_input", detail: "d".into(), errors }, 422, "invalid_input"),
+        (Error::Invalid { code: "invalid_cursor", detail: "d".into(), errors: Vec::new() }, 400, "invalid_cursor"),
         (Error::Unauthenticated { detail: "d" }, 401, "unauthenticated"),
         (Error::Forbidden { detail: "d".into() }, 403, "forbidden"),
         (Error::Conflict { code: "conflict", detail: "d".into() }, 409, "conflict"),
