@@ -119,7 +119,7 @@ impl Draft<'_> {
             }
             Input::ModelDone { step, attempt, response, cost, latency_ms } => {
                 if self.is_asking(step, attempt) {
-                    self.answered(response, cost, latency_ms);
+                    self.answered(attempt, response, cost, latency_ms);
                 }
             }
             Input::ModelFailed { step, attempt, error, jitter_per_mille } => {

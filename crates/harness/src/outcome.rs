@@ -154,7 +154,7 @@ impl ToolOutcome {
         let mut attachments = Vec::new();
         let (ok, text) = match self {
             Self::Shell(output) => (output.exit_code == Some(0) || output.background_pid.is_some(), shell(&output)),
-            Self::Own(output) => own(output),
+            Self::Own(output) => own(&output),
             Self::Text { text } => (true, text),
             Self::Image { media_type, data } => {
                 let text = format!("({media_type}, shown below)");
@@ -207,24 +207,30 @@ fn shell_within(output: &ShellOutput, room: usize) -> String {
 }
 
 /// Standard output is the result; a failure shows everything.
-fn own(output: ShellOutput) -> (bool, String) {
-    if output.exit_code == Some(0) {
-        return (true, output.stdout);
+fn own(output: &ShellOutput) -> (bool, String) {
+    let ok = output.exit_code == Some(0);
+    let text = if ok { output.stdout.clone() } else { failure(output) };
+    let shown = shorten(&text, RESULT_BYTES_MAX - PATH_BYTES_MAX - 100);
+    let truncated = output.truncated || shown.len() < text.len();
+    match output.full_output.as_deref().filter(|path| truncated && path.len() <= PATH_BYTES_MAX) {
+        Some(path) => (ok, format!("{shown}\n(Something is left out; the whole output is in {path}.)")),
+        None => (ok, shown.into_owned()),
     }
-    let how = match (output.timed_out, output.exit_code, output.signal) {
+}
+
+fn failure(output: &ShellOutput) -> String {
+    let mut text = match (output.timed_out, output.exit_code, output.signal) {
         (true, ..) => "The tool was stopped at its time limit.".to_owned(),
         (false, Some(code), _) => format!("The tool failed with exit code {code}."),
         (false, None, Some(signal)) => format!("The tool was ended by signal {signal}."),
         (false, None, None) => "The tool did not end by itself.".to_owned(),
     };
-    let half = RESULT_BYTES_MAX / 2 - 200;
-    let mut text = how;
     for (name, content) in [("Standard error", &output.stderr), ("Standard output", &output.stdout)] {
         if !content.trim().is_empty() {
-            text = format!("{text}\n{name}:\n{}", shorten(content, half));
+            text = format!("{text}\n{name}:\n{}", shorten(content, RESULT_BYTES_MAX / 2));
         }
     }
-    (false, text)
+    text
 }
 
 fn files(entries: &[FileEntry], more: bool) -> String {

@@ -41,7 +41,7 @@ pub(crate) fn system(setup: &Setup, toolbox: &Toolbox) -> String {
 
 const WORKSPACE: &str = "
 # Workspace
-You have a Linux sandbox of your own; commands run as an ordinary user in `/workspace`. Files you leave in \
+You have a Linux sandbox of your own; commands run as an ordinary user in `/workspace`, without a network. Files you leave in \
 `/workspace/outputs/` are kept when you finish, all others are thrown away.
 ";
 

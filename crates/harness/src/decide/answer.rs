@@ -26,7 +26,7 @@ use crate::text::shorten;
 const QUOTE_BYTES_MAX: usize = 500;
 
 impl Draft<'_> {
-    pub(super) fn answered(&mut self, response: ModelResponse, cost: Option<Usd>, latency_ms: u64) {
+    pub(super) fn answered(&mut self, attempt: u32, response: ModelResponse, cost: Option<Usd>, latency_ms: u64) {
         let step = self.state.step;
         let model = self.state.model.as_ref().unwrap_or_else(|| self.run.first_model()).clone();
         let message = Arc::new(clean::message(&self.state, step, response.message));
@@ -44,13 +44,15 @@ impl Draft<'_> {
             cost,
             latency_ms,
         }));
-        self.settle(&message, stop_reason);
+        if is_declined(&message, stop_reason) {
+            self.declined(attempt, &message, stop_reason);
+        } else {
+            self.settle(&message, stop_reason);
+        }
     }
 
     fn settle(&mut self, message: &Message, stop_reason: StopReason) {
-        if is_declined(message, stop_reason) {
-            self.declined(message, stop_reason);
-        } else if stop_reason == StopReason::ContextOverflow {
+        if stop_reason == StopReason::ContextOverflow {
             let text = "the conversation no longer fits the model's context window";
             self.fail(RunError::fatal(ErrorCode::ContextOverflow, text));
         } else if self.state.phase == Phase::Tools {
@@ -66,7 +68,7 @@ impl Draft<'_> {
         }
     }
 
-    fn declined(&mut self, message: &Message, stop_reason: StopReason) {
+    fn declined(&mut self, attempt: u32, message: &Message, stop_reason: StopReason) {
         let words = message.parts.iter().find_map(|part| match part {
             Part::Refusal { text } | Part::Text { text } if !text.trim().is_empty() => Some(text.trim()),
             _ => None,
@@ -79,7 +81,7 @@ impl Draft<'_> {
         };
         self.record(Record::ModelRetried(ModelRetried {
             step: self.state.step,
-            attempt: 1,
+            attempt,
             class: "refusal".to_owned(),
             message: words,
             delay_ms: 0,

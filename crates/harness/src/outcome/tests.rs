@@ -64,6 +64,19 @@ fn own_tools_answer_with_their_standard_output() {
 }
 
 #[test]
+fn an_own_tools_long_result_names_the_whole() {
+    let path = "/workspace/.livery/output-3.log";
+    let output = ShellOutput { exit_code: Some(0), stdout: "row\n".repeat(20_000), full_output: Some(path.into()), ..ShellOutput::default() };
+    let text = ToolOutcome::Own(output).render().text;
+    assert!(text.len() <= RESULT_BYTES_MAX);
+    assert!(text.ends_with(&format!("row\n\n(Something is left out; the whole output is in {path}.)")), "{}", &text[text.len() - 120..]);
+    let failed = ShellOutput { exit_code: Some(1), stdout: "o\n".repeat(20_000), stderr: "e\n".repeat(20_000), ..ShellOutput::default() };
+    let text = ToolOutcome::Own(failed).render().text;
+    assert!(text.starts_with("The tool failed with exit code 1.\nStandard error:\ne\n") && text.ends_with("o\no\n"));
+    assert!(text.len() <= RESULT_BYTES_MAX);
+}
+
+#[test]
 fn files_are_lines_pictures_or_neither() {
     assert_eq!(ToolOutcome::file(b"a\nb", &read("x")), ToolOutcome::text("     1\ta\n     2\tb\n"));
     let rendered = ToolOutcome::file(b"\x89PNG\r\n\x1a\n", &read("x.txt")).render();

@@ -52,7 +52,7 @@ fn the_prompt_says_who_and_how_and_what() {
     Nobody watches while you work and nobody answers questions. Decide for yourself, check what you did, and say in your output what stayed uncertain.
 
     # Workspace
-    You have a Linux sandbox of your own; commands run as an ordinary user in `/workspace`. Files you leave in `/workspace/outputs/` are kept when you finish, all others are thrown away.
+    You have a Linux sandbox of your own; commands run as an ordinary user in `/workspace`, without a network. Files you leave in `/workspace/outputs/` are kept when you finish, all others are thrown away.
 
     # Skills
     Instructions for certain work, to be followed like these here. Read a skill's file before you do what it is for.
