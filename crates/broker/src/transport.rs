@@ -4,6 +4,9 @@
 //! [`Broker::send`] is the only way out. Refused: redirects (the 3xx is the answer), encoded bodies, upgrades, trailers,
 //! a destination the guard did not pass. Dropping the returned future or [`Body`] closes the connection.
 //!
+//! Two limits of what is claimed. The key is zeroed in everything of ours, but the HTTP library's header value and write
+//! buffer are only freed. And an encoded answer is an error although a gzip stream could be decoded: it was not asked for.
+//!
 //! Read next: `transport/send.rs` for the walk, `transport/headers.rs` for what is stripped and what comes back.
 
 mod body;

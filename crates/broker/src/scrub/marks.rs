@@ -1,43 +1,45 @@
-//! [`Marks`]: which bytes of the stream are not to be delivered, as sorted, disjoint ranges of stream offsets.
+//! [`Marks`]: which bytes of the stream are not to be delivered, as disjoint ranges of stream offsets.
+//!
+//! A tree, not a list: several readings of one frame report in their own order, and a frame may hold as many runs as an
+//! upstream that knows the key cares to write.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 #[derive(Default)]
 pub(super) struct Marks {
-    ranges: VecDeque<(u64, u64)>,
+    /// Start to end.
+    ranges: BTreeMap<u64, u64>,
 }
 
 impl Marks {
-    /// Adds `start..end`, merging what overlaps or touches. Lanes report roughly in order, so the search starts at the end.
-    pub(super) fn add(&mut self, start: u64, end: u64) {
+    /// Adds `start..end`, merging what overlaps or touches.
+    pub(super) fn add(&mut self, mut start: u64, mut end: u64) {
         if start >= end {
             return;
         }
-        // The ranges that touch the new one are `first..last`.
-        let mut last = self.ranges.len();
-        while last > 0 && self.ranges[last - 1].0 > end {
-            last -= 1;
+        if let Some((&before, &before_end)) = self.ranges.range(..=start).next_back()
+            && before_end >= start
+        {
+            if before_end >= end {
+                return;
+            }
+            start = before;
         }
-        let mut first = last;
-        let (mut start, mut end) = (start, end);
-        while first > 0 && self.ranges[first - 1].1 >= start {
-            first -= 1;
-            start = start.min(self.ranges[first].0);
-            end = end.max(self.ranges[first].1);
+        while let Some((&after, &after_end)) = self.ranges.range(start + 1..=end).next() {
+            self.ranges.remove(&after);
+            end = end.max(after_end);
         }
-        if last - first == 1 {
-            self.ranges[first] = (start, end);
-        } else {
-            self.ranges.drain(first..last);
-            self.ranges.insert(first, (start, end));
-        }
+        self.ranges.insert(start, end);
     }
 
     /// The first range that ends after `offset`; ranges before it are forgotten.
     pub(super) fn next_after(&mut self, offset: u64) -> Option<(u64, u64)> {
-        while self.ranges.front().is_some_and(|range| range.1 <= offset) {
-            self.ranges.pop_front();
+        while let Some(first) = self.ranges.first_entry() {
+            if *first.get() > offset {
+                return Some((*first.key(), *first.get()));
+            }
+            first.remove();
         }
-        self.ranges.front().copied()
+        None
     }
 }

@@ -194,6 +194,33 @@ fn a_key_spread_thinner_than_what_is_held_back_reads_the_same_in_any_pieces() {
 }
 
 #[test]
+fn marks_of_two_readings_of_one_frame_are_one_set() {
+    // Halves in their own lines for the joined reading, whole keys between them for the plain one: marks in two orders.
+    let (one, two) = KEY.split_at(15);
+    let group = format!("data: {one}\ndata: {}\n:{KEY}\n", &two[..14]);
+    let text = format!("{}\n", group.repeat(300));
+    let out = in_pieces(&MATCHER, Framing::Events, text.as_bytes(), &[]);
+    assert!(!String::from_utf8(out).unwrap().contains(&KEY[..16]));
+}
+
+#[test]
+fn marks_merge_whatever_their_order() {
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1], [1, 3, 0, 2]] {
+        let mut marks = super::marks::Marks::default();
+        for at in order {
+            let (start, end) = [(0, 4), (4, 6), (8, 9), (2, 5)][at];
+            marks.add(start, end);
+        }
+        marks.add(8, 8);
+        assert_eq!(marks.next_after(0), Some((0, 6)), "{order:?}");
+        assert_eq!(marks.next_after(6), Some((8, 9)), "{order:?}");
+        marks.add(5, 8);
+        assert_eq!(marks.next_after(6), Some((5, 9)), "{order:?}");
+        assert_eq!(marks.next_after(9), None, "{order:?}");
+    }
+}
+
+#[test]
 fn decoders_read_each_escape_and_leave_the_rest() {
     for (kind, text, expected) in [
         (Kind::Percent, "a%41%4a%4Az", "aAJJz"),

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 
 /// What [`Body::finish`] reads at most to save a connection, in bytes and in time.
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
-const DRAIN_TIME_MAX: Duration = Duration::from_millis(250);
+const DRAIN_TIME_MAX: Duration = Duration::from_millis(50);
 
 /// The body of an answer. Dropping it before its end closes the connection.
 pub struct Body {
