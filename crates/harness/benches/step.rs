@@ -34,7 +34,8 @@ fn answer(step: u32) -> Input {
         parts: vec![Part::Text { text: "Let me look at the files once more.".into() }, Part::ToolCall(call)],
     };
     let usage = TokenUsage { input_uncached: 1_000, output_total: 50, ..TokenUsage::default() };
-    let response = ModelResponse { message, stop_reason: StopReason::ToolUse, usage, model: "large".into(), response_id: None };
+    let response =
+        ModelResponse { message, stop_reason: StopReason::ToolUse, usage, model: "large".into(), response_id: None };
     Input::ModelDone { step, attempt: 1, response, cost: None, latency_ms: 900 }
 }
 

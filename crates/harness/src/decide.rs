@@ -137,7 +137,8 @@ impl Draft<'_> {
             Input::ToolDone { call_id, outcome, duration_ms } => self.tool_done(&call_id, outcome, duration_ms),
             Input::Cancel { reason } => {
                 let reason = reason.filter(|reason| !reason.trim().is_empty());
-                let message = reason.map_or_else(|| "stopped on request".to_owned(), |text| format!("stopped on request: {text}"));
+                let message = reason
+                    .map_or_else(|| "stopped on request".to_owned(), |text| format!("stopped on request: {text}"));
                 self.end(Record::RunCancelled(RunStopped { error: RunError::fatal(ErrorCode::Cancelled, message) }));
             }
             Input::TimedOut => {

@@ -146,7 +146,9 @@ impl ToolOutcome {
                 Ok(text) => Self::text(text),
                 Err(message) => Self::failed(message),
             },
-            _ => Self::failed(format!("{} is a binary file of {} bytes; look at it with shell.", call.path, bytes.len())),
+            _ => {
+                Self::failed(format!("{} is a binary file of {} bytes; look at it with shell.", call.path, bytes.len()))
+            }
         }
     }
 

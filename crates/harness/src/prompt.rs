@@ -57,7 +57,9 @@ fn skills(skills: &[Skill]) -> String {
     if skills.is_empty() {
         return String::new();
     }
-    let mut out = String::from("\n# Skills\nInstructions for certain work, to be followed like these here. Read a skill's file before you do what it is for.\n");
+    let mut out = String::from(
+        "\n# Skills\nInstructions for certain work, to be followed like these here. Read a skill's file before you do what it is for.\n",
+    );
     for skill in skills {
         out.push_str(&format!("- {} ({AGENT_DIR}/{}): {}\n", skill.name, skill.path(), skill.description.trim()));
     }

@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use built_in::BuiltIn;
-pub use livery_core::agent::tools::FINISH;
 pub use invocation::{
-    EditFile, Invocation, ListFiles, OwnCall, ReadFile, SHELL_TIMEOUT_S_DEFAULT, SHELL_TIMEOUT_S_MAX, SearchFiles, Shell,
-    WriteFile,
+    EditFile, Invocation, ListFiles, OwnCall, ReadFile, SHELL_TIMEOUT_S_DEFAULT, SHELL_TIMEOUT_S_MAX, SearchFiles,
+    Shell, WriteFile,
 };
+pub use livery_core::agent::tools::FINISH;
 pub(crate) use output::Output;
 
 use crate::outcome::findings_text;
@@ -122,7 +122,10 @@ impl Toolbox {
         let Some(tool) = self.tools.get(&call.name) else {
             let names: Vec<&str> = self.specs.iter().map(|spec| spec.name.as_str()).collect();
             let name = shorten(&call.name, 64);
-            return Err((Refused::UnknownTool, format!("There is no tool named `{name}`. Tools: {}.", names.join(", "))));
+            return Err((
+                Refused::UnknownTool,
+                format!("There is no tool named `{name}`. Tools: {}.", names.join(", ")),
+            ));
         };
         let arguments = usable(call).map_err(|text| (Refused::BadArguments, text))?;
         tool.read(&call.name, arguments).map(Checked::Run).map_err(|text| (Refused::BadArguments, text))
@@ -155,9 +158,9 @@ fn usable(call: &ToolCall) -> Result<&Map<String, Value>, String> {
             "The arguments cannot be used; nothing was run: {}. Send one whole JSON object.",
             shorten(reason.trim_end_matches('.'), 300)
         )),
-        Arguments::Object(fields) if text_bytes(fields) > ARGUMENTS_BYTES_MAX => {
-            Err(format!("The arguments are larger than {ARGUMENTS_BYTES_MAX} bytes; nothing was run. Split the work up."))
-        }
+        Arguments::Object(fields) if text_bytes(fields) > ARGUMENTS_BYTES_MAX => Err(format!(
+            "The arguments are larger than {ARGUMENTS_BYTES_MAX} bytes; nothing was run. Split the work up."
+        )),
         Arguments::Object(fields) => Ok(fields),
     }
 }

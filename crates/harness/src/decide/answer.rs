@@ -73,7 +73,11 @@ impl Draft<'_> {
             Part::Refusal { text } | Part::Text { text } if !text.trim().is_empty() => Some(text.trim()),
             _ => None,
         });
-        let who = if stop_reason == StopReason::ContentFilter { "the provider's filter stopped the answer" } else { "the model declined" };
+        let who = if stop_reason == StopReason::ContentFilter {
+            "the provider's filter stopped the answer"
+        } else {
+            "the model declined"
+        };
         let words = words.map_or_else(|| who.to_owned(), |words| format!("{who}: {}", shorten(words, QUOTE_BYTES_MAX)));
         let next = self.state.model.as_ref().and_then(|model| self.run.fallback_after(model)).cloned();
         let Some(model) = next else {
@@ -140,7 +144,9 @@ fn bytes(message: &Message) -> u64 {
         match part {
             Part::Text { text } | Part::Refusal { text } => text.len(),
             Part::ToolCall(call) => match &call.arguments {
-                Arguments::Object(fields) => fields.iter().map(|(key, value)| key.len() + value.to_string().len()).sum(),
+                Arguments::Object(fields) => {
+                    fields.iter().map(|(key, value)| key.len() + value.to_string().len()).sum()
+                }
                 Arguments::Unusable { text, .. } => text.len(),
             },
             Part::ToolResult(result) => result.parts.iter().map(of).sum(),

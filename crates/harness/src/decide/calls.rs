@@ -69,14 +69,23 @@ impl Draft<'_> {
     }
 
     /// Whether a call may be run, or what to answer instead.
-    fn verdict(&self, call: &ToolCall, index: usize, cut_off: Option<&str>, finish_seen: bool) -> Result<(), (Refused, String)> {
+    fn verdict(
+        &self,
+        call: &ToolCall,
+        index: usize,
+        cut_off: Option<&str>,
+        finish_seen: bool,
+    ) -> Result<(), (Refused, String)> {
         if index >= CALLS_PER_TURN_MAX {
-            let text = format!("More than {CALLS_PER_TURN_MAX} calls in one turn; this one was not run. Make fewer at a time.");
+            let text = format!(
+                "More than {CALLS_PER_TURN_MAX} calls in one turn; this one was not run. Make fewer at a time."
+            );
             return Err((Refused::TooManyCalls, text));
         }
         if cut_off == Some(call.id.as_str()) {
             let refused = if call.name == FINISH { Refused::BadOutput } else { Refused::BadArguments };
-            let text = "The call was cut off by the output limit; nothing was run. Send it again, whole, with less in it.";
+            let text =
+                "The call was cut off by the output limit; nothing was run. Send it again, whole, with less in it.";
             return Err((refused, text.to_owned()));
         }
         match self.run.toolbox.check(call)? {
@@ -167,7 +176,9 @@ impl Draft<'_> {
                     self.decision.effects.push(effect);
                 }
                 // Only after an upgrade between request and start: this version's schema is stricter.
-                None => self.refuse(&call_id, &tool, Refused::BadArguments, "The call is no longer accepted.".to_owned()),
+                None => {
+                    self.refuse(&call_id, &tool, Refused::BadArguments, "The call is no longer accepted.".to_owned())
+                }
             }
         }
     }

@@ -17,7 +17,9 @@ pub(super) fn message(state: &State, step: u32, message: Message) -> Message {
     for part in message.parts {
         match part {
             Part::Text { text } if text.trim().is_empty() => {}
-            Part::Text { text } if text.contains('\0') => parts.push(Part::Text { text: text.replace('\0', "\u{fffd}") }),
+            Part::Text { text } if text.contains('\0') => {
+                parts.push(Part::Text { text: text.replace('\0', "\u{fffd}") })
+            }
             Part::ToolResult(_) => {}
             Part::ToolCall(call) => {
                 let call = with_own_id(state, step, &parts, call);

@@ -3,8 +3,8 @@
 //! A model call is made again with the same attempt and key. A delay begins again. A tool that only reads is run again;
 //! every other one that had started gets "outcome unknown", because doing it twice may be worse than not knowing.
 
-use super::calls::is_safe;
 use super::Draft;
+use super::calls::is_safe;
 use crate::prompt;
 use crate::record::{Record, RunRecovered, SandboxFate, ToolOutcomeUnknown};
 use crate::state::{Phase, Stage};

@@ -15,9 +15,9 @@ use livery_core::{ErrorCode, RunError};
 use livery_llm::stream::{ModelError, ModelErrorClass};
 
 use super::Draft;
+use crate::effect::Effect;
 use crate::record::{ModelRetried, Record};
 use crate::setup::Loop;
-use crate::effect::Effect;
 use crate::state::State;
 use crate::text::shorten;
 
@@ -88,7 +88,9 @@ fn plan(run: &Loop, state: &State, error: &ModelError, jitter_per_mille: u16) ->
     }
     match fallback.filter(|_| soon) {
         Some(model) => Plan::Fallback(model),
-        None => Plan::Again { delay_ms: error.retry_after_ms.unwrap_or_else(|| backoff_ms(failures, jitter_per_mille)) },
+        None => {
+            Plan::Again { delay_ms: error.retry_after_ms.unwrap_or_else(|| backoff_ms(failures, jitter_per_mille)) }
+        }
     }
 }
 

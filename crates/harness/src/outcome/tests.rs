@@ -23,21 +23,36 @@ fn a_command_is_answered_with_the_contracts_object() {
         "stdout": "", "stderr": "", "truncated": false});
     assert_eq!(shell(running), (true, expected), "to run on is what was asked");
     let killed = ShellOutput { signal: Some(9), ..ShellOutput::default() };
-    assert_eq!(shell(killed), (false, json!({"exit_code": null, "signal": 9, "stdout": "", "stderr": "", "truncated": false})));
+    assert_eq!(
+        shell(killed),
+        (false, json!({"exit_code": null, "signal": 9, "stdout": "", "stderr": "", "truncated": false}))
+    );
     let stopped = ShellOutput { timed_out: true, ..ShellOutput::default() };
-    assert_eq!(shell(stopped), (false, json!({"exit_code": null, "stdout": "", "stderr": "", "truncated": false, "timed_out": true})));
+    assert_eq!(
+        shell(stopped),
+        (false, json!({"exit_code": null, "stdout": "", "stderr": "", "truncated": false, "timed_out": true}))
+    );
 }
 
 #[test]
 fn long_output_keeps_both_ends_of_both_streams_and_names_the_whole() {
     let long = |letter: &str| format!("first {letter}\n{}last {letter}\n", format!("{letter}\n").repeat(50_000));
     let path = Some("/workspace/.livery/out-1".to_owned());
-    let output = ShellOutput { exit_code: Some(0), stdout: long("o"), stderr: long("e"), full_output: path, ..ShellOutput::default() };
+    let output = ShellOutput {
+        exit_code: Some(0),
+        stdout: long("o"),
+        stderr: long("e"),
+        full_output: path,
+        ..ShellOutput::default()
+    };
     let (ok, object) = shell(output);
     assert!(ok);
     for (stream, letter) in [("stdout", "o"), ("stderr", "e")] {
         let text = object[stream].as_str().unwrap();
-        assert!(text.starts_with(&format!("first {letter}\n")) && text.ends_with(&format!("last {letter}\n")), "{stream}");
+        assert!(
+            text.starts_with(&format!("first {letter}\n")) && text.ends_with(&format!("last {letter}\n")),
+            "{stream}"
+        );
     }
     assert_eq!((&object["truncated"], &object["full_output"]), (&json!(true), &json!("/workspace/.livery/out-1")));
 }
@@ -55,22 +70,47 @@ fn a_hundred_megabytes_stay_small() {
 
 #[test]
 fn own_tools_answer_with_their_standard_output() {
-    let ok = ToolOutcome::Own(ShellOutput { exit_code: Some(0), stdout: "{\"a\":1}".into(), stderr: "noise".into(), ..ShellOutput::default() });
+    let ok = ToolOutcome::Own(ShellOutput {
+        exit_code: Some(0),
+        stdout: "{\"a\":1}".into(),
+        stderr: "noise".into(),
+        ..ShellOutput::default()
+    });
     assert_eq!(ok.render().text, "{\"a\":1}");
     let late = ToolOutcome::Own(ShellOutput { timed_out: true, stdout: "half".into(), ..ShellOutput::default() });
     let rendered = late.render();
-    assert_eq!((rendered.ok, rendered.text.as_str()), (false, "The tool was stopped at its time limit.\nStandard output:\nhalf"));
-    assert_eq!(ToolOutcome::Own(ShellOutput { exit_code: Some(0), ..ShellOutput::default() }).render().text, "(no output)");
+    assert_eq!(
+        (rendered.ok, rendered.text.as_str()),
+        (false, "The tool was stopped at its time limit.\nStandard output:\nhalf")
+    );
+    assert_eq!(
+        ToolOutcome::Own(ShellOutput { exit_code: Some(0), ..ShellOutput::default() }).render().text,
+        "(no output)"
+    );
 }
 
 #[test]
 fn an_own_tools_long_result_names_the_whole() {
     let path = "/workspace/.livery/output-3.log";
-    let output = ShellOutput { exit_code: Some(0), stdout: "row\n".repeat(20_000), full_output: Some(path.into()), ..ShellOutput::default() };
+    let output = ShellOutput {
+        exit_code: Some(0),
+        stdout: "row\n".repeat(20_000),
+        full_output: Some(path.into()),
+        ..ShellOutput::default()
+    };
     let text = ToolOutcome::Own(output).render().text;
     assert!(text.len() <= RESULT_BYTES_MAX);
-    assert!(text.ends_with(&format!("row\n\n(Something is left out; the whole output is in {path}.)")), "{}", &text[text.len() - 120..]);
-    let failed = ShellOutput { exit_code: Some(1), stdout: "o\n".repeat(20_000), stderr: "e\n".repeat(20_000), ..ShellOutput::default() };
+    assert!(
+        text.ends_with(&format!("row\n\n(Something is left out; the whole output is in {path}.)")),
+        "{}",
+        &text[text.len() - 120..]
+    );
+    let failed = ShellOutput {
+        exit_code: Some(1),
+        stdout: "o\n".repeat(20_000),
+        stderr: "e\n".repeat(20_000),
+        ..ShellOutput::default()
+    };
     let text = ToolOutcome::Own(failed).render().text;
     assert!(text.starts_with("The tool failed with exit code 1.\nStandard error:\ne\n") && text.ends_with("o\no\n"));
     assert!(text.len() <= RESULT_BYTES_MAX);
@@ -83,7 +123,10 @@ fn files_are_lines_pictures_or_neither() {
     assert_eq!(rendered.attachments, [Part::Image { media_type: "image/png".into(), data: "iVBORw0KGgo=".into() }]);
     for binary in [&b"\xff\xfe\x00"[..], b"a\0b"] {
         let rendered = ToolOutcome::file(binary, &read("x")).render();
-        assert_eq!((rendered.ok, rendered.text.as_str()), (false, "x is a binary file of 3 bytes; look at it with shell."));
+        assert_eq!(
+            (rendered.ok, rendered.text.as_str()),
+            (false, "x is a binary file of 3 bytes; look at it with shell.")
+        );
     }
     let mut huge = b"\xff\xd8\xff".to_vec();
     huge.resize(IMAGE_BYTES_MAX + 1, 0);

@@ -32,7 +32,10 @@ fn no_text_is_ever_longer_than_asked_or_cut_in_a_character() {
 #[test]
 fn lines_are_numbered_and_the_rest_is_announced() {
     assert_eq!(numbered_lines("a\r\n\nc", 1, 10).unwrap(), "     1\ta\n     2\t\n     3\tc\n");
-    assert_eq!(numbered_lines("a\nb\nc\nd\n", 2, 2).unwrap(), "     2\tb\n     3\tc\n(lines 2 to 3 of 4; read on with offset 4)\n");
+    assert_eq!(
+        numbered_lines("a\nb\nc\nd\n", 2, 2).unwrap(),
+        "     2\tb\n     3\tc\n(lines 2 to 3 of 4; read on with offset 4)\n"
+    );
     assert_eq!(numbered_lines("a\nb\n", 2, 2).unwrap(), "     2\tb\n");
     assert_eq!(numbered_lines("", 1, 1).unwrap(), "(empty file)");
     assert_eq!(numbered_lines("a\n", 5, 1).unwrap_err(), "the file has 1 lines; offset 5 is past its end");
@@ -47,7 +50,10 @@ fn a_page_of_lines_fits_a_result_and_pages_miss_nothing() {
         let page = numbered_lines(&text, offset, 10_000).unwrap();
         assert!(page.len() <= RESULT_BYTES_MAX);
         seen += page.lines().filter(|line| line.contains('\t')).count();
-        let Some(next) = page.rsplit_once("read on with offset ").map(|(_, rest)| rest.trim_end_matches([')', '\n'])) else { break };
+        let Some(next) = page.rsplit_once("read on with offset ").map(|(_, rest)| rest.trim_end_matches([')', '\n']))
+        else {
+            break;
+        };
         offset = next.parse().unwrap();
     }
     assert_eq!(seen, 500);

@@ -127,7 +127,8 @@ fn read_file() -> Described {
 }
 
 fn write_file() -> Described {
-    let description = "Writes a file, replacing what was there; missing folders are made. To change part of a file use edit_file.";
+    let description =
+        "Writes a file, replacing what was there; missing folders are made. To change part of a file use edit_file.";
     let properties = json!({
         "path": path("The file, relative to /workspace or absolute."),
         "content": {"type": "string", "description": "The whole new content."},

@@ -62,6 +62,7 @@ impl Output {
 
 /// Whether the schema describes `{text: string}` and nothing beside it.
 fn is_text(schema: &Value) -> bool {
-    let only_text = schema["properties"].as_object().is_some_and(|fields| fields.len() == 1 && fields.contains_key("text"));
+    let only_text =
+        schema["properties"].as_object().is_some_and(|fields| fields.len() == 1 && fields.contains_key("text"));
     only_text && schema["properties"]["text"]["type"] == "string"
 }

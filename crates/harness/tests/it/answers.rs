@@ -81,7 +81,8 @@ fn an_empty_answer_is_asked_again_once() {
     assert_eq!(run.output(), json!({"text": "Here I am."}));
 
     // Reasoning alone is nothing to go on with.
-    let thinking = Thinking { text: "hm".into(), signature: None, redacted: None, provider: "acme".into(), model: "large".into() };
+    let thinking =
+        Thinking { text: "hm".into(), signature: None, redacted: None, provider: "acme".into(), model: "large".into() };
     let mut run = Run::started(agent());
     run.answer(reply(vec![], StopReason::EndTurn));
     run.answer(reply(vec![Part::Thinking(thinking)], StopReason::EndTurn));

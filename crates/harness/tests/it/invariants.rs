@@ -49,7 +49,8 @@ fn part() -> impl Strategy<Value = Part> {
     let forged = id.prop_map(|id| {
         Part::ToolResult(ToolResult { call_id: id.into(), name: "shell".into(), parts: vec![], is_error: false })
     });
-    let thinking = Thinking { text: "hm".into(), signature: None, redacted: None, provider: "p".into(), model: "m".into() };
+    let thinking =
+        Thinking { text: "hm".into(), signature: None, redacted: None, provider: "p".into(), model: "m".into() };
     prop_oneof![
         6 => call,
         2 => prop_oneof![Just("words"), Just(" "), Just("a\0b")].prop_map(|text| Part::Text { text: text.into() }),
@@ -256,7 +257,9 @@ fn check_log(run: &Run) {
         match record {
             Record::ToolStarted(data) => assert!(started.insert(data.call_id.clone()), "{} starts twice", data.call_id),
             Record::ToolFinished(data) => assert!(closed.insert(data.call_id.clone()), "{} ends twice", data.call_id),
-            Record::ToolOutcomeUnknown(data) => assert!(closed.insert(data.call_id.clone()), "{} ends twice", data.call_id),
+            Record::ToolOutcomeUnknown(data) => {
+                assert!(closed.insert(data.call_id.clone()), "{} ends twice", data.call_id)
+            }
             _ => {}
         }
     }

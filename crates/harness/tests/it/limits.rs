@@ -99,7 +99,13 @@ fn absurd_usage_does_not_overflow() {
 #[test]
 fn usage_and_cost_add_up() {
     let mut run = Run::started(agent());
-    let usage = TokenUsage { input_uncached: 10, input_cache_read: 90, input_cache_write: 7, output_total: 5, ..TokenUsage::default() };
+    let usage = TokenUsage {
+        input_uncached: 10,
+        input_cache_read: 90,
+        input_cache_write: 7,
+        output_total: 5,
+        ..TokenUsage::default()
+    };
     let mut first = calls([("a", "shell", shell("ls")), ("b", "nonsense", json!({}))]);
     first.usage = usage;
     run.answer_for(first, Usd::parse("0.5")).done("a", "x");
@@ -121,7 +127,12 @@ fn time_cancel_and_fatal_end_a_run_in_every_state_once() {
     let ends = [
         (Input::TimedOut, RunStatus::TimedOut, ErrorCode::TimedOut, "the run took longer than its limit of 900 s"),
         (Input::Cancel { reason: None }, RunStatus::Cancelled, ErrorCode::Cancelled, "stopped on request"),
-        (Input::Cancel { reason: Some("wrong month".into()) }, RunStatus::Cancelled, ErrorCode::Cancelled, "stopped on request: wrong month"),
+        (
+            Input::Cancel { reason: Some("wrong month".into()) },
+            RunStatus::Cancelled,
+            ErrorCode::Cancelled,
+            "stopped on request: wrong month",
+        ),
         (Input::Fatal { error: fatal }, RunStatus::Failed, ErrorCode::SandboxLost, "out of memory"),
     ];
     type Prepare = fn(&mut Run);
@@ -134,7 +145,9 @@ fn time_cancel_and_fatal_end_a_run_in_every_state_once() {
             run.put(Input::Start).answer(reply(vec![text_part("One, ")], StopReason::MaxTokens));
         },
         |run| {
-            run.put(Input::Start).answer(calls([("a", "shell", shell("ls")), ("b", "shell", shell("ls"))])).done("a", "");
+            run.put(Input::Start)
+                .answer(calls([("a", "shell", shell("ls")), ("b", "shell", shell("ls"))]))
+                .done("a", "");
         },
         |run| {
             run.put(Input::Start).fail(crate::run::error(livery_llm::stream::ModelErrorClass::Timeout));

@@ -7,8 +7,8 @@ use livery_llm::stream::{ModelError, ModelErrorClass};
 
 use crate::run::{Run, agent, error, says};
 use ModelErrorClass::{
-    BadGateway, ContentFilter, ContextOverflow, Denied, InvalidRequest, ModelNotFound, Overloaded, QuotaExhausted, RateLimited,
-    ServerError, StreamCut, Timeout, TooLarge, Unauthorized,
+    BadGateway, ContentFilter, ContextOverflow, Denied, InvalidRequest, ModelNotFound, Overloaded, QuotaExhausted,
+    RateLimited, ServerError, StreamCut, Timeout, TooLarge, Unauthorized,
 };
 
 fn with_fallback() -> Agent {

@@ -201,7 +201,9 @@ pub(crate) fn error(class: ModelErrorClass) -> ModelError {
 fn show_input(input: &Input) -> String {
     match input {
         Input::ModelDone { step, attempt, .. } => format!("answer to step {step} attempt {attempt}"),
-        Input::ModelFailed { step, attempt, error, .. } => format!("{:?} in step {step} attempt {attempt}", error.class),
+        Input::ModelFailed { step, attempt, error, .. } => {
+            format!("{:?} in step {step} attempt {attempt}", error.class)
+        }
         Input::ToolDone { call_id, .. } => format!("{call_id} done"),
         Input::RetryDue { step } => format!("retry of step {step} due"),
         other => format!("{other:?}"),

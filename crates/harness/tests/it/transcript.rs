@@ -97,10 +97,14 @@ fn tools_are_sorted_and_their_schemas_are_objects() {
 fn listings_are_text() {
     let mut run = Run::started(agent());
     run.answer(calls([("a", "list_files", json!({}))]));
-    let entries = vec![FileEntry { path: "in/".into(), bytes: None }, FileEntry { path: "a.csv".into(), bytes: Some(7) }];
+    let entries =
+        vec![FileEntry { path: "in/".into(), bytes: None }, FileEntry { path: "a.csv".into(), bytes: Some(7) }];
     run.ended("a", ToolOutcome::Files { entries, more: true });
     let Part::ToolResult(result) = messages(&run).pop().unwrap().parts.remove(0) else { panic!("a result") };
-    assert_eq!(result.parts, [text_part("in/\na.csv (7 bytes)\n(more were left out: narrow it down with path or glob)\n")]);
+    assert_eq!(
+        result.parts,
+        [text_part("in/\na.csv (7 bytes)\n(more were left out: narrow it down with path or glob)\n")]
+    );
 }
 
 #[test]
@@ -132,7 +136,8 @@ fn records_of_other_versions_are_read() {
 
     let older = json!({"call_id": "a", "tool": "shell", "ok": true, "duration_ms": 1, "result": "x"});
     assert!(Record::from_event(EventType::ToolFinished, &older).unwrap().is_some());
-    for foreign in [EventType::RunQueued, EventType::RunStarted, EventType::SandboxStarted, EventType::ArtifactCreated] {
+    for foreign in [EventType::RunQueued, EventType::RunStarted, EventType::SandboxStarted, EventType::ArtifactCreated]
+    {
         assert_eq!(Record::from_event(foreign, &json!({"any": "thing"})).unwrap(), None);
     }
     assert!(Record::from_event(EventType::ToolStarted, &json!({"call_id": 1})).is_err());
