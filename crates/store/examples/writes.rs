@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use livery_core::RunStatus;
 use livery_core::Timestamp;
 use livery_core::event::EventType;
 use livery_core::id::{AgentId, AppId, OrgId, RunId};
 use livery_core::run::{Cost, Limits, Pricing, Usage};
-use livery_core::RunStatus;
 use livery_store::{
     ApplicationRow, Json, Lease, NewAgent, NewEvent, NewRun, Options, OrganizationRow, Page, Result, RunFilter, Store,
     Terminal,
@@ -101,7 +101,8 @@ async fn accept_one(store: &Store, bits: u128) -> Result<()> {
                     key: run.id.to_string(),
                     fingerprint: "f".repeat(64),
                 };
-                let queued = NewEvent::new(EventType::RunQueued, "key_1", at, &serde_json::json!({"agent": "hello@1"}))?;
+                let queued =
+                    NewEvent::new(EventType::RunQueued, "key_1", at, &serde_json::json!({"agent": "hello@1"}))?;
                 tx.insert_run(&run, &[queued]).await?;
                 tx.enqueue(ORG, run.id, at).await?;
                 tx.matching_webhooks(ORG, Some(APP), "run.queued").await?;
@@ -142,8 +143,11 @@ async fn whole_runs(store: &Store) -> Result<()> {
     let mut done = 0usize;
     while done < 5000 {
         let claim = store.write(|tx| {
-            async move { tx.system_claim_runs("bench", NOW.plus_millis(i64::MAX / 2000), NOW.plus_millis(i64::MAX / 1500), 50).await }
-                .boxed()
+            async move {
+                tx.system_claim_runs("bench", NOW.plus_millis(i64::MAX / 2000), NOW.plus_millis(i64::MAX / 1500), 50)
+                    .await
+            }
+            .boxed()
         });
         let claimed = claim.await?;
         done += claimed.len();

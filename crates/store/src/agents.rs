@@ -1,7 +1,7 @@
 //! Agents: immutable versions, tags, the files of their folders; inline agents as rows without a version.
 
-use livery_core::id::{AgentId, AppId, OrgId};
 use livery_core::Timestamp;
+use livery_core::id::{AgentId, AppId, OrgId};
 
 use crate::error::{Error, Result};
 use crate::json::Json;

@@ -14,6 +14,7 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("idempotency", crate::idempotency::STATEMENTS),
     ("keys", crate::keys::STATEMENTS),
     ("meta", crate::meta::STATEMENTS),
+    ("progress", crate::progress::STATEMENTS),
     ("providers", crate::providers::STATEMENTS),
     ("queue", crate::queue::STATEMENTS),
     ("run_list", crate::run_list::STATEMENTS),

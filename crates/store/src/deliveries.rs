@@ -334,10 +334,12 @@ impl Tx {
 }
 
 fn cut(text: &str) -> String {
-    text.chars().scan(0, |bytes, letter| {
-        *bytes += letter.len_utf8();
-        (*bytes <= ERROR_BYTES_MAX).then_some(letter)
-    }).collect()
+    text.chars()
+        .scan(0, |bytes, letter| {
+            *bytes += letter.len_utf8();
+            (*bytes <= ERROR_BYTES_MAX).then_some(letter)
+        })
+        .collect()
 }
 
 impl Store {

@@ -4,10 +4,10 @@
 //! organization's stream through [`Tx::append_org_event`]. Nothing updates an event; a payload may be deleted, its header
 //! and digest stay.
 
+use livery_core::Timestamp;
 use livery_core::event::{Event, EventType};
 use livery_core::id::{OrgId, RunId};
 use livery_core::run::EVENT_PAYLOAD_BYTES_MAX;
-use livery_core::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};

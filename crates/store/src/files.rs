@@ -142,7 +142,14 @@ impl Tx {
     ///
     /// # Errors
     /// `NotFound` when the run or the file is not of this tenant.
-    pub async fn attach_file(&mut self, org: OrgId, run: RunId, role: FileRole, path: &str, file: FileId) -> Result<()> {
+    pub async fn attach_file(
+        &mut self,
+        org: OrgId,
+        run: RunId,
+        role: FileRole,
+        path: &str,
+        file: FileId,
+    ) -> Result<()> {
         match self.execute(ATTACH, args![org, run, role.as_str(), path.to_owned(), file]).await? {
             0 => Err(Error::NotFound { what: "file" }),
             _ => Ok(()),

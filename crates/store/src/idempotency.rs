@@ -5,8 +5,8 @@
 //!
 //! The answer's body is kept as it comes: whoever answers with a secret seals it first.
 
-use livery_core::id::OrgId;
 use livery_core::Timestamp;
+use livery_core::id::OrgId;
 
 use crate::error::{Error, Result};
 use crate::sql::{FromRow, Row, args, statements};

@@ -51,8 +51,7 @@ impl Json {
     /// # Errors
     /// `Corrupt` when it has another shape.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(self.as_str())
-            .map_err(|error| Error::Corrupt { what: "JSON", detail: error.to_string() })
+        serde_json::from_str(self.as_str()).map_err(|error| Error::Corrupt { what: "JSON", detail: error.to_string() })
     }
 }
 

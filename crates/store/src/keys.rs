@@ -182,8 +182,6 @@ impl Store {
             }
             touched.insert(key, now);
         }
-        self.write_if_idle(move |tx| {
-            async move { tx.execute(TOUCH, args![org, key, now]).await.map(drop) }.boxed()
-        });
+        self.write_if_idle(move |tx| async move { tx.execute(TOUCH, args![org, key, now]).await.map(drop) }.boxed());
     }
 }

@@ -7,8 +7,8 @@
 //!
 //! Absent on purpose: policy decisions, clocks (times are arguments), minting of ids, HTTP, sealing (secrets arrive sealed).
 //!
-//! Walk on: `writer` is how a write becomes durable, [`runs`](RunRow) and `events` are the log, `queue` is who may work on
-//! a run, `doorbell` is how readers learn of a commit.
+//! Walk on: `writer` is how a write becomes durable, `progress` and `events` are the log, `queue` is who may work on a run,
+//! `doorbell` is how readers learn of a commit.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 mod agents;
@@ -25,6 +25,7 @@ mod keys;
 mod lock;
 mod meta;
 mod page;
+mod progress;
 mod providers;
 mod queue;
 mod reader;
@@ -44,15 +45,16 @@ pub use deliveries::{ClaimedDelivery, DeliveryAttempt, DeliveryRow, DeliveryStat
 pub use doorbell::Doorbell;
 pub use error::{Error, Result};
 pub use events::{NewEvent, OrgEvent, StoredEvent};
-pub use files::{FileRow, FileRole, RunFile};
+pub use files::{FileRole, FileRow, RunFile};
 pub use idempotency::{Answer, IdempotencyKey, Reservation};
 pub use json::Json;
 pub use keys::{ApiKeyRow, NewApiKey};
 pub use page::{List, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Page};
+pub use progress::{Progress, Terminal};
 pub use providers::ProviderRow;
 pub use queue::{ClaimedRun, Heartbeat};
 pub use run_list::{METADATA_FILTERS_MAX, RunFilter};
-pub use runs::{CancelRequest, Lease, NewRun, Progress, RunRow, Terminal};
+pub use runs::{CancelRequest, Lease, NewRun, RunRow};
 pub use store::{Options, Store};
 pub use tenants::{ApplicationRow, EndUserRow, OrganizationRow};
 pub use tx::Tx;

@@ -34,9 +34,9 @@ impl DatabaseLock {
             .map_err(|error| unavailable("cannot lock", error))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(Error::Unavailable {
-                reason: format!("{} is in use by another process", path.display()),
-            }),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::Unavailable { reason: format!("{} is in use by another process", path.display()) })
+            }
             Err(TryLockError::Error(error)) => Err(unavailable("cannot lock", error)),
         }
     }

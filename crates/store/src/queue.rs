@@ -7,8 +7,8 @@
 //! Written for many nodes; on SQLite the writer makes it trivially exclusive. The claim statements are the ones Postgres
 //! gets a variant of (`for update skip locked`).
 
-use livery_core::id::{OrgId, RunId};
 use livery_core::Timestamp;
+use livery_core::id::{OrgId, RunId};
 
 use crate::error::{Error, Result};
 use crate::runs::{Lease, RunRow, run_columns};

@@ -4,7 +4,8 @@
 //! from where is `writer`'s and `reader`'s business.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
@@ -26,6 +27,11 @@ const CHECKPOINT_PAGES: i64 = 2000;
 /// The write-ahead log file is cut back to this size after a checkpoint.
 const WAL_BYTES_KEPT_MAX: i64 = 16 * 1024 * 1024;
 
+/// How long one query of a reader may take.
+const QUERY_TIME_MAX: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(5) };
+/// Steps of the database's machine between two looks at the clock.
+const STEPS_PER_LOOK: i32 = 20_000;
+
 /// The migrations, in order. Forward only: a released text never changes.
 const MIGRATIONS: &[(&str, &str)] = &[("0001_house", include_str!("../migrations/sqlite/0001_house.sql"))];
 
@@ -41,6 +47,8 @@ pub(crate) enum Access {
 /// One connection with its prepared statements.
 pub(crate) struct Connection {
     inner: rusqlite::Connection,
+    /// When a reader's running query has to end. The writer's statements are bounded by what they are.
+    deadline: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Connection {
@@ -54,10 +62,11 @@ impl Connection {
         let inner = rusqlite::Connection::open_with_flags(path, flags).map_err(translate)?;
         inner.busy_timeout(BUSY_TIMEOUT).map_err(translate)?;
         inner.set_prepared_statement_cache_capacity(STATEMENT_CACHE_MAX);
-        let connection = Self { inner };
+        let connection = Self { inner, deadline: Arc::default() };
         connection.keep_plans()?;
         if access == Access::Read {
             connection.pragma("cache_size", -READER_CACHE_KIB)?;
+            connection.give_up_late_queries()?;
         } else {
             connection.pragma("cache_size", -WRITER_CACHE_KIB)?;
             connection.pragma("journal_mode", "wal")?;
@@ -77,7 +86,22 @@ impl Connection {
         self.inner.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop).map_err(translate)
     }
 
-    fn pragma(&self, name: &str, value: impl rusqlite::ToSql) -> Result<()> {
+    fn give_up_late_queries(&self) -> Result<()> {
+        let deadline = Arc::clone(&self.deadline);
+        let late = move || deadline.lock().is_ok_and(|deadline| deadline.is_some_and(|end| Instant::now() >= end));
+        self.inner.progress_handler(STEPS_PER_LOOK, Some(late)).map_err(translate)
+    }
+
+    /// Runs `query` with a reader's time limit.
+    pub(crate) fn in_time<T>(&self, query: impl FnOnce(&Self) -> T) -> T {
+        let set = |end| *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        set(Some(Instant::now() + QUERY_TIME_MAX));
+        let answer = query(self);
+        set(None);
+        answer
+    }
+
+    pub(crate) fn pragma(&self, name: &str, value: impl rusqlite::ToSql) -> Result<()> {
         self.inner.pragma_update(None, name, value).map_err(translate)
     }
 
@@ -207,9 +231,9 @@ impl Connection {
                 .parameter_name(place)
                 .and_then(|name| name.strip_prefix('$'))
                 .and_then(|digits| digits.parse::<usize>().ok());
-            let arg = number.and_then(|number| args.get(number.checked_sub(1)?)).ok_or_else(|| {
-                Error::bug(format!("{}: parameter {place} has no argument", statement.name))
-            })?;
+            let arg = number
+                .and_then(|number| args.get(number.checked_sub(1)?))
+                .ok_or_else(|| Error::bug(format!("{}: parameter {place} has no argument", statement.name)))?;
             prepared.raw_bind_parameter(place, arg).map_err(|error| named(statement, error))?;
         }
         Ok(prepared)
@@ -276,6 +300,7 @@ fn translate(error: rusqlite::Error) -> Error {
         | ErrorCode::CannotOpen
         | ErrorCode::OutOfMemory
         | ErrorCode::PermissionDenied => Error::Unavailable { reason: detail() },
+        ErrorCode::OperationInterrupted => Error::Busy { reason: "the query took too long" },
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
             Error::Corrupt { what: "database file", detail: detail() }
         }

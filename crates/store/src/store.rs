@@ -67,7 +67,15 @@ impl Store {
         let doorbells = Doorbells::new();
         let writer = Writer::start(path.clone(), connection, Arc::clone(&doorbells))?;
         let readers = Readers::new(path, options.reader_connections);
-        Ok(Self { inner: Arc::new(Inner { writer, readers, doorbells, touched: Mutex::default(), lock: Mutex::new(Some(lock)) }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                writer,
+                readers,
+                doorbells,
+                touched: Mutex::default(),
+                lock: Mutex::new(Some(lock)),
+            }),
+        })
     }
 
     /// Finishes queued writes, folds the write-ahead log into the database, stops, and lets another process open the file.

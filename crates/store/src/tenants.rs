@@ -50,12 +50,7 @@ pub struct OrganizationRow {
 
 impl FromRow for OrganizationRow {
     fn from_row(row: &mut impl Row) -> Result<Self> {
-        Ok(Self {
-            id: row.take()?,
-            name: row.take()?,
-            max_concurrent_runs: row.take()?,
-            created_at: row.take()?,
-        })
+        Ok(Self { id: row.take()?, name: row.take()?, max_concurrent_runs: row.take()?, created_at: row.take()? })
     }
 }
 

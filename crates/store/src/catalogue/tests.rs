@@ -40,8 +40,21 @@ fn every_statement_prepares_and_numbers_its_parameters_without_gaps() {
 #[test]
 fn every_statement_is_portable_text() {
     const SQLITE_ONLY: &[&str] = &[
-        "?", "insert or ", "replace into", "ifnull(", "rowid", "strftime", "json_", "glob ", "datetime(", "instr(",
-        "pragma", "autoincrement", "\"", "`", "group_concat",
+        "?",
+        "insert or ",
+        "replace into",
+        "ifnull(",
+        "rowid",
+        "strftime",
+        "json_",
+        "glob ",
+        "datetime(",
+        "instr(",
+        "pragma",
+        "autoincrement",
+        "\"",
+        "`",
+        "group_concat",
     ];
     for (name, statement) in every() {
         let text = statement.sql.to_ascii_lowercase();
@@ -88,4 +101,68 @@ fn binding_other_values_plans_nothing_anew() {
     for (name, statement) in every() {
         assert_eq!(connection.replans(statement), 0, "{name}");
     }
+}
+
+/// Statements that name no tenant, each with its reason.
+const WITHOUT_TENANT: &[(&str, &str)] = &[
+    ("agents::INSERT_FILE", "the agent was inserted for its tenant in the same operation"),
+    ("deliveries::CLAIM", "system: a node delivers for all"),
+    ("deliveries::CLAIMED", "the delivery was claimed in the same operation"),
+    ("deliveries::EXPIRE_ALL", "system: start-up"),
+    ("deliveries::NEXT_DUE", "system: a node delivers for all"),
+    ("events::INSERT_PAYLOAD", "the header names the tenant, in the same operation"),
+    ("events::SYSTEM_READ", "system: recovery"),
+    ("idempotency::VOID_RESERVATIONS", "system: start-up"),
+    ("keys::FIND", "system: how a caller becomes a tenant"),
+    ("meta::GET", "system: no tenant's"),
+    ("meta::SET", "system: no tenant's"),
+    ("meta::SET_ONCE", "system: no tenant's"),
+    ("queue::CLAIM_EXPIRED", "system: a node works for all"),
+    ("queue::COUNT", "system: readiness"),
+    ("queue::EXPIRE_ALL", "system: start-up"),
+    ("tenants::COUNT_ORGANIZATIONS", "system: the first start"),
+    ("tenants::GET_ORGANIZATION", "the id is the tenant"),
+    ("tenants::INSERT_ORGANIZATION", "the id is the tenant"),
+    ("tenants::LIST_ORGANIZATIONS", "system: the operator's list"),
+    ("tenants::UPDATE_CONCURRENCY", "the id is the tenant"),
+];
+
+#[test]
+fn every_statement_names_the_tenant_or_has_a_reason() {
+    // Returned columns do not count: the tenant has to be in what is written or asked.
+    let names_tenant = |sql: &str| {
+        sql.split(" returning ").next().is_some_and(|text| {
+            let asked = if text.starts_with("select") {
+                text.split_once(" where ").map_or("", |(_, asked)| asked)
+            } else {
+                text
+            };
+            asked.contains("org_id")
+        })
+    };
+    let found: Vec<String> =
+        every().filter(|(_, statement)| !names_tenant(statement.sql)).map(|(name, _)| name).collect();
+    let mut found: Vec<&str> = found.iter().map(String::as_str).collect();
+    found.sort_unstable();
+    let expected: Vec<&str> = WITHOUT_TENANT.iter().map(|(name, _)| *name).collect();
+    assert_eq!(found, expected);
+}
+
+/// A public function takes a tenant (alone, or inside the value it is about) or says `system_`.
+#[test]
+fn every_function_takes_a_tenant_or_is_named_system() {
+    const CARRIES_TENANT: &[&str] = &["OrgId", "Lease", "New", "Row", "IdempotencyKey"];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut seen = 0;
+    for (file, _) in ALL {
+        let text = std::fs::read_to_string(folder.join(file).with_extension("rs")).unwrap();
+        for function in text.split("    pub async fn ").skip(1) {
+            let (signature, _) = function.split_once(" -> ").unwrap();
+            let (name, arguments) = signature.split_once('(').unwrap();
+            let tenant = CARRIES_TENANT.iter().any(|kind| arguments.contains(kind));
+            assert!(tenant || name.starts_with("system_"), "{file}::{name} takes no tenant");
+            seen += 1;
+        }
+    }
+    assert!(seen > 60, "only {seen} functions were found");
 }

@@ -16,10 +16,8 @@ use crate::tx::Tx;
 
 const SET: Statement = Statement { name: "SET", sql: "insert into meta (key, value) values ($1, 'x')" };
 const COUNT: Statement = Statement { name: "COUNT", sql: "select count(*) from meta" };
-const ORPHAN: Statement = Statement {
-    name: "ORPHAN",
-    sql: "insert into org_streams (org_id, last_seq) values ('org_nobody', 1)",
-};
+const ORPHAN: Statement =
+    Statement { name: "ORPHAN", sql: "insert into org_streams (org_id, last_seq) values ('org_nobody', 1)" };
 
 fn start(folder: &Path) -> (Writer, Arc<Readers>) {
     let path = folder.join("test.db");
@@ -63,7 +61,10 @@ async fn a_failed_commit_fails_its_whole_batch_and_nothing_after() {
     };
     let (hold, neighbours, poisoned, ()) = tokio::join!(hold, neighbours, poisoned, release);
     let failed = |result: &Result<()>| matches!(result, Err(Error::NotFound { .. }));
-    assert!(failed(&hold) && failed(&poisoned) && neighbours.iter().all(failed), "{hold:?} {poisoned:?} {neighbours:?}");
+    assert!(
+        failed(&hold) && failed(&poisoned) && neighbours.iter().all(failed),
+        "{hold:?} {poisoned:?} {neighbours:?}"
+    );
     assert_eq!(stored(&readers).await, 0);
     writer.write(set("after".into())).await.unwrap();
     assert_eq!(stored(&readers).await, 1);
@@ -123,4 +124,30 @@ async fn an_abandoned_write_is_not_started_and_a_closed_writer_refuses() {
     writer.close().await;
     assert_eq!(stored(&readers).await, 1, "what was queued before the close is done, what was abandoned is not");
     assert!(matches!(writer.write(set("late".into())).await, Err(Error::Closed)));
+}
+
+/// The database may not grow: the write that needs to is refused with its reason, the small ones around it stand, and
+/// when there is room again all is well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_what_needs_room_and_heals() {
+    let folder = tempfile::tempdir().unwrap();
+    let (writer, readers) = start(folder.path());
+    let limit =
+        |pages: i64| writer.write(move |tx| async move { tx.connection.pragma("max_page_count", pages) }.boxed());
+    let large = || {
+        let statement = Statement { name: "LARGE", sql: "insert into meta (key, value) values ($1, $2)" };
+        writer.write(move |tx| {
+            async move { tx.execute(statement, args!["large", "x".repeat(10_000_000)]).await.map(drop) }.boxed()
+        })
+    };
+    limit(200).await.unwrap();
+    let (before, refused, after) = tokio::join!(writer.write(set("a".into())), large(), writer.write(set("b".into())));
+    assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+    // One that shared the batch with it may have been undone with it, and was told so.
+    let kept = [before, after].iter().filter(|result| result.is_ok()).count();
+    assert_eq!(stored(&readers).await, i64::try_from(kept).unwrap());
+    writer.write(set("small".into())).await.unwrap();
+    limit(1_000_000).await.unwrap();
+    large().await.unwrap();
+    assert_eq!(stored(&readers).await, i64::try_from(kept).unwrap() + 2);
 }

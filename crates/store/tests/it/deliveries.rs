@@ -41,17 +41,24 @@ async fn outbox(world: &World, webhook: Option<WebhookRow>) -> NewDelivery {
     let run = world.queued().await;
     let delivery = new_delivery(&world.one, webhook.as_ref().map(|row| row.id), run);
     let stored = delivery.clone();
-    world.write(move |tx| async move {
-        if let Some(webhook) = webhook {
-            tx.insert_webhook(&webhook).await?;
-        }
-        tx.insert_delivery(&stored).await
-    }.boxed()).await;
+    world
+        .write(move |tx| {
+            async move {
+                if let Some(webhook) = webhook {
+                    tx.insert_webhook(&webhook).await?;
+                }
+                tx.insert_delivery(&stored).await
+            }
+            .boxed()
+        })
+        .await;
     delivery
 }
 
 async fn claim(world: &World, now: i64) -> Vec<ClaimedDelivery> {
-    world.write(move |tx| async move { tx.system_claim_deliveries("node", at(now), at(now + 30), 10).await }.boxed()).await
+    world
+        .write(move |tx| async move { tx.system_claim_deliveries("node", at(now), at(now + 30), 10).await }.boxed())
+        .await
 }
 
 async fn settle(world: &World, claimed: &ClaimedDelivery, result: DeliveryAttempt) -> bool {

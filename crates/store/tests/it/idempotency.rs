@@ -26,7 +26,9 @@ async fn reserve(world: &World, key: &IdempotencyKey, now: i64) -> Reservation {
 
 async fn store(world: &World, key: &IdempotencyKey, now: i64) -> bool {
     let key = key.clone();
-    world.write(move |tx| async move { tx.idempotency_store(&key, &answer(), at(now), at(now + 86_400)).await }.boxed()).await
+    world
+        .write(move |tx| async move { tx.idempotency_store(&key, &answer(), at(now), at(now + 86_400)).await }.boxed())
+        .await
 }
 
 conformance! {

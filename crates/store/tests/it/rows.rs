@@ -2,9 +2,7 @@
 
 use futures_util::FutureExt;
 use livery_core::id::{EndUserId, FileId, KeyId, ProviderId};
-use livery_store::{
-    DataKeyRow, EndUserRow, Error, FileRole, FileRow, Json, NewApiKey, Page, ProviderRow,
-};
+use livery_store::{DataKeyRow, EndUserRow, Error, FileRole, FileRow, Json, NewApiKey, Page, ProviderRow};
 use serde_json::json;
 
 use crate::conformance;

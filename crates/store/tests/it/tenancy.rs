@@ -3,9 +3,7 @@
 use futures_util::FutureExt;
 use livery_core::RunStatus;
 use livery_core::id::{AgentId, EndUserId};
-use livery_store::{
-    AgentSelector, EndUserRow, Error, FileRole, Lease, Page, RunFilter, Tx,
-};
+use livery_store::{AgentSelector, EndUserRow, Error, FileRole, Lease, Page, RunFilter, Tx};
 
 use crate::conformance;
 use crate::deliveries::{new_delivery, new_webhook};
@@ -138,7 +136,8 @@ conformance! {
     }
 }
 
-type Write = Box<dyn for<'t> FnOnce(&'t mut Tx) -> futures_util::future::BoxFuture<'t, livery_store::Result<()>> + Send>;
+type Write =
+    Box<dyn for<'t> FnOnce(&'t mut Tx) -> futures_util::future::BoxFuture<'t, livery_store::Result<()>> + Send>;
 
 fn missing<T>(result: livery_store::Result<T>) -> bool {
     matches!(result, Err(Error::NotFound { .. }))

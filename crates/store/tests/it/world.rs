@@ -86,10 +86,7 @@ impl World {
 
     /// Claims as `owner` at second `now`; leases last 30 seconds.
     pub(crate) async fn claim(&self, owner: &'static str, now: i64, max: u32) -> Vec<ClaimedRun> {
-        self.write(move |tx| {
-            async move { tx.system_claim_runs(owner, at(now), at(now + 30), max).await }.boxed()
-        })
-        .await
+        self.write(move |tx| async move { tx.system_claim_runs(owner, at(now), at(now + 30), max).await }.boxed()).await
     }
 }
 
@@ -119,7 +116,11 @@ pub(crate) fn new_agent(org: OrgId, app: AppId, id: AgentId, name: &str, digest:
         digest: digest.into(),
         manifest: Json::of(&json!({"name": name})).unwrap(),
         agent_md: "---\nname: hello\n---\nSay hello.\n".into(),
-        files: vec![livery_store::AgentFile { path: "scripts/a.yaml".into(), mode: 0o644, bytes: b"turns: []".to_vec() }],
+        files: vec![livery_store::AgentFile {
+            path: "scripts/a.yaml".into(),
+            mode: 0o644,
+            bytes: b"turns: []".to_vec(),
+        }],
         created_at: at(0),
     }
 }
