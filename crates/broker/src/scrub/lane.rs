@@ -217,17 +217,21 @@ impl Lane {
     }
 }
 
-/// Marks each window of the hit that lies close enough together.
+/// Marks the hit if it lies close enough together, else those of its windows that do.
 fn mark(unit: impl Fn(usize) -> Unit, cover: Cover, hit: &Hit, marks: &mut Marks) {
-    for start in hit.start..=hit.end - hit.run {
-        let end = start + hit.run;
+    let mut mark_if_close = |start: usize, end: usize| {
         let stretch = (unit(start).start, unit(end - 1).end);
-        if stretch.1 - stretch.0 > SPAN_MAX {
-            continue;
-        }
+        let close = stretch.1 - stretch.0 <= SPAN_MAX;
         match cover {
+            _ if !close => {}
             Cover::Stretch => marks.add(stretch.0, stretch.1),
             Cover::Bytes => (start..end).map(&unit).for_each(|unit| marks.add(unit.start, unit.end)),
+        }
+        close
+    };
+    if !mark_if_close(hit.start, hit.end) {
+        for start in hit.start..=hit.end - hit.run {
+            mark_if_close(start, start + hit.run);
         }
     }
 }

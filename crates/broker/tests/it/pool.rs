@@ -30,6 +30,25 @@ async fn connections_are_reused_by_the_same_credential_alone() {
     assert_eq!(send(1, "prv_2", 1).await, 5, "another credential's stays");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_at_the_same_time_get_their_own_answers() {
+    let upstream = Upstream::start(vec![vec![Step::Echo]]).await;
+    let broker = broker();
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..200u32 {
+        let (broker, mut call) = (broker.clone(), post(&upstream.url()));
+        call.tenant = tenant(u128::from(n % 4));
+        call.body = format!("call {n}").into();
+        call.idempotency_key = Some(n.to_string());
+        calls.spawn(async move { (n, text(broker.send(call).await.unwrap()).await.unwrap()) });
+    }
+    while let Some(done) = calls.join_next().await {
+        let (n, answer) = done.unwrap();
+        assert_eq!(answer, format!("call {n}"));
+    }
+    assert_eq!(upstream.seen().requests.len(), 200);
+}
+
 #[tokio::test]
 async fn a_pooled_connection_the_upstream_closed_is_no_error() {
     // Each answer promises to stay and closes instead: the next call finds the dead connection in the pool, or finds out

@@ -17,6 +17,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 pub(crate) enum Step {
     /// Writes bytes.
     Write(Vec<u8>),
+    /// Answers with the body of the request.
+    Echo,
     /// Waits for the test.
     Gate(Arc<Notify>),
     /// Says nothing more until the peer is gone.
@@ -132,12 +134,14 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     reset: impl Fn(&S),
 ) {
     while let Some(request) = read_request(&mut stream).await {
+        let body = request.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
         let number = {
             let mut seen = seen.lock().unwrap();
             seen.requests.push(request);
             seen.requests.len() - 1
         };
         for step in &script[number.min(script.len() - 1)] {
+            let step = if let Step::Echo = step { &answer(&body) } else { step };
             match step {
                 Step::Write(bytes) => {
                     if stream.write_all(bytes).await.is_err() || stream.flush().await.is_err() {
@@ -145,6 +149,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                         return;
                     }
                 }
+                Step::Echo => {}
                 Step::Gate(gate) => gate.notified().await,
                 Step::Stall => {
                     let _ = stream.read(&mut [0; 16]).await;
