@@ -39,7 +39,11 @@ pub fn classify<N: AsRef<str>, V: AsRef<str>>(
     error.should_retry = match status {
         // Not what the next attempt can change, although a 5xx.
         501 | 505 => Some(false),
-        _ => headers.get("x-should-retry").and_then(|value| value.trim().parse().ok()),
+        // Its no always counts, its yes only where there is hope: a wrong request stays wrong.
+        _ => headers
+            .get("x-should-retry")
+            .and_then(|value| value.trim().parse().ok())
+            .filter(|yes| !yes || class.retryable()),
     };
     error
 }

@@ -138,7 +138,8 @@ fn the_providers_word_on_retrying() {
     let no = classify(503, &[("X-Should-Retry", "false")], b"", now());
     assert!(!no.is_retryable());
     let yes = classify(400, &[("x-should-retry", "true")], b"{}", now());
-    assert!(!yes.is_retryable(), "a wrong request stays wrong");
+    assert_eq!((yes.is_retryable(), yes.should_retry), (false, None), "a wrong request stays wrong");
+    assert_eq!(classify(503, &[("x-should-retry", "true")], b"", now()).should_retry, Some(true));
     assert!(classify::<&str, &str>(529, &[], b"", now()).is_retryable());
     assert!(!classify::<&str, &str>(501, &[], b"", now()).is_retryable());
     let spent = r#"{"error":{"message":"x","details":{"error_code":"enforced_spend_limit_reached"}}}"#;
