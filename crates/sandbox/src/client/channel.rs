@@ -206,6 +206,8 @@ impl Receiver {
     async fn run(mut self) {
         let outcome = self.receive().await;
         if let Err(error) = outcome {
+            // Nothing more is heard from it, and it hears nothing more.
+            let _ = rustix::net::shutdown(self.read.as_ref(), rustix::net::Shutdown::Both);
             tell_loss(&self.loss, protocol_lost(error));
             self.control.tell(Request::Kill { id: self.id.clone() });
         } else {
@@ -263,3 +265,6 @@ fn greet(frame: wire::Frame<'_>) -> Result<(), wire::Error> {
         Err(wire::Error::Malformed)
     }
 }
+
+#[cfg(test)]
+mod tests;

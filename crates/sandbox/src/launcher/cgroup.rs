@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,8 @@ pub(crate) struct Cgroups {
 #[derive(Debug)]
 pub(crate) struct Group {
     members: Vec<Parent>,
+    /// Where out-of-memory kills are counted; held open, as it is looked at ten times a second.
+    oom: Option<File>,
 }
 
 /// The controllers a sandbox uses.
@@ -86,7 +88,7 @@ impl Cgroups {
 
     /// Makes the groups of one sandbox with its limits.
     pub(crate) fn create(&self, spec: &Spec) -> io::Result<Group> {
-        let mut group = Group { members: Vec::new() };
+        let mut group = Group { members: Vec::new(), oom: None };
         for parent in &self.parents {
             let member = Parent { folder: parent.folder.join(&spec.id), ..parent.clone() };
             let made = match fs::create_dir(&member.folder) {
@@ -99,6 +101,7 @@ impl Cgroups {
         group.limit(spec).inspect_err(|_| {
             group.remove();
         })?;
+        group.oom = group.file("memory", "memory.oom_control", "memory.events").and_then(|path| File::open(path).ok());
         Ok(group)
     }
 
@@ -179,7 +182,9 @@ impl Group {
 
     /// The kernel killed this many processes here for memory.
     pub(crate) fn oom_kills(&self) -> Option<u64> {
-        let text = fs::read_to_string(self.file("memory", "memory.oom_control", "memory.events")?).ok()?;
+        let mut buffer = [0; 512];
+        let count = self.oom.as_ref()?.read_at(&mut buffer, 0).ok()?;
+        let text = std::str::from_utf8(&buffer[..count]).ok()?;
         let value = text.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
         value.trim().parse().ok()
     }

@@ -100,8 +100,8 @@ pub(crate) fn prepare(config: SandboxConfig) -> Result<Prepared, step::Error> {
     Ok(Prepared { config, ground, cgroups, journal, host_root, identities, janitor, grants, notes, _lock: lock })
 }
 
-/// A short rest between two looks at something the kernel tells nobody about.
-#[expect(clippy::disallowed_methods, reason = "the callers loop with a deadline, before any sandbox lives")]
+/// A short rest between two looks at something the kernel tells nobody about. The callers loop with a deadline, before any
+/// sandbox lives.
 pub(super) fn nap() {
     std::thread::sleep(Duration::from_millis(2));
 }

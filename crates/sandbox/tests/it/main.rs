@@ -7,6 +7,7 @@ mod basics;
 mod doctor;
 mod escape;
 mod house;
+mod image;
 mod lifetime;
 mod limits;
 mod probe;
