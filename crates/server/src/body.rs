@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::app::App;
 use crate::auth::Opening;
 use crate::json::{self, Fault, FaultKind};
-use crate::options::{BODY_BYTES_UNCOUNTED, LINGER, LINGER_BYTES_MAX};
+use crate::options::BODY_BYTES_UNCOUNTED;
 use crate::params::Params;
 use crate::path::{Id, Noun};
 use crate::problem::{Problem, Result};
@@ -190,7 +190,7 @@ type Share = Option<OwnedSemaphorePermit>;
 async fn collect(mut body: Body, headers: &HeaderMap, limit: usize, app: &App) -> Result<(Bytes, Share)> {
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
-        return Err(too_large(body, limit).await);
+        return Err(too_large(limit));
     }
     let share = share(declared.unwrap_or(limit), app).await?;
     let mut collected = BytesMut::new();
@@ -201,7 +201,7 @@ async fn collect(mut body: Body, headers: &HeaderMap, limit: usize, app: &App) -
         let Some(frame) = frame else { break };
         let Ok(data) = frame.map_err(|_| Problem::broken_body())?.into_data() else { continue };
         if first.len() + collected.len() + data.len() > limit {
-            return Err(too_large(body, limit).await);
+            return Err(too_large(limit));
         }
         // Most bodies come in one piece and are taken as they are.
         if first.is_empty() && collected.is_empty() {
@@ -227,17 +227,6 @@ async fn share(length: usize, app: &App) -> Result<Share> {
     timeout(app.options.body_idle, permits).await.ok().and_then(Result::ok).map(Some).ok_or_else(|| busy().into())
 }
 
-/// The refusal of a body for its size. The rest is read and thrown away for a moment: to close on a client that still
-/// sends would take the answer away from it.
-async fn too_large(mut body: Body, limit: usize) -> Problem {
-    let drain = async {
-        let mut left = LINGER_BYTES_MAX;
-        while let Some(Ok(frame)) = body.frame().await {
-            let Some(rest) = frame.data_ref().and_then(|data| left.checked_sub(data.len())) else { break };
-            left = rest;
-        }
-    };
-    // Either way the answer is the same.
-    let _ = timeout(LINGER, drain).await;
+fn too_large(limit: usize) -> Problem {
     Error::TooLarge { what: "the body", limit_bytes: u64::try_from(limit).unwrap_or(u64::MAX) }.into()
 }

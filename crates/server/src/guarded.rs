@@ -1,89 +1,27 @@
-//! The socket under a connection, watched in two ways.
+//! The socket under a connection, watched in three ways.
 //!
 //! A write that stands still for too long ends the connection: a reader who went away without a word must not hold an event
 //! stream open. And when the HTTP library refuses a head it cannot parse, it answers with bare status lines of its own;
 //! here they become problem documents. Such a line is told from an answer of ours by when it is written: while no request
-//! is under way.
+//! is under way. And a client that still sends when the answer is written is listened to for a moment more: to close on it
+//! at once would take the answer away before it is read.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::{Buf as _, Bytes};
 use http::StatusCode;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::options::{LINGER, LINGER_BYTES_MAX};
+use crate::phase::Phase;
 use crate::problem::Problem;
 
-const IDLE: u8 = 0;
-const ANSWERING: u8 = 1;
-const ANSWERED: u8 = 2;
-
-/// Whether a request is under way on a connection; shared by the socket, the service and the answer's body.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Phase(Arc<AtomicU8>);
-
-impl Phase {
-    /// A request came.
-    pub(crate) fn request(&self) {
-        self.0.store(ANSWERING, Ordering::Relaxed);
-    }
-
-    /// The answer's last byte is with the HTTP library.
-    fn answered(&self) {
-        self.0.store(ANSWERED, Ordering::Relaxed);
-    }
-
-    /// Everything was written: what follows is the next request.
-    fn flushed(&self) {
-        let _ = self.0.compare_exchange(ANSWERED, IDLE, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
-    fn is_idle(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == IDLE
-    }
-}
-
-/// An answer's body that tells its connection when it is over.
-pub(crate) struct Tracked {
-    body: Body,
-    phase: Phase,
-}
-
-impl Tracked {
-    pub(crate) fn new(body: Body, phase: Phase) -> Self {
-        Self { body, phase }
-    }
-}
-
-impl Drop for Tracked {
-    fn drop(&mut self) {
-        self.phase.answered();
-    }
-}
-
-impl HttpBody for Tracked {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+/// Read at a time while lingering.
+const LINGER_READ_BYTES: usize = 8 * 1024;
 
 /// The socket.
 pub(crate) struct Guarded<S> {
@@ -96,6 +34,14 @@ pub(crate) struct Guarded<S> {
     instead: Bytes,
     /// Makes the id of a request that never became one.
     request_id: Box<dyn Fn() -> String + Send>,
+    /// Once the answer is written and the client still sends.
+    lingering: Option<Lingering>,
+}
+
+/// How much longer a client is listened to.
+struct Lingering {
+    end: Pin<Box<Sleep>>,
+    bytes_left: usize,
 }
 
 impl<S: AsyncWrite + Unpin> Guarded<S> {
@@ -105,7 +51,8 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
         stall: Duration,
         request_id: impl Fn() -> String + Send + 'static,
     ) -> Self {
-        Self { socket, phase, stall, stalled: None, instead: Bytes::new(), request_id: Box::new(request_id) }
+        let request_id = Box::new(request_id);
+        Self { socket, phase, stall, stalled: None, instead: Bytes::new(), request_id, lingering: None }
     }
 
     /// Passes the outcome of a write on, or ends a write that stands still.
@@ -143,7 +90,26 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
             return false;
         };
         self.instead = refusal(status, &(self.request_id)());
+        self.phase.leave_unread();
         true
+    }
+}
+
+impl<S: AsyncRead + Unpin> Guarded<S> {
+    /// Reads and throws away until the client is done, or has had enough.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let new = || Lingering { end: Box::pin(tokio::time::sleep(LINGER)), bytes_left: LINGER_BYTES_MAX };
+        let lingering = self.lingering.get_or_insert_with(new);
+        let mut scratch = [0; LINGER_READ_BYTES];
+        while lingering.end.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer)).map(|()| buffer.filled().len());
+            match read.ok().filter(|read| *read > 0).and_then(|read| lingering.bytes_left.checked_sub(read)) {
+                Some(left) => lingering.bytes_left = left,
+                None => break,
+            }
+        }
+        Poll::Ready(())
     }
 }
 
@@ -168,7 +134,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.replaces(buf) {
             return Poll::Ready(Ok(buf.len()));
@@ -206,7 +172,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_instead(cx))?;
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        if self.lingering.is_none() {
+            ready!(self.poll_instead(cx))?;
+            let outcome = Pin::new(&mut self.socket).poll_shutdown(cx);
+            ready!(self.watch(cx, outcome))?;
+        }
+        if self.phase.has_unread() {
+            ready!(self.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -23,6 +23,7 @@ mod openapi;
 pub mod options;
 mod params;
 mod path;
+mod phase;
 mod problem;
 mod rate;
 mod routes;

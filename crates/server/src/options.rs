@@ -18,7 +18,7 @@ pub const REQUEST_ID_BYTES_MAX: usize = 128;
 pub const WAIT_S_MAX: u64 = 55;
 /// Bodies above this size count against [`Options::body_budget_bytes`].
 pub const BODY_BYTES_UNCOUNTED: usize = 64 * 1024;
-/// Of a body that is refused for its size, this much is still read and thrown away, so that the client gets to read why.
+/// Of what a client still sends when its answer is written, this much is read and thrown away, so that it gets to read it.
 pub const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long that may take.
 pub const LINGER: Duration = Duration::from_secs(2);

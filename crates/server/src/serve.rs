@@ -19,8 +19,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::edge::Edge;
-use crate::guarded::{Guarded, Phase, Tracked};
+use crate::guarded::Guarded;
 use crate::options::{HEAD_BYTES_MAX, Options};
+use crate::phase::{Arriving, Phase, Tracked};
 
 /// The pause after a failed accept (no file descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -134,7 +135,8 @@ fn answer(
 ) -> impl Future<Output = Result<Response<Tracked>, Infallible>> {
     phase.request();
     async move {
-        let response = edge.answer(request.map(Body::new)).await;
+        let request = request.map(|body| Body::new(Arriving::new(body, phase.clone())));
+        let response = edge.answer(request).await;
         Ok(response.map(|body| Tracked::new(body, phase)))
     }
 }

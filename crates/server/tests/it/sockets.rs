@@ -80,6 +80,10 @@ async fn who_sends_too_much_gets_to_read_why() {
     declared.resize(declared.len() + size, b' ');
     assert_eq!(problem(&exchange(&server, &declared).await), (413, "too_large".to_owned()));
 
+    // A stranger's body is not read at all, and the stranger is told so.
+    let stranger = String::from_utf8(declared).unwrap().replace(&site.key, "lvk_nobody");
+    assert_eq!(problem(&exchange(&server, stranger.as_bytes()).await), (401, "unauthenticated".to_owned()));
+
     let mut chunked = format!("{head}transfer-encoding: chunked\r\n\r\n{size:x}\r\n").into_bytes();
     chunked.resize(chunked.len() + size, b' ');
     chunked.extend_from_slice(b"\r\n0\r\n\r\n");
