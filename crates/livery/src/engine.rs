@@ -28,6 +28,15 @@ const SANDBOXES_DIR: &str = "sandboxes";
 /// Where the root key of the vault is, below the data directory, unless the environment has it.
 const ROOT_KEY_FILE: &str = "root.key";
 
+/// How long the data directory is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// A server's: until its operator removes it.
+    ForGood,
+    /// `run` and `demo`: the launcher, which may own what an ordinary user cannot remove, takes its part away.
+    ForOneCommand,
+}
+
 /// A process made ready: data directory there, launcher started, root left.
 pub(crate) struct Ground {
     pub(crate) data: PathBuf,
@@ -37,11 +46,12 @@ pub(crate) struct Ground {
 
 impl Ground {
     /// Prepares `data`; call it before any thread exists.
-    pub(crate) fn prepare(data: &Path, engine: &cli::Engine) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(data: &Path, engine: &cli::Engine, keep: Keep) -> anyhow::Result<Self> {
         let user = host::ordinary_user(engine.user.as_deref())?;
         host::private_dir(data, user.as_ref())?;
         let data = std::path::absolute(data)?;
-        let launcher = match spawn_launcher(&SandboxConfig::new(data.join(SANDBOXES_DIR))) {
+        let sandboxes = SandboxConfig { ephemeral: keep == Keep::ForOneCommand, ..SandboxConfig::new(data.join(SANDBOXES_DIR)) };
+        let launcher = match spawn_launcher(&sandboxes) {
             Ok(launcher) => Some(launcher),
             Err(error) => {
                 tracing::error!(%error, "the launcher cannot be started; runs that need a sandbox will fail");

@@ -104,15 +104,17 @@ pub(crate) fn settle(user: Option<&User>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As many as the kernel allows, up to [`OPEN_FILES`]; fewer only means fewer runs at a time.
+/// Up to [`OPEN_FILES`], which only root may be able to have; fewer only mean fewer runs at a time.
 fn raise_open_files() {
     let now = rustix::process::getrlimit(Resource::Nofile);
-    let root = rustix::process::geteuid().is_root();
-    let maximum = if root { Some(OPEN_FILES.max(now.maximum.unwrap_or(u64::MAX))) } else { now.maximum };
-    let current = Some(OPEN_FILES.min(maximum.unwrap_or(OPEN_FILES)));
-    if rustix::process::setrlimit(Resource::Nofile, Rlimit { current, maximum }).is_err() {
-        tracing::warn!("the limit of open files stays at {:?}", now.current);
+    let hard = now.maximum.unwrap_or(u64::MAX);
+    for wanted in [OPEN_FILES, hard.min(OPEN_FILES)] {
+        let limit = Rlimit { current: Some(wanted), maximum: Some(wanted.max(hard)) };
+        if rustix::process::setrlimit(Resource::Nofile, limit).is_ok() {
+            return;
+        }
     }
+    tracing::warn!("the limit of open files stays at {:?}", now.current);
 }
 
 #[cfg(test)]

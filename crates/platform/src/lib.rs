@@ -4,7 +4,7 @@
 //! SQL.
 //!
 //! Walk on: [`runs`] is what callers ask for, `worker` what happens to a run afterwards, [`webhooks`] how the outside
-//! learns of it; [`platform`] holds it all together.
+//! learns of it; [`Platform`] holds it all together.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 pub mod agents;
@@ -18,7 +18,7 @@ pub mod keys;
 mod live;
 pub mod organizations;
 pub mod page;
-pub mod platform;
+mod platform;
 pub mod posts;
 mod prices;
 pub mod principal;

@@ -70,19 +70,6 @@ impl Listener {
             }
         }
     }
-
-    /// What is there without waiting.
-    pub(crate) fn drain(&mut self) -> Vec<Arc<Live>> {
-        std::iter::from_fn(|| loop {
-            match self.receiver.try_recv() {
-                Ok(live) => return Some(live),
-                Err(broadcast::error::TryRecvError::Lagged(_)) => {}
-                Err(_) => return None,
-            }
-        })
-        .take(PIECES_MAX)
-        .collect()
-    }
 }
 
 impl Drop for Listener {

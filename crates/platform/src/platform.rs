@@ -41,8 +41,8 @@ pub struct Platform {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// What [`Platform`] shares with its own tasks.
-pub(crate) struct Inner {
+/// What [`Platform`] shares with its own tasks. Opaque outside.
+pub struct Inner {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,

@@ -27,6 +27,8 @@ pub struct SandboxConfig {
     /// On cgroup v1 hosts: ask the kernel for cheap moves between cgroups (`favordynmods`), which otherwise cost each
     /// start about 10 ms. It is a setting of the whole host and makes forks a little dearer.
     pub fast_cgroup_moves: bool,
+    /// Remove `state_dir` with the launcher's end: for engines that live for one command.
+    pub ephemeral: bool,
     /// How the launcher process is started.
     #[serde(skip)]
     pub launcher: LauncherCommand,
@@ -44,6 +46,7 @@ impl SandboxConfig {
             sandboxes_max: 4096,
             disk_reserve_mb: 512,
             fast_cgroup_moves: true,
+            ephemeral: false,
             launcher: LauncherCommand::default(),
         }
     }

@@ -16,7 +16,7 @@ use self::tenant::{Told, Tenant};
 use super::{cell, print, print_json, say};
 use crate::cli;
 use crate::client::{Client, Problem};
-use crate::engine::{Ground, NamedProvider, Running, named_provider, runtime};
+use crate::engine::{Ground, Keep, NamedProvider, Running, named_provider, runtime};
 use crate::workbench::Workbench;
 
 /// The longest wait for the webhooks after the runs ended.
@@ -28,7 +28,7 @@ pub(super) fn demo(args: cli::Demo) -> anyhow::Result<ExitCode> {
     let provider = named_provider(model.as_deref(), args.base_url.as_deref())?;
     let mut workbench = Workbench::new("livery-demo", &args.engine, provider.as_ref())?;
     workbench.allow_loopback();
-    let ground = Ground::prepare(workbench.path(), workbench.engine())?;
+    let ground = Ground::prepare(workbench.path(), workbench.engine(), Keep::ForOneCommand)?;
     let outcome = runtime()?.block_on(show(ground, &workbench, model.as_deref(), provider.as_ref(), args.json));
     workbench.clear();
     outcome

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::agents::checked;
 use super::{async_main, cell, client, print, print_json, say};
 use crate::client::Client;
-use crate::engine::{Ground, NamedProvider, Running, named_provider, runtime};
+use crate::engine::{Ground, Keep, NamedProvider, Running, named_provider, runtime};
 use crate::show::{Paint, event_line, one_line, summary};
 use crate::sse::EventStream;
 use crate::workbench::Workbench;
@@ -50,7 +50,7 @@ fn read_input(text: &str) -> anyhow::Result<Value> {
 fn here(args: &cli::Run, folder: &Folder, input: Value) -> anyhow::Result<ExitCode> {
     let provider = named_provider(args.model.as_deref(), args.base_url.as_deref())?;
     let workbench = Workbench::new("livery-run", &args.engine, provider.as_ref())?;
-    let ground = Ground::prepare(workbench.path(), workbench.engine())?;
+    let ground = Ground::prepare(workbench.path(), workbench.engine(), Keep::ForOneCommand)?;
     let outcome = runtime()?.block_on(in_own_engine(ground, &workbench, args, folder, input, provider.as_ref()));
     workbench.clear();
     outcome
@@ -156,7 +156,7 @@ async fn save_artifacts(client: &Client, run: &Value, folder: &Path) -> anyhow::
         }
         let bytes = client.get_bytes(&format!("/v1/files/{}/content", cell(&artifact["id"]))).await?;
         let target = folder.join(&path);
-        std::fs::create_dir_all(target.parent().unwrap_or(folder))?;
+        std::fs::create_dir_all(target.parent().unwrap_or(folder)).with_context(|| format!("cannot create {}", folder.display()))?;
         std::fs::write(&target, bytes).with_context(|| format!("cannot write {}", target.display()))?;
     }
     Ok(())

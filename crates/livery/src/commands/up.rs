@@ -6,13 +6,13 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::say;
-use crate::engine::{Ground, Running, runtime};
+use crate::engine::{Ground, Keep, Running, runtime};
 use crate::{bootstrap, cli, exit};
 
 /// Serves until SIGTERM or Ctrl-C; a second signal stops at once.
 pub(super) fn up(args: cli::Up) -> anyhow::Result<ExitCode> {
     crate::logging::start(args.log_json);
-    let ground = Ground::prepare(&args.data, &args.engine)?;
+    let ground = Ground::prepare(&args.data, &args.engine, Keep::ForGood)?;
     if let Some(user) = ground.user() {
         tracing::info!(user, "left root; only the launcher keeps it");
     }

@@ -251,7 +251,7 @@ fn check_input(agent: &LoadedAgent, input: &Value) -> Result<()> {
     if bytes > INPUT_BYTES_MAX {
         return Err(Error::TooLarge { what: "the input", limit_bytes: INPUT_BYTES_MAX as u64 });
     }
-    let errors = agent.input.findings(input, "/input");
+    let errors = agent.agent.check_input(&agent.input, input);
     if errors.is_empty() {
         return Ok(());
     }

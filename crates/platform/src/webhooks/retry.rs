@@ -3,7 +3,7 @@
 use livery_core::Timestamp;
 
 /// Attempts in all; after the last the delivery has failed.
-pub const ATTEMPTS_MAX: u32 = 10;
+pub(super) const ATTEMPTS_MAX: u32 = 10;
 
 /// Seconds to wait after attempt 1, 2, …; the first attempt is made at once.
 const WAITS_S: [i64; ATTEMPTS_MAX as usize - 1] =

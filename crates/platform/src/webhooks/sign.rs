@@ -7,11 +7,11 @@ use livery_broker::Secret;
 use sha2::Sha256;
 
 /// What every shown secret starts with.
-pub const SECRET_PREFIX: &str = "whsec_";
+pub(super) const SECRET_PREFIX: &str = "whsec_";
 /// Fewest random bytes of a secret.
-pub const SECRET_BYTES_MIN: usize = 24;
+pub(super) const SECRET_BYTES_MIN: usize = 24;
 /// Most.
-pub const SECRET_BYTES_MAX: usize = 64;
+pub(super) const SECRET_BYTES_MAX: usize = 64;
 /// Bytes of the secrets made here.
 const SECRET_BYTES: usize = 32;
 

@@ -61,9 +61,16 @@ pub fn run_if_asked() -> Option<ExitCode> {
 
 fn run(control: OwnedFd, config: crate::SandboxConfig) -> ExitCode {
     setup::calm_signals();
+    // What `ps` shows.
+    let _ = rustix::thread::set_name(c"livery-launcher");
+    let ephemeral = config.ephemeral.then(|| config.state_dir.clone());
     match setup::prepare(config) {
         Ok(prepared) => {
             let end = server::Server::new(control, prepared).and_then(server::Server::run);
+            if let Some(state_dir) = ephemeral {
+                // What cannot be removed stays closed to others, and the platform says so.
+                let _ = std::fs::remove_dir_all(state_dir);
+            }
             if end.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(71) }
         }
         Err(error) => {

@@ -1,0 +1,10 @@
+//! The whole binary, as an operator and a client meet it: real processes, real sandboxes, real sockets, real kills.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+mod bombs;
+mod commands;
+mod crash;
+mod docs;
+mod providers;
+mod server;
+mod support;
