@@ -15,6 +15,8 @@ pub(crate) fn prepare(channel: RawFd) -> io::Result<(OwnedFd, OwnedFd)> {
     unsafe {
         // Commands have the same uid: without this they could read this process's memory through /proc/1.
         check(libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0))?;
+        // What `ps` shows; the name of a memory file would be no help.
+        libc::prctl(libc::PR_SET_NAME, c"livery-guest".as_ptr(), 0, 0, 0);
         check(libc::fcntl(channel, libc::F_SETFD, libc::FD_CLOEXEC))?;
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);

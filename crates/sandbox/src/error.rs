@@ -14,6 +14,9 @@ pub enum Error {
     /// No sandbox or workspace of that id.
     #[error("there is no such sandbox")]
     Unknown,
+    /// A sandbox of that id is alive, and nobody here holds it.
+    #[error("a sandbox of this id is still alive")]
+    Alive,
     /// The host is at its limit of sandboxes or uids.
     #[error("no room for another sandbox: {0}")]
     Full(String),

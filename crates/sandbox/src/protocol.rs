@@ -64,6 +64,8 @@ pub(crate) enum Refusal {
     Invalid { detail: String },
     /// No sandbox of that id.
     Unknown,
+    /// A sandbox of that id is alive.
+    Alive,
     /// This host cannot, at this step.
     Failed { step: String, detail: String },
     /// Too many already.

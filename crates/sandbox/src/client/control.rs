@@ -172,6 +172,7 @@ impl From<Refusal> for Error {
         match refusal {
             Refusal::Invalid { detail } => Self::Invalid(detail),
             Refusal::Unknown => Self::Unknown,
+            Refusal::Alive => Self::Alive,
             Refusal::Failed { step, detail } => Self::Start { step, detail },
             Refusal::Full { detail } => Self::Full(detail),
         }

@@ -90,7 +90,15 @@ impl Sandboxes {
             // Lost on this side: make sure that it is gone on the launcher's before its id is used again.
             alive.kill("its id is used again").await?;
         }
-        let sandbox = self.start(spec).await?;
+        let sandbox = match self.start(spec.clone()).await {
+            // What a `create` that was given up half-way has left: it is ending already.
+            Err(Error::Alive) => {
+                let request = Request::Kill { id: spec.id.clone() };
+                self.inner.control.ask(request, "ending an abandoned sandbox", QUESTION_MAX).await?;
+                self.start(spec).await?
+            }
+            other => other?,
+        };
         *place = Arc::downgrade(&sandbox.inner);
         drop(place);
         self.forget_the_dead();

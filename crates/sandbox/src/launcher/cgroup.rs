@@ -110,7 +110,7 @@ impl Cgroups {
         let mut swept = 0;
         for parent in &self.parents {
             for left in fs::read_dir(&parent.folder).into_iter().flatten().flatten() {
-                if left.path().is_dir() {
+                if left.file_type().is_ok_and(|kind| kind.is_dir()) {
                     sweep_one(&left.path());
                     swept += 1;
                 }

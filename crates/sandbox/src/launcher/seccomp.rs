@@ -28,6 +28,8 @@ const fn offset_argument_low(index: u32) -> u32 {
     16 + 8 * index
 }
 
+/// The bits of a socket's type that say its kind; the others are flags.
+const SOCKET_KIND_MASK: u32 = 0xF;
 /// Every namespace flag of `clone` and `unshare`.
 const NAMESPACE_FLAGS: u32 = 0x7E02_0000 | 0x80;
 
@@ -97,17 +99,14 @@ fn checked() -> Vec<(libc::c_long, Vec<Instruction>)> {
         body.push(answer(errno(otherwise)));
         body
     };
-    let family = |f: i32| f.cast_unsigned();
-    let families = [family(libc::AF_UNIX), family(libc::AF_INET), family(libc::AF_INET6)];
-    let clone_flags_argument = 0;
     vec![
         (libc::SYS_clone3, vec![answer(errno(libc::ENOSYS))]),
-        (libc::SYS_socket, socket_body(&families)),
-        (libc::SYS_socketpair, only(0, &[family(libc::AF_UNIX)], libc::EAFNOSUPPORT)),
+        (libc::SYS_socket, socket_body()),
+        (libc::SYS_socketpair, only(0, &[libc::AF_UNIX.cast_unsigned()], libc::EAFNOSUPPORT)),
         (
             libc::SYS_clone,
             vec![
-                load(offset_argument_low(clone_flags_argument)),
+                load(offset_argument_low(0)),
                 jump(libc::BPF_JSET, NAMESPACE_FLAGS & !0x80, 0, 1),
                 answer(errno(libc::EPERM)),
                 answer(ALLOW),
@@ -128,15 +127,28 @@ fn checked() -> Vec<(libc::c_long, Vec<Instruction>)> {
     ]
 }
 
-/// `socket`: the chosen families, and of those neither raw nor packet sockets.
-fn socket_body(families: &[u32]) -> Vec<Instruction> {
-    let mut body = vec![load(offset_argument_low(1)), statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0xF)];
-    body.extend([jump(libc::BPF_JEQ, libc::SOCK_RAW.cast_unsigned(), 0, 1), answer(errno(libc::EPERM))]);
-    body.push(load(offset_argument_low(0)));
-    for family in families {
-        body.extend([jump(libc::BPF_JEQ, *family, 0, 1), answer(ALLOW)]);
+/// `socket`: unix sockets of any kind; of the internet families only streams and datagrams of the everyday protocols, so that
+/// no rarely used one is loaded into the kernel on a run's behalf.
+fn socket_body() -> Vec<Instruction> {
+    let family = |f: i32| f.cast_unsigned();
+    let mut body = vec![
+        load(offset_argument_low(0)),
+        jump(libc::BPF_JEQ, family(libc::AF_UNIX), 0, 1),
+        answer(ALLOW),
+        jump(libc::BPF_JEQ, family(libc::AF_INET), 2, 0),
+        jump(libc::BPF_JEQ, family(libc::AF_INET6), 1, 0),
+        answer(errno(libc::EAFNOSUPPORT)),
+        load(offset_argument_low(1)),
+        statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, SOCKET_KIND_MASK),
+        jump(libc::BPF_JEQ, libc::SOCK_STREAM.cast_unsigned(), 2, 0),
+        jump(libc::BPF_JEQ, libc::SOCK_DGRAM.cast_unsigned(), 1, 0),
+        answer(errno(libc::EPERM)),
+        load(offset_argument_low(2)),
+    ];
+    for protocol in [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6] {
+        body.extend([jump(libc::BPF_JEQ, protocol.cast_unsigned(), 0, 1), answer(ALLOW)]);
     }
-    body.push(answer(errno(libc::EAFNOSUPPORT)));
+    body.push(answer(errno(libc::EPROTONOSUPPORT)));
     body
 }
 

@@ -167,8 +167,8 @@ impl Server {
 
     /// Receives what is there. The socket's end, or anything that is not a request, is the platform's death.
     fn requests(&mut self) {
-        // As many as `epoll` would otherwise report one by one.
-        for _ in 0..64 {
+        // A few at a time: a birth takes a millisecond, and deaths wait meanwhile.
+        for _ in 0..8 {
             match socket::receive(self.control.as_fd()) {
                 Ok(Some(packet)) => match serde_json::from_slice::<Envelope>(&packet.bytes) {
                     Ok(envelope) => self.request(envelope),
@@ -277,7 +277,7 @@ impl Server {
             return Err(Refusal::Full { detail: "the launcher is ending".to_owned() });
         }
         if self.by_id.contains_key(&spec.id) {
-            return Err(invalid("a sandbox of this id is alive".to_owned()));
+            return Err(Refusal::Alive);
         }
         if self.live.len() >= self.p.config.sandboxes_max {
             return Err(Refusal::Full { detail: format!("{} sandboxes are alive", self.live.len()) });

@@ -118,6 +118,13 @@ async fn create_is_idempotent_by_id_and_refuses_nonsense() {
         let (a, b) = tokio::join!(house.sandboxes.create(Spec::new("same")), house.sandboxes.create(Spec::new("same")));
         output(&a.unwrap(), "touch here").await;
         assert_eq!(output(&b.unwrap(), "ls").await, "here");
+        // Given up half-way, and asked for again at once.
+        for _ in 0..20 {
+            let create = house.sandboxes.create(Spec::new("hasty"));
+            let given_up = tokio::time::timeout(Duration::from_millis(1), create).await;
+            drop(given_up);
+            house.sandbox("hasty").await.kill("test").await.unwrap();
+        }
         for bad in ["", "../x", "a b"] {
             assert!(matches!(house.sandboxes.create(Spec::new(bad)).await, Err(Error::Invalid(_))));
         }

@@ -3,12 +3,13 @@
 use super::*;
 
 /// Runs the program on one call, as the kernel would.
-fn verdict(code: &[Instruction], arch: u32, number: u32, arguments: [u64; 2]) -> u32 {
+fn verdict(code: &[Instruction], arch: u32, number: u32, arguments: [u64; 3]) -> u32 {
     let field = |offset: u32| match offset {
         OFFSET_NUMBER => number,
         OFFSET_ARCH => arch,
         16 => u32::try_from(arguments[0] & 0xFFFF_FFFF).unwrap(),
         24 => u32::try_from(arguments[1] & 0xFFFF_FFFF).unwrap(),
+        32 => u32::try_from(arguments[2] & 0xFFFF_FFFF).unwrap(),
         other => panic!("the program reads offset {other}"),
     };
     let (mut at, mut a) = (0, 0);
@@ -41,7 +42,7 @@ fn verdicts() {
     assert!(code.len() < 1024, "{} instructions", code.len());
     let ask = |syscall: libc::c_long, arguments| verdict(&code, AUDIT_ARCH, number(syscall), arguments);
     for allowed in ALLOWED {
-        assert_eq!(ask(*allowed, [0, 0]), ALLOW, "call {allowed}");
+        assert_eq!(ask(*allowed, [0, 0, 0]), ALLOW, "call {allowed}");
     }
     let eperm = errno(libc::EPERM);
     for denied in [
@@ -82,37 +83,41 @@ fn verdicts() {
         libc::SYS_quotactl,
         libc::SYS_sethostname,
     ] {
-        assert_eq!(ask(denied, [0, 0]), eperm, "call {denied}");
+        assert_eq!(ask(denied, [0, 0, 0]), eperm, "call {denied}");
     }
     let enosys = errno(libc::ENOSYS);
-    assert_eq!(ask(libc::SYS_clone3, [0, 0]), enosys);
-    assert_eq!(verdict(&code, AUDIT_ARCH, 999, [0, 0]), enosys, "a call of the future");
-    assert_eq!(verdict(&code, AUDIT_ARCH, 0x4000_0000 | 39, [0, 0]), enosys, "x32 getpid");
-    assert_eq!(verdict(&code, 0x4000_0003, 20, [0, 0]), KILL, "i386");
+    assert_eq!(ask(libc::SYS_clone3, [0, 0, 0]), enosys);
+    assert_eq!(verdict(&code, AUDIT_ARCH, 999, [0, 0, 0]), enosys, "a call of the future");
+    assert_eq!(verdict(&code, AUDIT_ARCH, 0x4000_0000 | 39, [0, 0, 0]), enosys, "x32 getpid");
+    assert_eq!(verdict(&code, 0x4000_0003, 20, [0, 0, 0]), KILL, "i386");
     arguments_decide(&code);
 }
 
 fn arguments_decide(code: &[Instruction]) {
     let ask = |syscall: libc::c_long, arguments| verdict(code, AUDIT_ARCH, number(syscall), arguments);
-    let socket = |family: i32, kind: i32| ask(libc::SYS_socket, [u64::try_from(family).unwrap(), u64::try_from(kind).unwrap()]);
+    let socket = |family: i32, kind: i32| ask(libc::SYS_socket, [u64::try_from(family).unwrap(), u64::try_from(kind).unwrap(), 0]);
     let cloexec = libc::SOCK_CLOEXEC;
     assert_eq!(socket(libc::AF_UNIX, libc::SOCK_STREAM), ALLOW);
     assert_eq!(socket(libc::AF_INET, libc::SOCK_DGRAM | cloexec), ALLOW);
     assert_eq!(socket(libc::AF_INET6, libc::SOCK_STREAM), ALLOW);
     assert_eq!(socket(libc::AF_INET, libc::SOCK_RAW | cloexec), errno(libc::EPERM));
+    assert_eq!(socket(libc::AF_INET, 10), errno(libc::EPERM), "SOCK_PACKET, which means another family");
+    assert_eq!(socket(libc::AF_INET, libc::SOCK_SEQPACKET), errno(libc::EPERM));
+    let protocol = |number| ask(libc::SYS_socket, [2, 1, number]);
+    assert_eq!((protocol(6), protocol(132), protocol(262)), (ALLOW, errno(libc::EPROTONOSUPPORT), errno(libc::EPROTONOSUPPORT)));
     for family in [libc::AF_NETLINK, libc::AF_PACKET, libc::AF_VSOCK, libc::AF_ALG, libc::AF_BLUETOOTH, libc::AF_TIPC] {
         assert_eq!(socket(family, libc::SOCK_STREAM), errno(libc::EAFNOSUPPORT), "family {family}");
     }
     for flag in [libc::CLONE_NEWUSER, libc::CLONE_NEWNS, libc::CLONE_NEWPID, libc::CLONE_NEWNET, libc::CLONE_NEWCGROUP] {
-        assert_eq!(ask(libc::SYS_clone, [u64::from(flag.cast_unsigned()), 0]), errno(libc::EPERM), "flag {flag:x}");
+        assert_eq!(ask(libc::SYS_clone, [u64::from(flag.cast_unsigned()), 0, 0]), errno(libc::EPERM), "flag {flag:x}");
     }
     let threads = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_FS;
-    assert_eq!(ask(libc::SYS_clone, [u64::from(threads.cast_unsigned()), 0]), ALLOW);
-    assert_eq!(ask(libc::SYS_clone, [17, 0]), ALLOW, "fork");
-    assert_eq!(ask(libc::SYS_ioctl, [0, 0x5412]), errno(libc::EPERM));
-    assert_eq!(ask(libc::SYS_ioctl, [0, 0xFFFF_FFFF_0000_5412]), errno(libc::EPERM), "high bits do not hide it");
-    assert_eq!(ask(libc::SYS_ioctl, [0, 0x541C]), errno(libc::EPERM));
-    assert_eq!(ask(libc::SYS_ioctl, [0, 0x5401]), ALLOW);
-    assert_eq!(ask(libc::SYS_personality, [0xFFFF_FFFF, 0]), ALLOW);
-    assert_eq!(ask(libc::SYS_personality, [0x0040_0000, 0]), errno(libc::EPERM));
+    assert_eq!(ask(libc::SYS_clone, [u64::from(threads.cast_unsigned()), 0, 0]), ALLOW);
+    assert_eq!(ask(libc::SYS_clone, [17, 0, 0]), ALLOW, "fork");
+    assert_eq!(ask(libc::SYS_ioctl, [0, 0x5412, 0]), errno(libc::EPERM));
+    assert_eq!(ask(libc::SYS_ioctl, [0, 0xFFFF_FFFF_0000_5412, 0]), errno(libc::EPERM), "high bits do not hide it");
+    assert_eq!(ask(libc::SYS_ioctl, [0, 0x541C, 0]), errno(libc::EPERM));
+    assert_eq!(ask(libc::SYS_ioctl, [0, 0x5401, 0]), ALLOW);
+    assert_eq!(ask(libc::SYS_personality, [0xFFFF_FFFF, 0, 0]), ALLOW);
+    assert_eq!(ask(libc::SYS_personality, [0x0040_0000, 0, 0]), errno(libc::EPERM));
 }
