@@ -109,9 +109,7 @@ fn complete_operation(method: &Method, operation: &mut Operation) {
         parameters.push(idempotency_key().into());
     }
     if trait_of.acts && trait_of.guarded {
-        parameters.push(
-            header("Livery-On-Behalf-Of", "The end user this is for; needs the scope `end_users:act`", None).into(),
-        );
+        parameters.push(on_behalf_of().into());
     }
 }
 
@@ -237,12 +235,21 @@ fn string() -> Schema {
 
 fn idempotency_key() -> Parameter {
     let text = "Makes the request safe to repeat. The same request with the same key gets the first answer again, with \
-        `Idempotent-Replayed: true`; another request with it is refused.";
-    header("Idempotency-Key", text, Some(IDEMPOTENCY_KEY_BYTES_MAX))
+        `Idempotent-Replayed: true`; another request with it is refused. May stand in quotes.";
+    let key = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(IDEMPOTENCY_KEY_BYTES_MAX))
+        .pattern(Some("^[!#-~][!-~]*$"));
+    header("Idempotency-Key", text, Schema::Object(key.build()).into())
 }
 
-fn header(name: &str, description: &str, length_max: Option<usize>) -> Parameter {
-    let schema: Schema = ObjectBuilder::new().schema_type(Type::String).max_length(length_max).build().into();
+fn on_behalf_of() -> Parameter {
+    let id = RefOr::Ref(Ref::from_schema_name(schemas::EndUserId::name()));
+    header("Livery-On-Behalf-Of", "The end user this is for; needs the scope `end_users:act`", id)
+}
+
+fn header(name: &str, description: &str, schema: RefOr<Schema>) -> Parameter {
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)

@@ -108,7 +108,7 @@ pub(crate) enum ProviderKind {
 /// A new model provider.
 #[derive(ToSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"name": "local", "kind": "openai_compatible", "base_url": "http://127.0.0.1:11434/v1"}))]
+#[schema(example = json!({"name": "anthropic", "kind": "anthropic", "api_key": "sk-ant-…"}))]
 pub(crate) struct NewModelProvider {
     /// The part before the slash in `PROVIDER/MODEL`.
     #[schema(pattern = "^[a-z0-9-]{1,64}$")]

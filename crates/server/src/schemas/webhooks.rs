@@ -14,6 +14,7 @@ pub(crate) struct NewWebhook {
     #[schema(max_length = 2048)]
     url: String,
     /// `run.*` or exact names of events.
+    #[schema(min_items = 1, max_items = 32)]
     events: Vec<String>,
     /// For people.
     description: Option<String>,
