@@ -30,7 +30,7 @@ pub struct Options {
     /// Fewer runs and shorter phases: a first look, not figures to quote.
     #[arg(long)]
     pub quick: bool,
-    /// Measure this binary in place of a fresh release build.
+    /// Measure this binary in place of a fresh release build; `examples/start_latency` of the sandbox is looked for beside it.
     #[arg(long, value_name = "FILE")]
     pub binary: Option<PathBuf>,
 }
@@ -51,11 +51,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 fn build() -> anyhow::Result<PathBuf> {
     crate::root::complain("building the release binary …");
-    let status = crate::root::cargo()
-        .args(["build", "--release", "--quiet", "--package", "livery"])
-        .status()
-        .context("cannot start cargo")?;
-    anyhow::ensure!(status.success(), "the release build failed");
+    for what in [&["livery", "--bin", "livery"], &["livery-sandbox", "--example", "start_latency"]] {
+        let mut command = crate::root::cargo();
+        command.args(["build", "--release", "--quiet", "--package"]).args(what);
+        let status = command.status().context("cannot start cargo")?;
+        anyhow::ensure!(status.success(), "the release build of {} failed", what[0]);
+    }
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root::folder().join("target"), PathBuf::from);
     Ok(target.join("release/livery"))

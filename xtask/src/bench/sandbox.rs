@@ -1,9 +1,14 @@
 //! Cold starts of a sandbox, without the platform: the sandbox crate's own example measures, this reads what it says.
 
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::Context as _;
 
 use super::{Figures, progress};
 
+/// The example, beside the binary that is measured.
+const EXAMPLE: &str = "examples/start_latency";
 /// The line with the times of sandboxes that were started one after the other.
 const TIMES: &str = "create to first output: ";
 /// The line with the memory of one of many that live at once.
@@ -19,9 +24,9 @@ struct Said {
 }
 
 /// Adds min, median, p99 and memory; a host that cannot is said in a note.
-pub fn cold_starts(figures: &mut Figures) {
+pub fn cold_starts(binary: &Path, figures: &mut Figures) {
     progress("cold starts of a sandbox");
-    match measure() {
+    match measure(&binary.with_file_name(EXAMPLE)) {
         Ok(said) => {
             figures.add("sandbox_min_ms", said.min_ms);
             figures.add("sandbox_median_ms", said.median_ms);
@@ -36,11 +41,8 @@ pub fn cold_starts(figures: &mut Figures) {
     }
 }
 
-fn measure() -> anyhow::Result<Said> {
-    let output = crate::root::cargo()
-        .args(["run", "--release", "--quiet", "--package", "livery-sandbox", "--example", "start_latency"])
-        .output()
-        .context("cannot start cargo")?;
+fn measure(example: &Path) -> anyhow::Result<Said> {
+    let output = Command::new(example).output().with_context(|| format!("cannot start {}", example.display()))?;
     let errors = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "{}", errors.lines().last().unwrap_or("the example failed"));
     read(&String::from_utf8_lossy(&output.stdout))
