@@ -18,7 +18,8 @@ fn main() {
     let target = guest_target();
     let built = build(&guest, &out.join("guest"), &target);
     let program = fs::read(&built).unwrap_or_else(|error| fail(&format!("reading {}: {error}", built.display())));
-    fs::write(out.join("livery-guest.bin"), program).unwrap_or_else(|error| fail(&format!("writing the guest: {error}")));
+    fs::write(out.join("livery-guest.bin"), program)
+        .unwrap_or_else(|error| fail(&format!("writing the guest: {error}")));
 }
 
 /// The guest runs on the kernel this binary runs on, linked statically against the same C library.
@@ -37,13 +38,18 @@ fn build(guest: &Path, target_dir: &Path, target: &str) -> PathBuf {
     // Settings of the outer build must not leak in: flags, wrappers (clippy), profiles.
     for (name, _) in env::vars() {
         let leaks = name.starts_with("CARGO_") && name != "CARGO_HOME" && name != "CARGO_NET_OFFLINE";
-        if leaks || name.starts_with("RUSTC_") || matches!(name.as_str(), "RUSTFLAGS" | "CLIPPY_ARGS" | "TARGET" | "HOST") {
+        if leaks
+            || name.starts_with("RUSTC_")
+            || matches!(name.as_str(), "RUSTFLAGS" | "CLIPPY_ARGS" | "TARGET" | "HOST")
+        {
             cargo.env_remove(name);
         }
     }
     cargo.env("RUSTC", var("RUSTC"));
     cargo.env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Crelocation-model=static -Cdebug-assertions=off");
-    for (setting, value) in [("OPT_LEVEL", "s"), ("PANIC", "abort"), ("LTO", "fat"), ("CODEGEN_UNITS", "1"), ("STRIP", "symbols")] {
+    for (setting, value) in
+        [("OPT_LEVEL", "s"), ("PANIC", "abort"), ("LTO", "fat"), ("CODEGEN_UNITS", "1"), ("STRIP", "symbols")]
+    {
         cargo.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
     }
     let output = cargo.output().unwrap_or_else(|error| fail(&format!("starting cargo: {error}")));

@@ -70,7 +70,11 @@ impl Channel {
         }
         if !self.has_unsent() {
             // A burst's memory is given back; a small buffer is kept.
-            if self.queue.capacity() > 16 * 1024 { self.queue = Vec::new() } else { self.queue.clear() }
+            if self.queue.capacity() > 16 * 1024 {
+                self.queue = Vec::new()
+            } else {
+                self.queue.clear()
+            }
             self.sent = 0;
         } else if self.sent > QUEUE_BYTES {
             self.queue.drain(..self.sent);

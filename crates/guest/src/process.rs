@@ -177,7 +177,12 @@ impl Process {
     }
 
     /// Sends the last of its output and its end, and gives back the pipes a descendant may still hold.
-    pub(crate) fn into_leftovers(mut self, outcome: Outcome, scratch: &mut [u8], channel: &mut Channel) -> Vec<OwnedFd> {
+    pub(crate) fn into_leftovers(
+        mut self,
+        outcome: Outcome,
+        scratch: &mut [u8],
+        channel: &mut Channel,
+    ) -> Vec<OwnedFd> {
         if self.timed_out {
             // The rest of a group that ignored SIGTERM must not outlive the answer.
             sys::signal_group(self.pid, libc::SIGKILL);

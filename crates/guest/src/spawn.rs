@@ -55,7 +55,8 @@ pub(crate) fn spawn(exec: &Exec, background_log: &str) -> Result<Child, (io::Err
 }
 
 fn prepare(exec: &Exec) -> io::Result<Prepared> {
-    let strings = |list: &[Vec<u8>]| list.iter().map(|s| Ok(CString::new(s.as_slice())?)).collect::<io::Result<Vec<_>>>();
+    let strings =
+        |list: &[Vec<u8>]| list.iter().map(|s| Ok(CString::new(s.as_slice())?)).collect::<io::Result<Vec<_>>>();
     let program = exec.argv.first().map_or(&[][..], Vec::as_slice);
     Ok(Prepared {
         programs: candidates(program, &exec.env)?,

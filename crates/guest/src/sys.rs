@@ -80,7 +80,12 @@ pub(crate) fn signal_group(pid: i32, signal: i32) {
 }
 
 /// Opens `path` below `root` (or from `/` when `root` is `None`) as the kernel's `openat2` resolves it.
-pub(crate) fn openat2(root: Option<BorrowedFd<'_>>, path: &std::ffi::CStr, flags: i32, resolve: u64) -> io::Result<File> {
+pub(crate) fn openat2(
+    root: Option<BorrowedFd<'_>>,
+    path: &std::ffi::CStr,
+    flags: i32,
+    resolve: u64,
+) -> io::Result<File> {
     // SAFETY: `open_how` is plain data for which all zero is valid; the path is NUL-terminated and outlives the call.
     unsafe {
         let mut how: libc::open_how = std::mem::zeroed();

@@ -49,7 +49,9 @@ async fn sequential(sandboxes: &Sandboxes) {
         sandboxes.remove_workspace(&id).await.unwrap();
         removes.push(began.elapsed());
     }
-    for (name, times) in [("create", creates), ("create to first output", firsts), ("kill", kills), ("remove workspace", removes)] {
+    for (name, times) in
+        [("create", creates), ("create to first output", firsts), ("kill", kills), ("remove workspace", removes)]
+    {
         print_times(name, times);
     }
 }
@@ -81,7 +83,10 @@ async fn parallel(sandboxes: &Sandboxes) {
     while let Some(done) = tasks.join_next().await {
         times.push(done.unwrap());
     }
-    println!("{rounds} whole lives, {at_once} at a time: {:.0} per second", f64::from(rounds) / began.elapsed().as_secs_f64());
+    println!(
+        "{rounds} whole lives, {at_once} at a time: {:.0} per second",
+        f64::from(rounds) / began.elapsed().as_secs_f64()
+    );
     print_times("create to first output among them", times);
 }
 

@@ -64,7 +64,14 @@ impl Channel {
         let (frames, waiting) = mpsc::channel(FRAMES_MAX);
         let streams = Arc::new(Mutex::new(HashMap::new()));
         let lost = loss.subscribe();
-        let receiver = Receiver { read, streams: Arc::clone(&streams), loss: loss.clone(), lost: lost.clone(), control, id: id.to_owned() };
+        let receiver = Receiver {
+            read,
+            streams: Arc::clone(&streams),
+            loss: loss.clone(),
+            lost: lost.clone(),
+            control,
+            id: id.to_owned(),
+        };
         let reader = tokio::spawn(receiver.run());
         let writer = tokio::spawn(write_frames(write, waiting));
         Ok(Self { frames, streams, next: AtomicU32::new(1), lost, loss, reader, writer })

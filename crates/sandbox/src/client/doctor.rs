@@ -57,7 +57,10 @@ impl Sandboxes {
         }
         let tested = tokio::time::timeout(SELF_TEST_MAX, self.self_test()).await;
         let test = match tested {
-            Ok(Ok(took)) => Check::ok("self_test", format!("a sandbox ran `true` {:.1} ms after it was asked for", took.as_secs_f64() * 1e3)),
+            Ok(Ok(took)) => Check::ok(
+                "self_test",
+                format!("a sandbox ran `true` {:.1} ms after it was asked for", took.as_secs_f64() * 1e3),
+            ),
             Ok(Err(error)) => Check::unusable("self_test", error.to_string(), likely_fix(&error)),
             Err(_) => Check::unusable("self_test", "a sandbox did not start and end within 30 s", ""),
         };
@@ -73,7 +76,10 @@ impl Sandboxes {
         let teardown = sandbox.kill("the self-test is over").await?;
         self.remove_workspace(&id).await?;
         if result?.exit_code != Some(0) || !teardown.processes_gone || !teardown.cgroups_removed {
-            return Err(Error::Start { step: "self-test".to_owned(), detail: format!("it did not end cleanly: {teardown:?}") });
+            return Err(Error::Start {
+                step: "self-test".to_owned(),
+                detail: format!("it did not end cleanly: {teardown:?}"),
+            });
         }
         Ok(took)
     }
@@ -107,9 +113,15 @@ fn kernel() -> Check {
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let detail = format!("Linux {release}");
     if version < KERNEL_MIN {
-        Check::unusable("kernel", format!("{detail} is older than {}.{}", KERNEL_MIN.0, KERNEL_MIN.1), "install a newer kernel")
+        Check::unusable(
+            "kernel",
+            format!("{detail} is older than {}.{}", KERNEL_MIN.0, KERNEL_MIN.1),
+            "install a newer kernel",
+        )
     } else if version < KERNEL_GOOD {
-        let detail = format!("{detail}: read-only mounts are made one by one, and process limits count over all of a user's runs");
+        let detail = format!(
+            "{detail}: read-only mounts are made one by one, and process limits count over all of a user's runs"
+        );
         Check::degraded("kernel", detail, "install Linux 5.14 or newer")
     } else {
         Check::ok("kernel", detail)
@@ -124,7 +136,11 @@ fn user_namespaces() -> Check {
     }
     let root = rustix::process::geteuid().is_root();
     if !root && read("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
-        return Check::unusable(NAME, "they are for root alone on this host", "sysctl -w kernel.unprivileged_userns_clone=1");
+        return Check::unusable(
+            NAME,
+            "they are for root alone on this host",
+            "sysctl -w kernel.unprivileged_userns_clone=1",
+        );
     }
     if !root && read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
         let detail = "AppArmor lets an ordinary user make them but not use them";
@@ -135,11 +151,16 @@ fn user_namespaces() -> Check {
 
 fn namespaces() -> Check {
     let wanted = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
-    let missing: Vec<&str> = wanted.into_iter().filter(|kind| !Path::new("/proc/self/ns").join(kind).exists()).collect();
+    let missing: Vec<&str> =
+        wanted.into_iter().filter(|kind| !Path::new("/proc/self/ns").join(kind).exists()).collect();
     if missing.is_empty() {
         Check::ok("namespaces", wanted.join(", "))
     } else {
-        Check::unusable("namespaces", format!("this kernel lacks {}", missing.join(", ")), "use a distribution's kernel")
+        Check::unusable(
+            "namespaces",
+            format!("this kernel lacks {}", missing.join(", ")),
+            "use a distribution's kernel",
+        )
     }
 }
 
@@ -156,7 +177,9 @@ fn usr() -> Check {
     let shell = ["/bin/sh", "/usr/bin/sh"].into_iter().find(|path| Path::new(path).exists());
     match shell {
         Some(shell) if Path::new("/usr").is_dir() => Check::ok("usr", format!("/usr with {shell}")),
-        _ => Check::degraded("usr", "no /usr with a shell: the built-in image `host` is empty; use an image folder", ""),
+        _ => {
+            Check::degraded("usr", "no /usr with a shell: the built-in image `host` is empty; use an image folder", "")
+        }
     }
 }
 
@@ -176,7 +199,11 @@ fn grant_facts(grants: &Grants, config: &SandboxConfig) -> Vec<Check> {
         limit("memory_limit", &grants.memory),
         limit("pids_limit", &grants.pids),
         limit("cpu_limit", &grants.cpu),
-        Check::degraded("disk_limit", "watched about once a second, and per file at once; project quotas are not used", ""),
+        Check::degraded(
+            "disk_limit",
+            "watched about once a second, and per file at once; project quotas are not used",
+            "",
+        ),
         landlock(grants.landlock_abi),
     ]
 }
@@ -213,9 +240,14 @@ fn maps(map: &str, first: u32, count: u32) -> bool {
 
 fn landlock(abi: u32) -> Check {
     match abi {
-        0 => Check::degraded("landlock", "not in this kernel (or older than version 2): one lock less on files", "add landlock to the kernel parameter lsm="),
+        0 => Check::degraded(
+            "landlock",
+            "not in this kernel (or older than version 2): one lock less on files",
+            "add landlock to the kernel parameter lsm=",
+        ),
         abi if abi < LANDLOCK_GOOD => {
-            let detail = format!("version {abi}: files only; abstract sockets and signals are kept in by namespaces alone");
+            let detail =
+                format!("version {abi}: files only; abstract sockets and signals are kept in by namespaces alone");
             Check::degraded("landlock", detail, "install Linux 6.12 or newer")
         }
         abi => Check::ok("landlock", format!("version {abi}")),

@@ -128,7 +128,13 @@ impl Sandbox {
         if !exec.background {
             call.kill_on_drop();
         }
-        let mut run = Run { left: &exec.stdin, window: STDIN_WINDOW_BYTES, ended: false, out: Output::default(), err: Output::default() };
+        let mut run = Run {
+            left: &exec.stdin,
+            window: STDIN_WINDOW_BYTES,
+            ended: false,
+            out: Output::default(),
+            err: Output::default(),
+        };
         let exit = match tokio::time::timeout(deadline, run.until_exit(&mut call, &mut on_output)).await {
             Ok(exit) => exit?,
             Err(_) => return Err(self.silent().await),
@@ -145,7 +151,11 @@ impl Sandbox {
             argv: exec.argv.iter().map(|argument| argument.clone().into_bytes()).collect(),
             env: environment(&self.inner.spec.env, &exec.env),
             cwd: absolute(exec.cwd.as_deref().unwrap_or("/workspace"))?,
-            timeout_ms: if exec.background { 0 } else { u32::try_from(exec.timeout.as_millis()).unwrap_or(u32::MAX).max(1) },
+            timeout_ms: if exec.background {
+                0
+            } else {
+                u32::try_from(exec.timeout.as_millis()).unwrap_or(u32::MAX).max(1)
+            },
             background: exec.background,
             output_limit: exec.output_limit.min(OUTPUT_BYTES_MAX),
             has_stdin: !exec.stdin.is_empty(),
@@ -154,7 +164,9 @@ impl Sandbox {
         if strings.clone().any(|s| s.contains(&0)) {
             return Err(Error::Invalid("arguments and environment cannot hold a NUL".to_owned()));
         }
-        request.encode().map_err(|_| Error::Invalid("arguments and environment are too long (64 KiB, 1024 entries)".to_owned()))
+        request
+            .encode()
+            .map_err(|_| Error::Invalid("arguments and environment are too long (64 KiB, 1024 entries)".to_owned()))
     }
 
     /// The guest did not answer in time: it is not to be trusted any more.

@@ -5,7 +5,9 @@
 use std::path::{Component, Path};
 use std::time::Duration;
 
-use livery_guest::wire::message::{self, Done, ENTRIES_MAX, GET_BYTES_MAX, Get, List, PATH_BYTES_MAX, Put, Reach, Stat};
+use livery_guest::wire::message::{
+    self, Done, ENTRIES_MAX, GET_BYTES_MAX, Get, List, PATH_BYTES_MAX, Put, Reach, Stat,
+};
 use livery_guest::wire::{Kind, PAYLOAD_BYTES_MAX, Reader};
 
 pub use livery_guest::wire::message::FileKind;
@@ -127,7 +129,9 @@ impl Sandbox {
             loop {
                 let event = call.next().await?;
                 match event.kind {
-                    Kind::Data if bytes.len() + event.payload.len() <= limit as usize => bytes.extend_from_slice(&event.payload),
+                    Kind::Data if bytes.len() + event.payload.len() <= limit as usize => {
+                        bytes.extend_from_slice(&event.payload)
+                    }
                     Kind::Done => {
                         let done = Done::decode(&event.payload).map_err(|error| call.rubbish(error))?;
                         return Ok(FilePart { bytes, size: done.total });
@@ -205,7 +209,10 @@ impl Sandbox {
                 found.left_out.push((entry.path, reason));
                 continue;
             }
-            match self.whole(&format!("outputs/{}", entry.path), limits.file_bytes.min(limits.total_bytes - total)).await {
+            match self
+                .whole(&format!("outputs/{}", entry.path), limits.file_bytes.min(limits.total_bytes - total))
+                .await
+            {
                 Ok(Some(bytes)) => {
                     total += bytes.len() as u64;
                     found.files.push(Artifact { path: entry.path, bytes });

@@ -136,7 +136,8 @@ impl Sandboxes {
 
     /// Drops the slots whose sandbox is gone and that nobody waits for.
     fn forget_the_dead(&self) {
-        let in_use = |slot: &Arc<Slot>| Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|s| s.strong_count() > 0);
+        let in_use =
+            |slot: &Arc<Slot>| Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|s| s.strong_count() > 0);
         self.slots().retain(|_, slot| in_use(slot));
     }
 

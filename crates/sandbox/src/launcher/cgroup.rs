@@ -170,7 +170,11 @@ impl Group {
 
     /// Version 1: descriptors through which a new process puts itself in (by writing `0`).
     pub(crate) fn doors(&self) -> io::Result<Vec<File>> {
-        self.members.iter().filter(|m| m.version == Version::One).map(|m| OpenOptions::new().write(true).open(m.folder.join("cgroup.procs"))).collect()
+        self.members
+            .iter()
+            .filter(|m| m.version == Version::One)
+            .map(|m| OpenOptions::new().write(true).open(m.folder.join("cgroup.procs")))
+            .collect()
     }
 
     /// The version 2 folder, if any: a process can be born in it, which is cheaper than moving.
@@ -308,7 +312,8 @@ fn try_v2(ancestor: &Path, name: &str) -> Option<Parent> {
         let _ = write(&folder.join("cgroup.subtree_control"), &format!("+{controller}"));
     }
     let granted = fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap_or_default();
-    let controllers: Vec<&'static str> = WANTED.into_iter().filter(|c| granted.split_whitespace().any(|g| g == *c)).collect();
+    let controllers: Vec<&'static str> =
+        WANTED.into_iter().filter(|c| granted.split_whitespace().any(|g| g == *c)).collect();
     // Moving a process needs the right to write where the two groups meet.
     let can_move = OpenOptions::new().write(true).open(ancestor.join("cgroup.procs")).is_ok();
     if controllers.contains(&"memory") && can_move {

@@ -237,7 +237,14 @@ fn arrange_descriptors(birth: &Birth<'_>) -> io::Result<()> {
     let report = high(birth.report.as_raw_fd())?;
     let guest = high(birth.guest.as_raw_fd())?;
     let closes = libc::O_CLOEXEC;
-    let plan = [(null_fd, 0, 0), (null_fd, 1, 0), (null_fd, 2, 0), (channel, CHANNEL_FD, 0), (report, REPORT_FD, closes), (guest, GUEST_FD, closes)];
+    let plan = [
+        (null_fd, 0, 0),
+        (null_fd, 1, 0),
+        (null_fd, 2, 0),
+        (channel, CHANNEL_FD, 0),
+        (report, REPORT_FD, closes),
+        (guest, GUEST_FD, closes),
+    ];
     for (source, target, flags) in plan {
         // SAFETY: plain system call on descriptors of this process, which owns all of them after `clone`. Owners in
         // `birth` never run their destructors: this function's caller execs or exits.

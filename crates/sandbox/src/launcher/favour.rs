@@ -15,6 +15,7 @@ pub(super) fn moves(folder: &Path) -> io::Result<()> {
     let options = c"none,name=livery,favordynmods";
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     // SAFETY: all pointers are C strings that outlive the call.
-    let result = unsafe { libc::mount(c"cgroup".as_ptr(), target.as_ptr(), c"cgroup".as_ptr(), flags, options.as_ptr().cast()) };
+    let result =
+        unsafe { libc::mount(c"cgroup".as_ptr(), target.as_ptr(), c"cgroup".as_ptr(), flags, options.as_ptr().cast()) };
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -70,7 +70,11 @@ pub(crate) fn restrict(abi: u32, writable: &[&str]) -> io::Result<()> {
     }
     // A process may write its own /proc files and the harmless devices.
     for path in ["/proc", "/dev"] {
-        allow(&ruleset, path, ACCESS_EXECUTE | ACCESS_READ_FILE | ACCESS_READ_DIR | ACCESS_WRITE_FILE | (all & ACCESS_TRUNCATE))?;
+        allow(
+            &ruleset,
+            path,
+            ACCESS_EXECUTE | ACCESS_READ_FILE | ACCESS_READ_DIR | ACCESS_WRITE_FILE | (all & ACCESS_TRUNCATE),
+        )?;
     }
     // SAFETY: plain system call on a descriptor that is open.
     check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) }).map(drop)

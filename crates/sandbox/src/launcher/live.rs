@@ -77,7 +77,10 @@ impl Live {
 
     /// The sentence for a run that ran out of memory.
     pub(crate) fn out_of_memory(&self) -> (LostReason, String) {
-        (LostReason::OutOfMemory, format!("its processes needed more memory than its limit of {} MiB", self.spec.memory_mb))
+        (
+            LostReason::OutOfMemory,
+            format!("its processes needed more memory than its limit of {} MiB", self.spec.memory_mb),
+        )
     }
 }
 

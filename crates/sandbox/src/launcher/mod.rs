@@ -68,8 +68,7 @@ fn run(control: OwnedFd, config: crate::SandboxConfig) -> ExitCode {
         Ok(prepared) => {
             let end = server::Server::new(control, prepared).and_then(server::Server::run);
             if let Some(state_dir) = ephemeral {
-                // What cannot be removed stays closed to others, and the platform says so.
-                let _ = std::fs::remove_dir_all(state_dir);
+                setup::remove_state(&state_dir);
             }
             if end.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(71) }
         }

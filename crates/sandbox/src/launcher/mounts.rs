@@ -32,7 +32,16 @@ const TMPFS_INODES: u64 = 65_536;
 
 /// Hidden behind `/dev/null`, which reads as empty.
 const MASKED_FILES: [&str; 10] = [
-    "kcore", "keys", "key-users", "sysrq-trigger", "timer_list", "kallsyms", "kmsg", "sched_debug", "latency_stats", "interrupts",
+    "kcore",
+    "keys",
+    "key-users",
+    "sysrq-trigger",
+    "timer_list",
+    "kallsyms",
+    "kmsg",
+    "sched_debug",
+    "latency_stats",
+    "interrupts",
 ];
 /// Hidden behind an empty folder.
 const MASKED_FOLDERS: [&str; 5] = ["acpi", "scsi", "bus", "driver", "tty"];
@@ -110,7 +119,10 @@ fn pivot(skeleton: &Path) -> Result<(), step::Error> {
     step::of("entering the root", std::env::set_current_dir(skeleton))?;
     // The old root ends up mounted on top of the new one and is detached from there.
     step::of("pivot_root", rustix::process::pivot_root(".", ".").map_err(Into::into))?;
-    step::of("detaching the old root", rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).map_err(Into::into))?;
+    step::of(
+        "detaching the old root",
+        rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).map_err(Into::into),
+    )?;
     step::of("entering the root", std::env::set_current_dir("/"))
 }
 
@@ -165,7 +177,10 @@ fn restrict_one_by_one(target: &Path, attributes: u64) -> io::Result<()> {
         let Some(place) = line.split(' ').nth(4).map(Path::new) else { continue };
         if place.starts_with(&target) {
             let kept = rustix::fs::statvfs(place)?.f_flag.bits();
-            let flags = [ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC].into_iter().filter(|a| attributes & a != 0).sum::<u64>();
+            let flags = [ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC]
+                .into_iter()
+                .filter(|a| attributes & a != 0)
+                .sum::<u64>();
             // The first four mount flags have the same values in both interfaces and in statvfs.
             mount(None, place, None, libc::MS_REMOUNT | libc::MS_BIND | flags | (kept & 0x1C0F), None)?;
         }

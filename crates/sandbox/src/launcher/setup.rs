@@ -135,8 +135,23 @@ fn enter(state_dir: &Path) -> io::Result<File> {
 pub fn cgroup_name(state_dir: &Path) -> String {
     // FNV-1a: must stay the same over versions, or a crash before an update is not swept after it.
     let hash = state_dir.as_os_str().as_encoded_bytes().iter();
-    let hash = hash.fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3));
+    let hash =
+        hash.fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3));
     format!("livery-{hash:016x}")
+}
+
+/// Removes an ephemeral launcher's folder. The mount in it goes first: removing through it would reach the host's groups.
+/// What cannot be removed stays closed to others, and the platform says so.
+pub(super) fn remove_state(state_dir: &Path) {
+    let favour = state_dir.join(FAVOUR);
+    let _ = rustix::mount::unmount(&favour, rustix::mount::UnmountFlags::DETACH);
+    let unmounted = fs::remove_dir(&favour).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    });
+    if unmounted.is_ok() {
+        let _ = fs::remove_dir_all(state_dir);
+    }
 }
 
 /// Mounts made by the launcher are seen by it alone; the host's still arrive.

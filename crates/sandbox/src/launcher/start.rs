@@ -56,7 +56,8 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
 /// Gives birth to a sandbox's process 1.
 pub(crate) fn start(ground: &Ground, start: &Start<'_>) -> io::Result<Started> {
     let (channel, guest_channel) = socket::stream_pair()?;
-    let (report_read, report_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)?;
+    let (report_read, report_write) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)?;
     let (go_read, go_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let birthplace = start.group.and_then(Group::birthplace).transpose()?;
     let birth = Birth {
@@ -74,7 +75,9 @@ pub(crate) fn start(ground: &Ground, start: &Start<'_>) -> io::Result<Started> {
     };
     let (pid, pidfd) = clone(&birth, birthplace.as_ref().map(AsFd::as_fd))?;
     let started = Started { pid, pidfd, report: report_read, channel };
-    if let Err(error) = map_ids(pid, start.host_id, ground.privileged).and_then(|()| File::from(go_write).write_all(&[1])) {
+    if let Err(error) =
+        map_ids(pid, start.host_id, ground.privileged).and_then(|()| File::from(go_write).write_all(&[1]))
+    {
         // It waits for the byte that will not come; the caller never learns of it.
         kill(started.pidfd.as_fd());
         reap(started.pidfd.as_fd(), Wait::UntilGone);

@@ -47,14 +47,16 @@ pub(crate) fn names(folder: BorrowedFd<'_>, max: usize) -> io::Result<Vec<Name>>
 }
 
 fn is_folder(parent: BorrowedFd<'_>, name: &CString) -> bool {
-    statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
+    statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
 }
 
 /// Removes everything in `root`, which stays. Works on any depth with a bounded number of open folders.
 pub(crate) fn remove_contents(root: &OwnedFd) -> io::Result<()> {
     // Numbers only rise: a folder moved up earlier may still wait under its new name.
     let (mut moved_up, mut seen) = (0_u64, 0);
-    let mut stack: Vec<(OwnedFd, Vec<Name>, CString)> = vec![(root.try_clone()?, names(root.as_fd(), usize::MAX)?, CString::default())];
+    let mut stack: Vec<(OwnedFd, Vec<Name>, CString)> =
+        vec![(root.try_clone()?, names(root.as_fd(), usize::MAX)?, CString::default())];
     while let Some((folder, left, _)) = stack.last_mut() {
         let Some(next) = left.pop() else {
             let (_, _, own_name) = stack.pop().unwrap_or_else(|| unreachable!("the loop saw one"));
@@ -117,7 +119,8 @@ mod tests {
         symlink(&outside, tree.join("link")).unwrap();
         let mut deep = rustix::fs::open(&tree, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
         for _ in 0..700 {
-            rustix::fs::mkdirat(&deep, "a-name-long-enough-to-pass-the-longest-path", Mode::from_raw_mode(0o700)).unwrap();
+            rustix::fs::mkdirat(&deep, "a-name-long-enough-to-pass-the-longest-path", Mode::from_raw_mode(0o700))
+                .unwrap();
             deep = open_folder(deep.as_fd(), &c"a-name-long-enough-to-pass-the-longest-path".to_owned()).unwrap();
         }
         fs::create_dir(tree.join("closed")).unwrap();

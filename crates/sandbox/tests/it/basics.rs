@@ -11,7 +11,11 @@ async fn runs_commands_and_moves_files() {
     for user in everyone() {
         let house = House::open(user);
         let sandbox = house.sandbox("one").await;
-        assert_eq!(output(&sandbox, "id -u; id -g; whoami; pwd; hostname; echo $HOME").await, "1000\n1000\nagent\n/workspace\nsandbox\n/workspace", "{user:?}");
+        assert_eq!(
+            output(&sandbox, "id -u; id -g; whoami; pwd; hostname; echo $HOME").await,
+            "1000\n1000\nagent\n/workspace\nsandbox\n/workspace",
+            "{user:?}"
+        );
         sandbox.put("deep/er/file.txt", b"kept", 0o644).await.unwrap();
         assert_eq!(output(&sandbox, "cat deep/er/file.txt; stat -c %a%U deep/er/file.txt").await, "kept644agent");
         let mut part = sandbox.get("/workspace/deep/er/file.txt", 1, 2).await.unwrap();
@@ -45,7 +49,10 @@ async fn commands_end_as_they_should() {
         let house = House::open(user);
         let sandbox = house.sandbox("one").await;
         let result = shell(&sandbox, "echo out; echo err >&2; exit 3").await;
-        assert_eq!((result.exit_code, result.stdout.as_slice(), result.stderr.as_slice()), (Some(3), &b"out\n"[..], &b"err\n"[..]));
+        assert_eq!(
+            (result.exit_code, result.stdout.as_slice(), result.stderr.as_slice()),
+            (Some(3), &b"out\n"[..], &b"err\n"[..])
+        );
         let missing = sandbox.exec(Exec::new(["no-such-program"]), |_, _| {}).await;
         assert!(missing.unwrap_err().is_not_found());
         let stdin = vec![b'x'; 3_000_000];
@@ -53,14 +60,16 @@ async fn commands_end_as_they_should() {
         assert_eq!(counted.stdout, b"3000000\n");
         // SIGTERM ignored by the whole group: SIGKILL follows.
         let timeout = Duration::from_millis(200);
-        let stubborn = Exec { timeout, ..Exec::shell("trap '' TERM; sh -c 'trap \"\" TERM; sleep 60' & sleep 60; sleep 60") };
+        let stubborn =
+            Exec { timeout, ..Exec::shell("trap '' TERM; sh -c 'trap \"\" TERM; sleep 60' & sleep 60; sleep 60") };
         let result = sandbox.exec(stubborn, |_, _| {}).await.unwrap();
         assert!(result.timed_out && result.took < Duration::from_secs(5), "{result:?}");
         assert_eq!(output(&sandbox, "ps -e -o comm= | grep -c sleep || true").await, "0");
         // A background server survives the command that started it, and is listed.
         let result = shell(&sandbox, "sleep 50 & echo started").await;
         assert_eq!((result.stdout.as_slice(), result.exit_code), (&b"started\n"[..], Some(0)));
-        let background = sandbox.exec(Exec { background: true, ..Exec::shell("echo log; sleep 50") }, |_, _| {}).await.unwrap();
+        let background =
+            sandbox.exec(Exec { background: true, ..Exec::shell("echo log; sleep 50") }, |_, _| {}).await.unwrap();
         assert!(background.background_pid.is_some());
         assert_eq!(output(&sandbox, "ps -e -o comm= | grep -c sleep").await, "2");
         sandbox.kill("test").await.unwrap();

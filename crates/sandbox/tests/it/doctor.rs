@@ -10,7 +10,9 @@ fn the_report_tries_a_sandbox() {
         let house = House::closed(user);
         let report = probe(&house);
         assert!(report.is_usable(), "{user:?} {report:#?}");
-        let check = |name: &str| report.checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("{name}: {report:#?}"));
+        let check = |name: &str| {
+            report.checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("{name}: {report:#?}"))
+        };
         assert!(check("self_test").detail.starts_with("a sandbox ran `true`"), "{report:#?}");
         let root = user == As::Root;
         assert_eq!(check("launcher").status == Status::Ok, root);
@@ -41,5 +43,9 @@ async fn a_state_folder_in_use_is_refused_with_a_reason() {
     let process = livery_sandbox::spawn_launcher(&house.config).unwrap();
     let second = livery_sandbox::Sandboxes::connect(process).unwrap();
     let error = second.grants().await.unwrap_err().to_string();
-    assert!(error.starts_with("the sandbox could not start (at state folder)") && error.ends_with("another launcher uses it"), "{error}");
+    assert!(
+        error.starts_with("the sandbox could not start (at state folder)")
+            && error.ends_with("another launcher uses it"),
+        "{error}"
+    );
 }

@@ -25,7 +25,8 @@ impl Bait {
         let listener = TcpListener::bind("[::]:0").unwrap();
         let id = std::process::id();
         let canary = format!("canary-{id}-{}", listener.local_addr().unwrap().port());
-        let abstract_name = format!("livery-bait-{id}-{}", canary.len() + usize::from(listener.local_addr().unwrap().port()));
+        let abstract_name =
+            format!("livery-bait-{id}-{}", canary.len() + usize::from(listener.local_addr().unwrap().port()));
         let address = std::os::unix::net::SocketAddr::from_abstract_name(&abstract_name).unwrap();
         let process = Command::new("sleep").arg("1000").env("CANARY", &canary).stdin(Stdio::null()).spawn().unwrap();
         let shm_key = i32::from(listener.local_addr().unwrap().port()) | 0x11_0000;
@@ -108,7 +109,10 @@ async fn the_control_outside_is_open() {
     // In a mount namespace of its own with a /workspace, so that what the probe writes stays out of the way.
     let script = "mount -t tmpfs none /mnt && mkdir -p /mnt/w && cd / && exec \"$0\" \"$@\"";
     let mut command = Command::new("unshare");
-    command.args(["-m", "--propagation", "private", "sh", "-c", script]).arg(std::env::current_exe().unwrap()).args(PROBE);
+    command
+        .args(["-m", "--propagation", "private", "sh", "-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .args(PROBE);
     let ran = command.env(probe::VARIABLE, bait.facts.encode()).current_dir(workspace.path()).output().unwrap();
     let text = String::from_utf8_lossy(&ran.stdout).into_owned();
     let held: Vec<String> = parse(&text).into_iter().filter(|(_, got)| got.is_none()).map(|(name, _)| name).collect();
@@ -143,10 +147,17 @@ async fn collected_files_are_plain_ones_of_the_workspace() {
                       ln outputs/report.md outputs/hard; chmod 4755 outputs/sub/x.csv";
         assert_eq!(shell(&sandbox, script).await.exit_code, Some(0));
         let found = sandbox.artifacts(ArtifactLimits::default()).await.unwrap();
-        let names: Vec<(&str, &[u8])> = found.files.iter().map(|file| (file.path.as_str(), file.bytes.as_slice())).collect();
+        let names: Vec<(&str, &[u8])> =
+            found.files.iter().map(|file| (file.path.as_str(), file.bytes.as_slice())).collect();
         assert_eq!(names, [("hard", &b"report\n"[..]), ("report.md", &b"report\n"[..]), ("sub/x.csv", &b"deep\n"[..])]);
         let left: Vec<(&str, &str)> = found.left_out.iter().map(|(path, why)| (path.as_str(), *why)).collect();
-        let expected = [("bad\nname", "its name is not plain text"), ("folder", "a link"), ("link", "a link"), ("pipe", "not a regular file"), ("sparse", "too large")];
+        let expected = [
+            ("bad\nname", "its name is not plain text"),
+            ("folder", "a link"),
+            ("link", "a link"),
+            ("pipe", "not a regular file"),
+            ("sparse", "too large"),
+        ];
         assert_eq!(left, expected);
         // The folder itself being a link out is no way out either.
         assert_eq!(shell(&sandbox, "mv outputs away; ln -s /etc outputs").await.exit_code, Some(0));

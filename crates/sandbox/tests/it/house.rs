@@ -70,7 +70,10 @@ impl House {
 
     /// Ends the platform without a word, as SIGKILL does; the launcher's socket closes. Only paths are left to look at.
     pub(crate) fn abandon(mut self) -> Self {
-        let config = SandboxConfig { launcher: LauncherCommand { program: "/bin/true".into(), ..LauncherCommand::default() }, ..self.config.clone() };
+        let config = SandboxConfig {
+            launcher: LauncherCommand { program: "/bin/true".into(), ..LauncherCommand::default() },
+            ..self.config.clone()
+        };
         self.sandboxes = connect(&config).0;
         self
     }

@@ -41,7 +41,12 @@ async fn a_folder_is_the_root() {
         let text = String::from_utf8_lossy(&result.stdout).into_owned();
         assert!(text.starts_with("tiny image\nroot:x:0:0:root:"), "{user:?} {result:?}");
         assert!(text.contains("\nagent:x:1000:"), "{text}");
-        assert!(text.contains("\n/bin /dev /etc /home /lib") && text.contains(" /proc /run /tmp ") && text.ends_with("held\n"), "{text}");
+        assert!(
+            text.contains("\n/bin /dev /etc /home /lib")
+                && text.contains(" /proc /run /tmp ")
+                && text.ends_with("held\n"),
+            "{text}"
+        );
         assert_eq!(output(&sandbox, "echo x > /workspace/f && echo y > /tmp/f && echo fine").await, "fine");
         for outside in ["/", "/usr"] {
             let spec = Spec { image: RootFs::Directory(outside.into()), ..Spec::new("two") };

@@ -20,17 +20,35 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 /// Every process whose environment or command names `mark`.
 fn processes(mark: &str) -> Vec<String> {
-    let all = fs::read_dir("/proc").unwrap().flatten().filter(|e| e.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()));
+    let all = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|e| e.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()));
     let commands = all.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    commands.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).filter(|command| command.contains(mark)).collect()
+    commands
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .filter(|command| command.contains(mark))
+        .collect()
 }
 
 /// Every cgroup folder of a house's launcher.
 fn cgroups(house: &House) -> BTreeSet<String> {
     let name = livery_sandbox::launcher::cgroup_name(&house.config.state_dir.canonicalize().unwrap());
-    let below = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect::<Vec<_>>();
+    let below = |folder: &Path| {
+        fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|e| e.path())
+            .filter(|p| p.is_dir())
+            .collect::<Vec<_>>()
+    };
     let mut found = BTreeSet::new();
-    for parent in below(Path::new("/sys/fs/cgroup")).iter().map(|p| p.join(&name)).chain([Path::new("/sys/fs/cgroup").join(&name)]) {
+    for parent in below(Path::new("/sys/fs/cgroup"))
+        .iter()
+        .map(|p| p.join(&name))
+        .chain([Path::new("/sys/fs/cgroup").join(&name)])
+    {
         if parent.is_dir() {
             found.insert(parent.display().to_string());
             found.extend(below(&parent).iter().map(|p| p.display().to_string()));
@@ -40,7 +58,11 @@ fn cgroups(house: &House) -> BTreeSet<String> {
 }
 
 fn mounts_below(folder: &Path) -> usize {
-    fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(|l| l.contains(&folder.display().to_string())).count()
+    fs::read_to_string("/proc/self/mountinfo")
+        .unwrap()
+        .lines()
+        .filter(|l| l.contains(&folder.display().to_string()))
+        .count()
 }
 
 /// A file of every thread of a process: the launcher is a thread of the test harness here.

@@ -66,7 +66,10 @@ async fn a_fork_bomb_is_held_and_its_run_goes_on() {
         let spec = Spec { pids: 32, ..Spec::new("forks") };
         let sandbox = house.sandboxes.create(spec).await.unwrap();
         let timeout = Duration::from_secs(2);
-        let exec = Exec { timeout, ..Exec::shell("f() { f | f & }; f; i=0; while [ $i -lt 500 ]; do sleep 60 & i=$((i+1)); done; wait") };
+        let exec = Exec {
+            timeout,
+            ..Exec::shell("f() { f | f & }; f; i=0; while [ $i -lt 500 ]; do sleep 60 & i=$((i+1)); done; wait")
+        };
         let result = sandbox.exec(exec, |_, _| {}).await.unwrap();
         assert!(result.exit_code != Some(0), "{user:?} {result:?}");
         is_well(&neighbour).await;
@@ -91,7 +94,8 @@ async fn a_full_disk_ends_its_run() {
         // Many files are seen by the watchdog.
         let spec = Spec { disk_mb: 8, ..Spec::new("files") };
         let sandbox = house.sandboxes.create(spec).await.unwrap();
-        let exec = Exec::shell("for i in 1 2 3 4 5 6; do mkdir -p d/$i; head -c 4000000 /dev/zero > d/$i/f; done; sleep 60");
+        let exec =
+            Exec::shell("for i in 1 2 3 4 5 6; do mkdir -p d/$i; head -c 4000000 /dev/zero > d/$i/f; done; sleep 60");
         let error = sandbox.exec(exec, |_, _| {}).await.unwrap_err();
         assert_eq!(error.to_string(), "the sandbox was lost: /workspace grew beyond its limit of 8 MiB", "{user:?}");
         let spec = Spec { disk_mb: 8, ..Spec::new("deep") };

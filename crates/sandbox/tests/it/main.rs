@@ -1,7 +1,13 @@
 //! Real sandboxes on this machine's kernel, with the launcher as root and as an ordinary user.
 //!
 //! This test binary is its own launcher (`launcher_process`) and its own probe inside the sandbox (`probe_process`).
-#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, clippy::disallowed_methods, reason = "a test may panic, says what it skips, and ends its copies")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test may panic, says what it skips, and ends its copies"
+)]
 
 mod basics;
 mod doctor;

@@ -134,8 +134,26 @@ fn none_readable(paths: &[&str]) -> Result<(), String> {
 
 fn host_files(_: &Facts) -> Result<(), String> {
     let paths = [
-        "/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/ssh", "/etc/machine-id", "/root", "/home", "/boot", "/srv", "/mnt", "/opt",
-        "/var/lib", "/var/log", "/var/run", "/run", "/work", "/media", "/lost+found", "/old_root", "/etc/ssl/private",
+        "/etc/shadow",
+        "/etc/gshadow",
+        "/etc/sudoers",
+        "/etc/ssh",
+        "/etc/machine-id",
+        "/root",
+        "/home",
+        "/boot",
+        "/srv",
+        "/mnt",
+        "/opt",
+        "/var/lib",
+        "/var/log",
+        "/var/run",
+        "/run",
+        "/work",
+        "/media",
+        "/lost+found",
+        "/old_root",
+        "/etc/ssl/private",
     ];
     let sockets = ["/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock"];
     none_readable(&paths)?;
@@ -153,7 +171,9 @@ fn canary(facts: &Facts) -> Result<(), String> {
     for process in fs::read_dir("/proc").map_err(|e| e.to_string())?.flatten() {
         for file in ["environ", "cmdline"] {
             let text = fs::read(process.path().join(file)).unwrap_or_default();
-            held(!String::from_utf8_lossy(&text).contains(&canary), || format!("{}", process.path().join(file).display()))?;
+            held(!String::from_utf8_lossy(&text).contains(&canary), || {
+                format!("{}", process.path().join(file).display())
+            })?;
         }
     }
     Ok(())
@@ -164,20 +184,38 @@ fn other_processes(_: &Facts) -> Result<(), String> {
     let numbers: Vec<u32> = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     held(numbers.len() < 10 && numbers.iter().all(|n| *n < 1000), || format!("{} processes", numbers.len()))?;
     // A number far above the sandbox's own is free inside: nothing answers there.
-    held(errno_of(libc::SYS_kill, [libc::c_long::from(std::process::id()) + 5000, 0, 0, 0, 0]) == libc::ESRCH, || "a foreign process".to_owned())
+    held(errno_of(libc::SYS_kill, [libc::c_long::from(std::process::id()) + 5000, 0, 0, 0, 0]) == libc::ESRCH, || {
+        "a foreign process".to_owned()
+    })
 }
 
 fn process_one(_: &Facts) -> Result<(), String> {
-    none_readable(&["/proc/1/environ", "/proc/1/maps", "/proc/1/mem", "/proc/1/fd", "/proc/1/root", "/proc/1/cwd", "/proc/1/exe", "/proc/1/auxv"])?;
-    let write = OpenOptions::new().write(true).open("/proc/1/mem").or_else(|_| OpenOptions::new().write(true).open("/proc/1/exe"));
+    none_readable(&[
+        "/proc/1/environ",
+        "/proc/1/maps",
+        "/proc/1/mem",
+        "/proc/1/fd",
+        "/proc/1/root",
+        "/proc/1/cwd",
+        "/proc/1/exe",
+        "/proc/1/auxv",
+    ])?;
+    let write = OpenOptions::new()
+        .write(true)
+        .open("/proc/1/mem")
+        .or_else(|_| OpenOptions::new().write(true).open("/proc/1/exe"));
     held(write.is_err(), || "writable".to_owned())
 }
 
 fn root_is_the_end(_: &Facts) -> Result<(), String> {
     // Where `..` of the root, and the root as /proc names it, lead to: the same small tree.
-    let names = |path: &str| fs::read_dir(path).map(|d| d.flatten().map(|e| e.file_name()).collect::<Vec<_>>()).unwrap_or_default();
+    let names = |path: &str| {
+        fs::read_dir(path).map(|d| d.flatten().map(|e| e.file_name()).collect::<Vec<_>>()).unwrap_or_default()
+    };
     let (root, above, proc) = (names("/"), names("/../../.."), names("/proc/self/root/.."));
-    let small = |list: &[std::ffi::OsString]| list.iter().all(|n| !matches!(n.to_str(), Some("root" | "home" | "boot" | "sys")));
+    let small = |list: &[std::ffi::OsString]| {
+        list.iter().all(|n| !matches!(n.to_str(), Some("root" | "home" | "boot" | "sys")))
+    };
     held(root == above && root == proc && small(&root), || format!("{root:?}"))
 }
 
@@ -232,8 +270,15 @@ fn mount_calls(_: &Facts) -> Result<(), String> {
 
 fn namespace_calls(_: &Facts) -> Result<(), String> {
     let flags = [
-        libc::CLONE_NEWUSER, libc::CLONE_NEWNS, libc::CLONE_NEWPID, libc::CLONE_NEWNET, libc::CLONE_NEWIPC, libc::CLONE_NEWUTS,
-        libc::CLONE_NEWCGROUP, 0x80, libc::CLONE_FS | libc::CLONE_FILES,
+        libc::CLONE_NEWUSER,
+        libc::CLONE_NEWNS,
+        libc::CLONE_NEWPID,
+        libc::CLONE_NEWNET,
+        libc::CLONE_NEWIPC,
+        libc::CLONE_NEWUTS,
+        libc::CLONE_NEWCGROUP,
+        0x80,
+        libc::CLONE_FS | libc::CLONE_FILES,
     ];
     for flag in flags {
         all_forbidden(&[("unshare", libc::SYS_unshare, [libc::c_long::from(flag), 0, 0, 0, 0])])?;
@@ -329,16 +374,25 @@ fn foreign_instruction_sets(_: &Facts) -> Result<(), String> {
                 }
             }
         };
-        held(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSYS, || format!("i386 gave status {status}"))?;
+        held(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSYS, || {
+            format!("i386 gave status {status}")
+        })?;
     }
     Ok(())
 }
 
 fn kernel_knobs(_: &Facts) -> Result<(), String> {
     let knobs = [
-        "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/kernel/hotplug", "/proc/sysrq-trigger",
-        "/proc/sys/fs/binfmt_misc/register", "/proc/sys/vm/drop_caches", "/proc/sys/kernel/hostname", "/proc/sys/user/max_user_namespaces",
-        "/proc/sys/net/ipv4/ip_forward", "/proc/irq/default_smp_affinity",
+        "/proc/sys/kernel/core_pattern",
+        "/proc/sys/kernel/modprobe",
+        "/proc/sys/kernel/hotplug",
+        "/proc/sysrq-trigger",
+        "/proc/sys/fs/binfmt_misc/register",
+        "/proc/sys/vm/drop_caches",
+        "/proc/sys/kernel/hostname",
+        "/proc/sys/user/max_user_namespaces",
+        "/proc/sys/net/ipv4/ip_forward",
+        "/proc/irq/default_smp_affinity",
     ];
     // A mask of /dev/null can be opened; what is written to it goes nowhere.
     let is_knob = |path: &&&str| OpenOptions::new().write(true).open(path).is_ok_and(|file| !is_null(&file));
@@ -352,14 +406,31 @@ fn is_null(file: &File) -> bool {
 }
 
 fn kernel_secrets(_: &Facts) -> Result<(), String> {
-    none_readable(&["/proc/kcore", "/proc/keys", "/proc/kmsg", "/dev/kmsg", "/dev/mem", "/proc/kallsyms", "/proc/timer_list", "/proc/sched_debug", "/proc/interrupts"])
+    none_readable(&[
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/kmsg",
+        "/dev/kmsg",
+        "/dev/mem",
+        "/proc/kallsyms",
+        "/proc/timer_list",
+        "/proc/sched_debug",
+        "/proc/interrupts",
+    ])
 }
 
 fn socket_families(_: &Facts) -> Result<(), String> {
     let families = [
-        ("netlink", libc::AF_NETLINK, libc::SOCK_RAW), ("packet", libc::AF_PACKET, libc::SOCK_RAW), ("vsock", libc::AF_VSOCK, libc::SOCK_STREAM),
-        ("alg", libc::AF_ALG, libc::SOCK_SEQPACKET), ("bluetooth", libc::AF_BLUETOOTH, libc::SOCK_RAW), ("tipc", libc::AF_TIPC, libc::SOCK_STREAM),
-        ("key", libc::AF_KEY, libc::SOCK_RAW), ("xdp", 44, libc::SOCK_RAW), ("raw", libc::AF_INET, libc::SOCK_RAW), ("raw6", libc::AF_INET6, libc::SOCK_RAW),
+        ("netlink", libc::AF_NETLINK, libc::SOCK_RAW),
+        ("packet", libc::AF_PACKET, libc::SOCK_RAW),
+        ("vsock", libc::AF_VSOCK, libc::SOCK_STREAM),
+        ("alg", libc::AF_ALG, libc::SOCK_SEQPACKET),
+        ("bluetooth", libc::AF_BLUETOOTH, libc::SOCK_RAW),
+        ("tipc", libc::AF_TIPC, libc::SOCK_STREAM),
+        ("key", libc::AF_KEY, libc::SOCK_RAW),
+        ("xdp", 44, libc::SOCK_RAW),
+        ("raw", libc::AF_INET, libc::SOCK_RAW),
+        ("raw6", libc::AF_INET6, libc::SOCK_RAW),
     ];
     for (name, family, kind) in families {
         let errno = errno_of(libc::SYS_socket, [family.into(), kind.into(), 1, 0, 0]);
@@ -402,7 +473,9 @@ fn outside_addresses(_: &Facts) -> Result<(), String> {
         let address: SocketAddr = address.parse().unwrap();
         let error = TcpStream::connect_timeout(&address, Duration::from_millis(300)).err();
         // Unreachable at once: there is no route. A timeout would mean that a packet left.
-        held(error.as_ref().is_some_and(|e| e.raw_os_error() == Some(libc::ENETUNREACH)), || format!("{address}: {error:?}"))?;
+        held(error.as_ref().is_some_and(|e| e.raw_os_error() == Some(libc::ENETUNREACH)), || {
+            format!("{address}: {error:?}")
+        })?;
     }
     Ok(())
 }
@@ -418,7 +491,8 @@ fn sys_tree(_: &Facts) -> Result<(), String> {
 }
 
 fn devices(_: &Facts) -> Result<(), String> {
-    let mut names: Vec<String> = fs::read_dir("/dev").unwrap().flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> =
+        fs::read_dir("/dev").unwrap().flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
     names.sort_unstable();
     let expected = ["fd", "full", "null", "random", "shm", "stderr", "stdin", "stdout", "urandom", "zero"];
     held(names == expected, || format!("{names:?}"))?;
@@ -430,7 +504,8 @@ fn devices(_: &Facts) -> Result<(), String> {
 }
 
 fn read_only_tree(_: &Facts) -> Result<(), String> {
-    let folders = ["/", "/usr", "/usr/bin", "/etc", "/bin", "/lib", "/dev", "/proc", "/run", "/etc/alternatives", "/var"];
+    let folders =
+        ["/", "/usr", "/usr/bin", "/etc", "/bin", "/lib", "/dev", "/proc", "/run", "/etc/alternatives", "/var"];
     for folder in folders {
         let file = Path::new(folder).join("livery-probe");
         held(fs::write(&file, "x").is_err(), || {
@@ -464,7 +539,10 @@ fn mounts_are_nosuid(_: &Facts) -> Result<(), String> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let fields = text.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let open: Vec<String> = fields
-        .filter(|f| !f[5].split(',').any(|option| option == "nosuid") || (!f[5].contains("nodev") && !f[4].starts_with("/dev/") && !f[4].starts_with("/proc/")))
+        .filter(|f| {
+            !f[5].split(',').any(|option| option == "nosuid")
+                || (!f[5].contains("nodev") && !f[4].starts_with("/dev/") && !f[4].starts_with("/proc/"))
+        })
         .map(|f| format!("{} {}", f[4], f[5]))
         .collect();
     held(open.is_empty(), || open.join(", "))?;
@@ -477,7 +555,8 @@ fn inherited_descriptors(_: &Facts) -> Result<(), String> {
     let output = Command::new("/bin/ls").arg("/proc/self/fd").output().map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
     held(text == "0 1 2 3", || text.clone())?;
-    let kinds = [0, 1, 2].map(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).map(|p| p.display().to_string()).unwrap_or_default());
+    let kinds = [0, 1, 2]
+        .map(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).map(|p| p.display().to_string()).unwrap_or_default());
     held(kinds.iter().all(|kind| kind.starts_with("pipe:")), || format!("{kinds:?}"))
 }
 
@@ -486,7 +565,8 @@ fn environment(_: &Facts) -> Result<(), String> {
     // The test harness adds its own to this process, so the first environment counts.
     let text = fs::read("/proc/self/environ").unwrap();
     let text = String::from_utf8_lossy(&text).into_owned();
-    let names: Vec<&str> = text.split('\0').filter_map(|entry| entry.split('=').next()).filter(|name| !name.is_empty()).collect();
+    let names: Vec<&str> =
+        text.split('\0').filter_map(|entry| entry.split('=').next()).filter(|name| !name.is_empty()).collect();
     held(names.iter().all(|name| expected.contains(name)), || format!("{names:?}"))
 }
 
@@ -523,5 +603,8 @@ fn real_time(_: &Facts) -> Result<(), String> {
 }
 
 fn terminal_injection(_: &Facts) -> Result<(), String> {
-    all_forbidden(&[("TIOCSTI", libc::SYS_ioctl, [0, 0x5412, 0, 0, 0]), ("TIOCLINUX", libc::SYS_ioctl, [0, 0x541C, 0, 0, 0])])
+    all_forbidden(&[
+        ("TIOCSTI", libc::SYS_ioctl, [0, 0x5412, 0, 0, 0]),
+        ("TIOCLINUX", libc::SYS_ioctl, [0, 0x541C, 0, 0, 0]),
+    ])
 }

@@ -39,7 +39,12 @@ impl Taken {
     /// The sandbox is given up for this reason, and the launcher is told to kill it.
     async fn expect_loss(self, detail: &str) {
         let mut lost = self.channel.lost();
-        let lost = tokio::time::timeout(Duration::from_secs(5), lost.wait_for(Option::is_some)).await.unwrap().unwrap().clone().unwrap();
+        let lost = tokio::time::timeout(Duration::from_secs(5), lost.wait_for(Option::is_some))
+            .await
+            .unwrap()
+            .unwrap()
+            .clone()
+            .unwrap();
         assert_eq!((lost.reason, lost.detail.as_str()), (LostReason::Protocol, detail));
         let killed = tokio::time::timeout(Duration::from_secs(5), async {
             loop {

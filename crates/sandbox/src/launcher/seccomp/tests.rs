@@ -95,7 +95,9 @@ fn verdicts() {
 
 fn arguments_decide(code: &[Instruction]) {
     let ask = |syscall: libc::c_long, arguments| verdict(code, AUDIT_ARCH, number(syscall), arguments);
-    let socket = |family: i32, kind: i32| ask(libc::SYS_socket, [u64::try_from(family).unwrap(), u64::try_from(kind).unwrap(), 0]);
+    let socket = |family: i32, kind: i32| {
+        ask(libc::SYS_socket, [u64::try_from(family).unwrap(), u64::try_from(kind).unwrap(), 0])
+    };
     let cloexec = libc::SOCK_CLOEXEC;
     assert_eq!(socket(libc::AF_UNIX, libc::SOCK_STREAM), ALLOW);
     assert_eq!(socket(libc::AF_INET, libc::SOCK_DGRAM | cloexec), ALLOW);
@@ -104,11 +106,15 @@ fn arguments_decide(code: &[Instruction]) {
     assert_eq!(socket(libc::AF_INET, 10), errno(libc::EPERM), "SOCK_PACKET, which means another family");
     assert_eq!(socket(libc::AF_INET, libc::SOCK_SEQPACKET), errno(libc::EPERM));
     let protocol = |number| ask(libc::SYS_socket, [2, 1, number]);
-    assert_eq!((protocol(6), protocol(132), protocol(262)), (ALLOW, errno(libc::EPROTONOSUPPORT), errno(libc::EPROTONOSUPPORT)));
+    assert_eq!(
+        (protocol(6), protocol(132), protocol(262)),
+        (ALLOW, errno(libc::EPROTONOSUPPORT), errno(libc::EPROTONOSUPPORT))
+    );
     for family in [libc::AF_NETLINK, libc::AF_PACKET, libc::AF_VSOCK, libc::AF_ALG, libc::AF_BLUETOOTH, libc::AF_TIPC] {
         assert_eq!(socket(family, libc::SOCK_STREAM), errno(libc::EAFNOSUPPORT), "family {family}");
     }
-    for flag in [libc::CLONE_NEWUSER, libc::CLONE_NEWNS, libc::CLONE_NEWPID, libc::CLONE_NEWNET, libc::CLONE_NEWCGROUP] {
+    for flag in [libc::CLONE_NEWUSER, libc::CLONE_NEWNS, libc::CLONE_NEWPID, libc::CLONE_NEWNET, libc::CLONE_NEWCGROUP]
+    {
         assert_eq!(ask(libc::SYS_clone, [u64::from(flag.cast_unsigned()), 0, 0]), errno(libc::EPERM), "flag {flag:x}");
     }
     let threads = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_FS;

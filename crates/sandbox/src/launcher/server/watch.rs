@@ -1,0 +1,107 @@
+//! The watch over limits that the kernel does not keep by itself: wall clock, disk, and memory where no cgroup does.
+//!
+//! Read next: `../disk.rs`, `../memory.rs`.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::Server;
+use super::workspaces::workspace_path;
+use crate::error::LostReason;
+use crate::launcher::cgroup::Group;
+use crate::launcher::live::{Live, Phase};
+use crate::launcher::memory;
+use crate::launcher::setup::WORKSPACES;
+
+/// Time spent measuring workspaces in one tick.
+const DISK_SLICE: Duration = Duration::from_millis(4);
+
+/// A sandbox that is over a limit, and what is said about it.
+type Verdict = (u64, (LostReason, String));
+
+impl Server {
+    pub(super) fn tick(&mut self, now: Instant) {
+        let mut verdicts = Vec::new();
+        let watched = self.watched_memory();
+        for (serial, live) in &mut self.live {
+            let alive = matches!(live.phase, Phase::Starting { .. } | Phase::Running);
+            if let Some(resident) = watched.get(&live.pid) {
+                live.resident = Some(*resident);
+                live.resident_peak = live.resident_peak.max(Some(*resident));
+            }
+            if !alive {
+                continue;
+            }
+            let over = live.resident.is_some_and(|bytes| bytes > live.spec.memory_mb << 20);
+            if live.is_out_of_memory() || over {
+                verdicts.push((*serial, live.out_of_memory()));
+            } else if now >= live.deadline() {
+                let detail = format!("its wall clock of {} s ran out", live.spec.wall_clock.as_secs_f64());
+                verdicts.push((*serial, (LostReason::WallClock, detail)));
+            }
+        }
+        verdicts.extend(self.watch_disks(now));
+        for (serial, (reason, detail)) in verdicts {
+            let starting = self.live.get(&serial).is_some_and(|l| matches!(l.phase, Phase::Starting { .. }));
+            if starting {
+                self.give_up(serial, "starting", &detail)
+            } else {
+                self.kill(serial, Some((reason, detail)), None)
+            }
+        }
+    }
+
+    /// Resident memory of the sandboxes no cgroup limits.
+    fn watched_memory(&self) -> HashMap<i32, u64> {
+        let unlimited = |live: &&Live| !live.group.as_ref().is_some_and(Group::limits_memory);
+        let roots: Vec<i32> = self.live.values().filter(unlimited).map(|live| live.pid).collect();
+        if roots.is_empty() { HashMap::new() } else { memory::resident(&roots) }
+    }
+
+    /// Measures workspaces in turn, for one slice of time.
+    fn watch_disks(&mut self, now: Instant) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        let until = now + DISK_SLICE;
+        let turn = self.disk_turn;
+        let order: Vec<u64> =
+            self.live.range(turn..).chain(self.live.range(..turn)).map(|(serial, _)| *serial).collect();
+        for serial in order {
+            let Some(live) = self.live.get_mut(&serial) else { continue };
+            self.disk_turn = serial;
+            if !matches!(live.phase, Phase::Running) || !live.disk.is_due(now) {
+                continue;
+            }
+            if let Some(measure) = live.disk.advance(&workspace_path(&live.spec.id), until) {
+                let limit = live.spec.disk_mb << 20;
+                // About one name for every 4 KiB, and some for small limits.
+                let names_max = (limit / 4096).max(16_384);
+                if measure.bytes > limit || measure.hidden {
+                    let detail = format!("/workspace grew beyond its limit of {} MiB", live.spec.disk_mb);
+                    verdicts.push((serial, (LostReason::DiskFull, detail)));
+                } else if measure.names > names_max {
+                    let detail = format!("/workspace has more than {names_max} files and folders");
+                    verdicts.push((serial, (LostReason::DiskFull, detail)));
+                }
+            }
+            if Instant::now() >= until {
+                break;
+            }
+        }
+        verdicts.extend(self.keep_reserve());
+        verdicts
+    }
+
+    /// When the host's own reserve is touched, the largest workspace's sandbox goes.
+    fn keep_reserve(&self) -> Option<Verdict> {
+        let free = rustix::fs::statvfs(WORKSPACES).ok()?;
+        if free.f_bavail * free.f_frsize >= self.p.config.disk_reserve_mb << 20 {
+            return None;
+        }
+        let running = self.live.iter().filter(|(_, live)| matches!(live.phase, Phase::Running));
+        let sized = running.filter_map(|(serial, live)| Some((live.disk.last?.bytes, *serial)));
+        let (bytes, serial) = sized.max().filter(|(bytes, _)| *bytes > 1 << 20)?;
+        let detail =
+            format!("the host is short of disk space, and its /workspace was the largest with {} MiB", bytes >> 20);
+        Some((serial, (LostReason::DiskFull, detail)))
+    }
+}
