@@ -181,3 +181,6 @@ const SECURITY: [(HeaderName, HeaderValue); 5] = [
         HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox"),
     ),
 ];
+
+#[cfg(test)]
+mod tests;

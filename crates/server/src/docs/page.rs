@@ -147,7 +147,7 @@ impl<'a> Page<'a> {
         format!("<h4>Parameters</h4><table>{rows}</table>")
     }
 
-    fn request(&self, operation: &Value) -> String {
+    fn request(&self, operation: &'a Value) -> String {
         let contents = operation["requestBody"]["content"].as_object();
         let part = |(media, content): (&String, &Value)| {
             format!("<p class=\"media\">{}</p>{}", escape(media), self.shape(&content["schema"]))
@@ -156,7 +156,7 @@ impl<'a> Page<'a> {
         if parts.is_empty() { parts } else { format!("<h4>Body</h4>{parts}") }
     }
 
-    fn responses(&self, operation: &Value) -> String {
+    fn responses(&self, operation: &'a Value) -> String {
         let responses = operation["responses"].as_object().into_iter().flatten();
         let (mut good, mut problems) = (String::new(), String::new());
         for (status, response) in responses {
@@ -213,14 +213,19 @@ impl<'a> Page<'a> {
         format!("<section><h2>Shapes</h2>{}</section>", shapes.map(shape).collect::<String>())
     }
 
-    fn shape(&self, schema: &Value) -> String {
-        if schema.is_null() { String::new() } else { self.fields_or_type(schema) }
+    /// A body: a named shape unfolds in place.
+    fn shape(&self, schema: &'a Value) -> String {
+        if schema.is_null() {
+            return String::new();
+        }
+        if schema.get("$ref").is_none() {
+            return self.fields_or_type(schema);
+        }
+        let fields = self.fields_or_type(self.resolve(schema));
+        format!("<details><summary>{}</summary>{fields}</details>", self.type_of(schema))
     }
 
     fn fields_or_type(&self, schema: &Value) -> String {
-        if schema.get("$ref").is_some() {
-            return format!("<p>{}</p>", self.type_of(schema));
-        }
         let fields = self.fields(schema, 0);
         if fields.is_empty() {
             format!("<p>{}</p>", self.type_of(schema))
