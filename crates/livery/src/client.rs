@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -179,9 +179,7 @@ async fn problem_of(answer: Response<Incoming>) -> anyhow::Error {
     }
 }
 
-/// Whether an error is the server's refusal of the caller (exit code 3).
+/// Whether an error is the server's refusal: of the caller or of what was asked (exit code 3), not a fault of its own.
 pub(crate) fn is_refusal(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Problem>().is_some_and(|problem| {
-        matches!(StatusCode::from_u16(problem.0.status), Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN))
-    })
+    error.downcast_ref::<Problem>().is_some_and(|problem| (400..500).contains(&problem.0.status))
 }

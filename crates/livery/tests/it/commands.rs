@@ -40,7 +40,7 @@ fn a_folder_runs_here_and_now() {
     assert!(view["artifacts"].to_string().contains("report.md"));
 
     let wrong = run("examples/invoice-reconcile", r#"{"month": "October"}"#, &[]);
-    assert_eq!(wrong.status.code(), Some(1));
+    assert_eq!(wrong.status.code(), Some(3));
     assert!(text(&wrong.stderr).contains("/input/month"), "{}", text(&wrong.stderr));
     let no_json = run("examples/hello", "{", &[]);
     assert_eq!(no_json.status.code(), Some(2), "{}", text(&no_json.stderr));
@@ -103,7 +103,7 @@ fn client_commands_talk_to_a_server() {
     let id = keys["data"].as_array().unwrap().iter().find(|key| key["name"] == "reader").unwrap()["id"].as_str().unwrap().to_owned();
     assert_eq!(output(&mut server.command(&["keys", "revoke", &id])).status.code(), Some(0));
     assert_eq!(output(server.command(&["runs", "list"]).env("LIVERY_API_KEY", &key)).status.code(), Some(3));
-    assert_eq!(output(&mut server.command(&["runs", "get", "run_nonsense"])).status.code(), Some(1));
+    assert_eq!(output(&mut server.command(&["runs", "get", "run_nonsense"])).status.code(), Some(3));
 }
 
 #[test]

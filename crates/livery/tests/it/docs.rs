@@ -183,7 +183,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+        let _ = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.0.id())]).status();
         let _ = self.0.wait();
     }
 }
