@@ -108,12 +108,12 @@ fn answer(dialect: &Dialect, pieces: &[&[u8]]) -> Result<String, String> {
     for piece in pieces {
         if let Err(error) = decoder.push(piece, &mut |_| {}) {
             let _ = decoder.partial();
-            return Err(error.to_string());
+            return Err(format!("{error:?}"));
         }
     }
     match decoder.finish() {
         Ok(response) => Ok(format!("{response:?}")),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(format!("{error:?}")),
     }
 }
 

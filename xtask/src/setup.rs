@@ -57,6 +57,12 @@ pub const NEEDS: &[Need] = &[
     },
     Need { thing: "grep", probe: Probe::Program("grep"), package: "grep", why: "example agents search with it" },
     Need { thing: "awk", probe: Probe::Program("awk"), package: "mawk", why: "example agents add up columns with it" },
+    Need {
+        thing: "curl",
+        probe: Probe::Program("curl"),
+        package: "curl",
+        why: "the commands of the README are run by a test",
+    },
 ];
 
 /// The needs that are not met on this machine.

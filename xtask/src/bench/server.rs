@@ -113,7 +113,7 @@ impl Server {
             return Ok(());
         }
         // The standard library has no signal but the one that cannot be caught, and `unsafe` has no home here.
-        let asked = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        let asked = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.pid())]).status();
         let deadline = Instant::now() + STOP_MAX;
         while asked.is_ok() && Instant::now() < deadline {
             if self.child.try_wait().context("looking after the server")?.is_some() {
