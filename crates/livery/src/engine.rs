@@ -154,7 +154,7 @@ async fn usable(sandboxes: Sandboxes) -> Option<Sandboxes> {
 /// Unique per life of a process, so that two lives never share a lease.
 fn node_name() -> String {
     let random = livery_platform::ids::Ids::default().mint(Clock::system().now());
-    format!("node-{}-{:08x}", std::process::id(), random as u32)
+    format!("node-{}-{:08x}", std::process::id(), random % (1 << 32))
 }
 
 fn broker_config(engine: &cli::Engine, address: SocketAddr) -> anyhow::Result<BrokerConfig> {
@@ -171,7 +171,6 @@ fn broker_config(engine: &cli::Engine, address: SocketAddr) -> anyhow::Result<Br
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "the root key must not be on a command line")]
 fn root_key(data: &Path) -> RootKey {
     match std::env::var("LIVERY_ROOT_KEY") {
         Ok(text) if !text.is_empty() => RootKey::Text(Secret::from(text)),
@@ -180,7 +179,6 @@ fn root_key(data: &Path) -> RootKey {
 }
 
 /// `ANTHROPIC_API_KEY` and `OPENAI_API_KEY` make the providers of those names; `--base-url` makes the one of `--model`.
-#[expect(clippy::disallowed_methods, reason = "keys must not be on a command line")]
 fn environment_providers(named: Option<&NamedProvider>) -> EnvironmentProviders {
     let key = |name: &str| std::env::var(name).ok().filter(|key| !key.is_empty()).map(Secret::from);
     let kinds = [("anthropic", ProviderKind::Anthropic, "ANTHROPIC_API_KEY"), ("openai", ProviderKind::Openai, "OPENAI_API_KEY")];

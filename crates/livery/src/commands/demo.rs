@@ -35,7 +35,6 @@ pub(super) fn demo(args: cli::Demo) -> anyhow::Result<ExitCode> {
 }
 
 /// A key in the environment means a real model; without one the examples play their scripts.
-#[expect(clippy::disallowed_methods, reason = "the documented way to give the demo a key")]
 fn model_of_environment() -> Option<String> {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if set("ANTHROPIC_API_KEY") {

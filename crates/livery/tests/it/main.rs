@@ -1,5 +1,5 @@
 //! The whole binary, as an operator and a client meet it: real processes, real sandboxes, real sockets, real kills.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may panic")]
 
 mod bombs;
 mod commands;

@@ -131,10 +131,10 @@ impl Hands {
         let Some(sandboxes) = platform.sandboxes.clone() else { return };
         // Nobody waits for it: the run's end is told already. The tracker does, at shutdown.
         platform.tasks.spawn(async move {
-            if let Some(sandbox) = sandbox {
-                if let Err(error) = sandbox.kill("the run is over").await {
-                    tracing::warn!(run = %id, %error, "a sandbox did not go; the launcher's own limit ends it");
-                }
+            if let Some(sandbox) = sandbox
+                && let Err(error) = sandbox.kill("the run is over").await
+            {
+                tracing::warn!(run = %id, %error, "a sandbox did not go; the launcher's own limit ends it");
             }
             if ended && had_workspace && let Err(error) = sandboxes.remove_workspace(&id).await {
                 tracing::warn!(run = %id, %error, "a workspace could not be removed; the next start sweeps it");
