@@ -91,12 +91,14 @@ fn assemble(mut checks: Vec<Check>, test: Check, grants: Option<Grants>) -> Host
     HostReport { status, checks, grants }
 }
 
+/// The command that most likely mends a failed launch step.
 fn likely_fix(error: &Error) -> &'static str {
-    match error {
-        Error::Start { step, .. } if step == "namespaces" => {
-            "sysctl -w user.max_user_namespaces=100000 kernel.apparmor_restrict_unprivileged_userns=0"
-        }
-        Error::Start { step, .. } if step == "state folder" => "choose another --data folder, or end the other livery",
+    let Error::Start { step, .. } = error else { return "" };
+    match step.as_str() {
+        "namespaces" => "sysctl -w user.max_user_namespaces=100000 kernel.apparmor_restrict_unprivileged_userns=0",
+        "private mounts" | "root" | "id maps" => "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        "/proc" => "in a container, show it the whole of /proc: docker run --security-opt systempaths=unconfined …",
+        "state folder" => "choose another --data folder, or end the other livery",
         _ => "",
     }
 }

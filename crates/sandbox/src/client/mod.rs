@@ -30,6 +30,10 @@ use crate::report::Grants;
 use channel::Channel;
 use control::Control;
 
+/// Starts under way at once, for each processor: more only make each other slow.
+const STARTS_PER_CPU: usize = 4;
+/// How long a start may wait for its turn.
+const TURN_MAX: Duration = Duration::from_secs(120);
 /// From the request to a guest that runs.
 const CREATE_MAX: Duration = Duration::from_secs(15);
 /// Removing a workspace of any size.
@@ -49,6 +53,7 @@ struct Inner {
     control: Control,
     task: tokio::task::JoinHandle<()>,
     child: Mutex<Option<std::process::Child>>,
+    turns: tokio::sync::Semaphore,
     /// One lock per id, so that two creates of one id cannot pass each other.
     by_id: Mutex<HashMap<String, Arc<Slot>>>,
 }
@@ -70,14 +75,17 @@ impl Sandboxes {
         let LauncherProcess { control, child } = launcher;
         let started = Control::start(control).map_err(|source| Error::Io { doing: "watching the launcher", source });
         let (control, task) = started?;
-        let inner = Inner { control, task, child: Mutex::new(Some(child)), by_id: Mutex::new(HashMap::new()) };
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let turns = tokio::sync::Semaphore::new(cpus * STARTS_PER_CPU);
+        let inner = Inner { control, task, child: Mutex::new(Some(child)), turns, by_id: Mutex::new(HashMap::new()) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Makes a sandbox, or answers the live one of that id. Its workspace is found again if there was one.
     ///
     /// # Errors
-    /// See [`Error`]; after one, nothing of the sandbox is left but perhaps its workspace. Bounded by 15 s.
+    /// See [`Error`]; after one, nothing of the sandbox is left but perhaps its workspace. Bounded by 15 s, and the
+    /// turns of those that start before it.
     pub async fn create(&self, spec: Spec) -> Result<Sandbox, Error> {
         check_spec(&spec).map_err(Error::Invalid)?;
         let slot = Arc::clone(self.slots().entry(spec.id.clone()).or_default());
@@ -106,6 +114,14 @@ impl Sandboxes {
     }
 
     async fn start(&self, spec: Spec) -> Result<Sandbox, Error> {
+        let turn = tokio::time::timeout(TURN_MAX, self.inner.turns.acquire()).await;
+        let turn = turn.map_err(|_| Error::Deadline("waiting for other sandboxes to start"))?;
+        let started = self.start_now(spec).await;
+        drop(turn);
+        started
+    }
+
+    async fn start_now(&self, spec: Spec) -> Result<Sandbox, Error> {
         let (loss, _) = watch::channel(None);
         let control = self.inner.control.clone();
         control.watch(&spec.id, loss.clone());

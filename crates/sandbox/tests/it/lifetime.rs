@@ -75,9 +75,29 @@ fn is_alive(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-fn kill_9(pid: u32) {
+fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+fn kill_9(pid: u32) {
+    signal(pid, rustix::process::Signal::KILL);
+}
+
+#[tokio::test]
+async fn a_service_managers_sigterm_is_for_the_platform_alone() {
+    use rustix::process::Signal;
+    for user in everyone() {
+        let house = House::open(user);
+        let sandbox = house.sandbox("one").await;
+        for number in [Signal::TERM, Signal::INT, Signal::HUP] {
+            signal(house.launcher_pid, number);
+            assert_eq!(output(&sandbox, "sleep 0.02; echo fine").await, "fine", "{user:?}");
+        }
+        // And commands start with every signal as usual: SIGTERM ends them.
+        assert_eq!(shell(&sandbox, "kill -TERM $$; echo alive").await.signal, Some(15));
+        house.sandbox("two").await;
+    }
 }
 
 #[tokio::test]

@@ -112,6 +112,19 @@ async fn a_full_disk_ends_its_run() {
 }
 
 #[tokio::test]
+async fn the_hosts_reserve_ends_the_largest() {
+    for user in everyone() {
+        // More than any disk has: every sandbox is too much.
+        let house = House::open_with(user, |config| config.disk_reserve_mb = u64::MAX);
+        let (small, large) = (house.sandbox("small").await, house.sandbox("large").await);
+        let error = large.exec(Exec::shell("head -c 3000000 /dev/zero > f; sleep 60"), |_, _| {}).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("the sandbox was lost: the host is short of disk space"), "{user:?} {text}");
+        is_well(&small).await;
+    }
+}
+
+#[tokio::test]
 async fn the_wall_clock_ends_a_run_whatever_it_does() {
     for user in everyone() {
         let house = House::open(user);

@@ -176,6 +176,11 @@ fn explain(error: &io::Error) -> String {
             "{error}: this host forbids user namespaces to this user (try: sysctl -w \
              kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0, or run as root)"
         ),
+        Some(libc::ENOSYS) => {
+            format!(
+                "{error}: something filters clone3 (in a container, try: docker run --security-opt seccomp=unconfined …)"
+            )
+        }
         Some(libc::ENOSPC | libc::EUSERS) => {
             format!("{error}: no more namespaces (try: sysctl -w user.max_user_namespaces=100000)")
         }

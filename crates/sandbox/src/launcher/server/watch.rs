@@ -94,7 +94,7 @@ impl Server {
     /// When the host's own reserve is touched, the largest workspace's sandbox goes.
     fn keep_reserve(&self) -> Option<Verdict> {
         let free = rustix::fs::statvfs(WORKSPACES).ok()?;
-        if free.f_bavail * free.f_frsize >= self.p.config.disk_reserve_mb << 20 {
+        if free.f_bavail * free.f_frsize >= self.p.config.disk_reserve_mb.saturating_mul(1 << 20) {
             return None;
         }
         let running = self.live.iter().filter(|(_, live)| matches!(live.phase, Phase::Running));
