@@ -4,13 +4,13 @@
 //! (about a second), and no single file can pass it (`RLIMIT_FSIZE`). Project quotas would be the hard form.
 //! Read next: `mod.rs`, which acts on a verdict.
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, statat};
 
 use super::tree;
 
@@ -20,15 +20,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 const DEPTH_MAX: usize = 256;
 /// Names between two looks at the clock.
 const NAMES_PER_LOOK: usize = 64;
-/// Names held of one folder at a time; a folder with more counts as over its limit.
-const FOLDER_NAMES_MAX: usize = 1_000_000;
 
 /// What one workspace uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Measure {
     pub(crate) bytes: u64,
     pub(crate) names: u64,
-    /// Deeper or wider than can be measured.
+    /// Deeper than can be measured.
     pub(crate) hidden: bool,
 }
 
@@ -41,7 +39,8 @@ pub(crate) struct Watch {
 }
 
 struct Walk {
-    stack: Vec<(OwnedFd, Vec<tree::Name>)>,
+    /// Folders being read, each below the one before it.
+    stack: Vec<Dir>,
     so_far: Measure,
 }
 
@@ -70,20 +69,19 @@ impl Walk {
     fn start(workspace: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = rustix::fs::open(workspace, flags, Mode::empty())?;
-        let names = tree::names(root.as_fd(), FOLDER_NAMES_MAX)?;
-        Ok(Self { stack: vec![(root, names)], so_far: Measure::default() })
+        Ok(Self { stack: vec![Dir::new(root)?], so_far: Measure::default() })
     }
 
     /// `true` when the walk is complete.
     fn step(&mut self, until: Instant) -> bool {
         let mut looked = 0;
-        while let Some((folder, names)) = self.stack.last_mut() {
-            let Some(name) = names.pop() else {
+        while let Some(folder) = self.stack.last_mut() {
+            let Some(Ok(entry)) = folder.read() else {
                 self.stack.pop();
                 continue;
             };
-            let entered = count(folder, &name.name, &mut self.so_far);
-            if let Some(inside) = entered {
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                let inside = folder.fd().ok().and_then(|parent| count(parent, entry.file_name(), &mut self.so_far));
                 self.enter(inside);
             }
             looked += 1;
@@ -94,27 +92,25 @@ impl Walk {
         true
     }
 
-    fn enter(&mut self, folder: OwnedFd) {
+    /// Reads a folder next. One that the run closed to itself is closed to an unprivileged launcher too; root sees it.
+    fn enter(&mut self, folder: Option<OwnedFd>) {
+        let Some(folder) = folder.and_then(|fd| Dir::new(fd).ok()) else { return };
         if self.stack.len() >= DEPTH_MAX {
             self.so_far.hidden = true;
-            return;
-        }
-        // A folder the run closed to itself is closed to an unprivileged launcher too; root sees it.
-        if let Ok(names) = tree::names(folder.as_fd(), FOLDER_NAMES_MAX) {
-            self.so_far.hidden |= names.len() == FOLDER_NAMES_MAX;
-            self.stack.push((folder, names));
+        } else {
+            self.stack.push(folder);
         }
     }
 }
 
 /// Adds one name. Answers the folder to enter, if it is one.
-fn count(parent: &OwnedFd, name: &CString, total: &mut Measure) -> Option<OwnedFd> {
+fn count(parent: BorrowedFd<'_>, name: &CStr, total: &mut Measure) -> Option<OwnedFd> {
     let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     // Blocks, not length: a sparse file is what it takes. A file with several names counts once in all.
     let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
     total.bytes += blocks * 512 / links(&stat);
     total.names += 1;
-    if is_folder(stat.st_mode) { tree::open_folder(parent.as_fd(), name).ok() } else { None }
+    if is_folder(stat.st_mode) { tree::open_folder(parent, name).ok() } else { None }
 }
 
 fn is_folder(mode: u32) -> bool {

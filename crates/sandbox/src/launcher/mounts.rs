@@ -31,17 +31,22 @@ const SHM_MB_MAX: u64 = 64;
 const TMPFS_INODES: u64 = 65_536;
 
 /// Hidden behind `/dev/null`, which reads as empty.
-const MASKED_FILES: [&str; 10] = [
+const MASKED_FILES: [&str; 15] = [
+    "cmdline",
+    "diskstats",
+    "interrupts",
+    "kallsyms",
     "kcore",
-    "keys",
     "key-users",
+    "keys",
+    "kmsg",
+    "latency_stats",
+    "locks",
+    "modules",
+    "partitions",
+    "sched_debug",
     "sysrq-trigger",
     "timer_list",
-    "kallsyms",
-    "kmsg",
-    "sched_debug",
-    "latency_stats",
-    "interrupts",
 ];
 /// Hidden behind an empty folder.
 const MASKED_FOLDERS: [&str; 5] = ["acpi", "scsi", "bus", "driver", "tty"];

@@ -3,7 +3,7 @@
 //! Every step is relative to an open folder and follows no link, so a rename under the walk leads nowhere else. Depth is
 //! bounded by descriptors held, never by recursion. Read next: `janitor.rs` (removes), `disk.rs` (measures).
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -11,21 +11,23 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, renameat, statat,
 
 /// Folders held open while removing; what lies deeper is moved up first.
 const DEPTH_HELD: usize = 64;
+/// Names read at a time while removing.
+const BATCH: usize = 1024;
 
 /// Opens a folder below `parent`, never through a link.
-pub(crate) fn open_folder(parent: BorrowedFd<'_>, name: &CString) -> io::Result<OwnedFd> {
+pub(crate) fn open_folder(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     Ok(openat(parent, name, flags, Mode::empty())?)
 }
 
 /// One name in a folder.
-pub(crate) struct Name {
-    pub(crate) name: CString,
-    pub(crate) is_folder: bool,
+struct Name {
+    name: CString,
+    is_folder: bool,
 }
 
 /// Up to `max` names of a folder, `.` and `..` left out.
-pub(crate) fn names(folder: BorrowedFd<'_>, max: usize) -> io::Result<Vec<Name>> {
+fn names(folder: BorrowedFd<'_>, max: usize) -> io::Result<Vec<Name>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
@@ -51,21 +53,20 @@ fn is_folder(parent: BorrowedFd<'_>, name: &CString) -> bool {
         .is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
 }
 
-/// Removes everything in `root`, which stays. Works on any depth with a bounded number of open folders.
+/// Removes everything in `root`, which stays. Works on any depth and width with bounded descriptors and memory: names are
+/// read in batches until a folder is empty, and what lies too deep is moved up into the root first.
 pub(crate) fn remove_contents(root: &OwnedFd) -> io::Result<()> {
-    // Numbers only rise: a folder moved up earlier may still wait under its new name.
-    let (mut moved_up, mut seen) = (0_u64, 0);
-    let mut stack: Vec<(OwnedFd, Vec<Name>, CString)> =
-        vec![(root.try_clone()?, names(root.as_fd(), usize::MAX)?, CString::default())];
-    while let Some((folder, left, _)) = stack.last_mut() {
-        let Some(next) = left.pop() else {
-            let (_, _, own_name) = stack.pop().unwrap_or_else(|| unreachable!("the loop saw one"));
-            if let Some((parent, ..)) = stack.last() {
+    let mut moved_up = 0_u64;
+    let mut stack = vec![(root.try_clone()?, Vec::new(), CString::default())];
+    while let Some((folder, batch, _)) = stack.last_mut() {
+        if batch.is_empty() {
+            *batch = names(folder.as_fd(), BATCH)?;
+        }
+        let Some(next) = batch.pop() else {
+            if let Some((_, _, own_name)) = stack.pop()
+                && let Some((parent, ..)) = stack.last()
+            {
                 unlinkat(parent, &own_name, AtFlags::REMOVEDIR)?;
-            } else if moved_up > seen {
-                // What was moved up lies in the root now.
-                seen = moved_up;
-                stack.push((root.try_clone()?, names(root.as_fd(), usize::MAX)?, CString::default()));
             }
             continue;
         };
@@ -80,11 +81,11 @@ pub(crate) fn remove_contents(root: &OwnedFd) -> io::Result<()> {
         if stack.len() > DEPTH_HELD {
             moved_up += 1;
             let up = CString::new(format!(".livery-removing-{moved_up}"))?;
-            let (folder, ..) = stack.last().unwrap_or_else(|| unreachable!("the loop saw one"));
-            renameat(folder, &next.name, root, &up)?;
+            if let Some((folder, ..)) = stack.last() {
+                renameat(folder, &next.name, root, &up)?;
+            }
         } else {
-            let inside = names(child.as_fd(), usize::MAX)?;
-            stack.push((child, inside, next.name));
+            stack.push((child, Vec::new(), next.name));
         }
     }
     Ok(())
@@ -121,7 +122,7 @@ mod tests {
         for _ in 0..700 {
             rustix::fs::mkdirat(&deep, "a-name-long-enough-to-pass-the-longest-path", Mode::from_raw_mode(0o700))
                 .unwrap();
-            deep = open_folder(deep.as_fd(), &c"a-name-long-enough-to-pass-the-longest-path".to_owned()).unwrap();
+            deep = open_folder(deep.as_fd(), c"a-name-long-enough-to-pass-the-longest-path").unwrap();
         }
         fs::create_dir(tree.join("closed")).unwrap();
         fs::write(tree.join("closed/file"), "x").unwrap();

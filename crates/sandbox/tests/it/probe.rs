@@ -413,6 +413,8 @@ fn kernel_secrets(_: &Facts) -> Result<(), String> {
         "/dev/kmsg",
         "/dev/mem",
         "/proc/kallsyms",
+        "/proc/cmdline",
+        "/proc/partitions",
         "/proc/timer_list",
         "/proc/sched_debug",
         "/proc/interrupts",
