@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 use crate::sql::Rows;
 
 /// Most rows of one page.
-pub const PAGE_LIMIT_MAX: u32 = 100;
+pub const PAGE_LIMIT_MAX: u32 = 200;
 /// Rows of a page when the caller does not say.
-pub const PAGE_LIMIT_DEFAULT: u32 = 20;
+pub const PAGE_LIMIT_DEFAULT: u32 = 50;
 
 const TAG_LEN: usize = 8;
 const CURSOR_LEN: usize = 8 + 16 + TAG_LEN;

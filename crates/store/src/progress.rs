@@ -27,7 +27,7 @@ statements! {
         where org_id = $1 and id = $2 and status in ('queued', 'waiting') returning last_seq";
     DEQUEUE = "delete from run_queue where org_id = $1 and run_id = $2";
     WAIT = "update runs set last_seq = last_seq + $4, status = 'waiting', lease_owner = null,
-        lease_expires_at = null, lease_epoch = lease_epoch + 1
+        lease_expires_at = null
         where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running' returning last_seq";
     APPEND_UNLEASED = "update runs set last_seq = last_seq + $3
         where org_id = $1 and id = $2 and status in ('queued', 'waiting') returning last_seq";

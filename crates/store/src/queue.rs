@@ -152,7 +152,7 @@ impl Tx {
         for (turn, tenant) in (0..turns).zip(tenants) {
             let share = wanted.div_ceil(turns - turn).min(tenant.room);
             if share == 0 {
-                break;
+                continue;
             }
             let args = args![owner.to_owned(), lease_until, now, tenant.org, share];
             let mut runs: Vec<RunRow> = self.fetch_all(CLAIM_QUEUED, args).await?;

@@ -1,7 +1,7 @@
 use livery_core::Timestamp;
 use livery_core::id::OrgId;
 
-use super::{Page, Position, Scope};
+use super::{PAGE_LIMIT_MAX, Page, Position, Scope};
 use crate::Error;
 use crate::sql::Rows;
 
@@ -54,7 +54,9 @@ fn parts_of_a_filter_do_not_run_into_each_other() {
 
 #[test]
 fn limits_are_clamped_and_the_last_page_has_no_cursor() {
-    for (asked, fetched) in [(0, 2), (1, 2), (100, 101), (5000, 101)] {
+    for (asked, fetched) in
+        [(0, 2), (1, 2), (PAGE_LIMIT_MAX, PAGE_LIMIT_MAX + 1), (PAGE_LIMIT_MAX + 1, PAGE_LIMIT_MAX + 1)]
+    {
         assert_eq!(Page { limit: asked, cursor: None }.start(&scope("")).unwrap().1, fetched);
     }
     let finish = |cut| {

@@ -9,7 +9,7 @@ use livery_core::event::EventType;
 use livery_core::id::RunId;
 
 use crate::conformance;
-use crate::world::{at, event, finish, new_run, queued};
+use crate::world::{append, at, event, finish, new_run, queued};
 
 conformance! {
     async fn six_workers_take_every_run_exactly_once(world) {
@@ -61,7 +61,9 @@ conformance! {
         let of_one: Vec<_> = claimed.iter().filter(|claim| claim.run.org == org).collect();
         assert_eq!((of_one.len(), claimed.len()), (2, 3));
         assert!(claimed.iter().any(|claim| claim.run.id == other));
-        assert!(world.claim("worker", 10, 100).await.is_empty());
+        let later = queued(&world.store, new_run(&world.two)).await;
+        let claimed = world.claim("worker", 10, 100).await;
+        assert_eq!(claimed.iter().map(|claim| claim.run.id).collect::<Vec<_>>(), [later], "only the tenant with room");
         finish(&world.store, of_one[0].lease, RunStatus::Succeeded).await.unwrap();
         assert_eq!(world.claim("worker", 10, 100).await.len(), 1, "room for one more");
     }
@@ -105,6 +107,7 @@ conformance! {
         let mut bell = world.store.queue_doorbell();
         world.write(move |tx| async move { tx.release_run(&lease, at(12)).await }.boxed()).await;
         assert!(bell.rung().now_or_never().is_some());
+        assert!(append(&world.store, lease, 1).await.is_err(), "given back is given back, also before anybody takes it");
         let claimed = world.claim("other", 12, 10).await;
         assert_eq!((claimed[0].run.id, claimed[0].run.recoveries, claimed[0].resumed), (lease.run, 0, true));
     }
