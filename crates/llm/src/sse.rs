@@ -61,7 +61,7 @@ impl Reader {
                 bytes = &bytes[1..];
                 continue;
             }
-            let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+            let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) else {
                 return self.keep(bytes).map_err(E::from);
             };
             self.after_cr = bytes[end] == b'\r';
@@ -116,10 +116,7 @@ impl Reader {
         if line.is_empty() {
             return self.dispatch(on_event);
         }
-        let (field, value) = match line.iter().position(|&byte| byte == b':') {
-            Some(colon) => (&line[..colon], &line[colon + 1..]),
-            None => (line, &[][..]),
-        };
+        let (field, value) = split(line);
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
             b"data" => {
@@ -149,6 +146,17 @@ impl Reader {
         self.name.clear();
         self.data.clear();
         outcome
+    }
+}
+
+/// The field's name and what stands behind its colon. Nearly every line is one of data.
+fn split(line: &[u8]) -> (&[u8], &[u8]) {
+    if let Some(value) = line.strip_prefix(b"data:") {
+        return (&line[..4], value);
+    }
+    match memchr::memchr(b':', line) {
+        Some(colon) => (&line[..colon], &line[colon + 1..]),
+        None => (line, &[]),
     }
 }
 

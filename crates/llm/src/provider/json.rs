@@ -92,7 +92,8 @@ pub(super) enum Loose<'a> {
     #[default]
     Nothing,
     Text(Cow<'a, str>),
-    Other(Value),
+    /// Rare, and so not in the way of the others.
+    Other(Box<Value>),
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Loose<'a> {
@@ -118,27 +119,27 @@ impl<'de: 'a, 'a> Deserialize<'de> for Loose<'a> {
             }
 
             fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-                Ok(Loose::Other(value.into()))
+                Ok(Loose::Other(Box::new(value.into())))
             }
 
             fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-                Ok(Loose::Other(value.into()))
+                Ok(Loose::Other(Box::new(value.into())))
             }
 
             fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-                Ok(Loose::Other(value.into()))
+                Ok(Loose::Other(Box::new(value.into())))
             }
 
             fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-                Ok(Loose::Other(value.into()))
+                Ok(Loose::Other(Box::new(value.into())))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-                Value::deserialize(SeqAccessDeserializer::new(seq)).map(Loose::Other)
+                Value::deserialize(SeqAccessDeserializer::new(seq)).map(|value| Loose::Other(Box::new(value)))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                Value::deserialize(MapAccessDeserializer::new(map)).map(Loose::Other)
+                Value::deserialize(MapAccessDeserializer::new(map)).map(|value| Loose::Other(Box::new(value)))
             }
         }
         deserializer.deserialize_any(Any)

@@ -118,14 +118,11 @@ impl Reader {
         if kind == "error" {
             return Err(fault::in_answer(&value(event.data)));
         }
-        if !KNOWN.contains(&kind) {
-            return Ok(false);
-        }
-        self.frame(kind, &frame, on_delta)?;
-        Ok(true)
+        self.frame(kind, &frame, on_delta)
     }
 
-    fn frame(&mut self, kind: &str, frame: &Frame<'_>, on_delta: &mut dyn FnMut(Delta)) -> Result<(), ModelError> {
+    /// Whether the event is one of the format's.
+    fn frame(&mut self, kind: &str, frame: &Frame<'_>, on_delta: &mut dyn FnMut(Delta)) -> Result<bool, ModelError> {
         match (kind, frame.index) {
             ("message_start", _) => self.start(frame.message, on_delta),
             ("content_block_start", Some(index)) => {
@@ -146,9 +143,9 @@ impl Reader {
                 }
             }
             ("message_stop", _) => self.done = true,
-            _ => {}
+            (known, _) => return Ok(KNOWN.contains(&known)),
         }
-        Ok(())
+        Ok(true)
     }
 
     fn start(&mut self, message: Option<&RawValue>, on_delta: &mut dyn FnMut(Delta)) {

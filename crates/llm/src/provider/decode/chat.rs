@@ -55,9 +55,9 @@ struct Chunk<'a> {
 struct Choice<'a> {
     #[serde(borrow, default)]
     delta: Option<MessageFrame<'a>>,
-    /// Of a whole answer.
+    /// Of a whole answer: rare, and so not in the way of the others.
     #[serde(borrow, default)]
-    message: Option<MessageFrame<'a>>,
+    message: Option<Box<MessageFrame<'a>>>,
     #[serde(borrow, default)]
     finish_reason: Option<Str<'a>>,
     #[serde(borrow, default)]
@@ -163,7 +163,7 @@ impl Reader {
                     &serde_json::json!({ "error": json::parse::<Value>(error.get()).unwrap_or_default() }),
                 ));
             }
-            for message in [choice.delta, choice.message].into_iter().flatten() {
+            for message in [choice.delta, choice.message.map(|message| *message)].into_iter().flatten() {
                 self.grow(message, on_delta)?;
             }
             if let Some(reason) = &choice.finish_reason {
@@ -201,12 +201,12 @@ impl Reader {
         }
         match message.content {
             Loose::Text(text) => self.say(&text, on_delta)?,
-            Loose::Other(Value::Array(parts)) => {
-                for part in &parts {
+            Loose::Other(value) => {
+                for part in value.as_array().into_iter().flatten() {
                     self.part(part, on_delta)?;
                 }
             }
-            _ => {}
+            Loose::Nothing => {}
         }
         if let Some(words) = message.refusal.as_deref().filter(|words| !words.is_empty()) {
             self.refused = true;
@@ -298,8 +298,10 @@ impl Reader {
         };
         match function.arguments {
             Loose::Text(piece) => self.draft.add_arguments(place, &piece, on_delta),
-            Loose::Other(Value::Object(map)) => self.draft.set_arguments(place, map, on_delta),
-            Loose::Other(other) => self.draft.add_arguments(place, &other.to_string(), on_delta),
+            Loose::Other(value) => match *value {
+                Value::Object(map) => self.draft.set_arguments(place, map, on_delta),
+                other => self.draft.add_arguments(place, &other.to_string(), on_delta),
+            },
             Loose::Nothing => Ok(()),
         }
     }
