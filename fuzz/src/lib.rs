@@ -205,3 +205,6 @@ fn scrubbed(matcher: &Arc<Matcher>, framing: Framing, pieces: &[&[u8]]) -> Optio
 fn find(text: &[u8], run: &[u8]) -> bool {
     text.windows(run.len()).any(|window| window == run)
 }
+
+#[cfg(test)]
+mod tests;

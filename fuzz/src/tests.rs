@@ -1,0 +1,110 @@
+//! A walk without libFuzzer, for the stable compiler: seeds that are nearly right, changed a little, many times. It finds less
+//! than a fuzzer does and runs anywhere. The order is fixed, so a failure repeats.
+
+/// Changed inputs per seed.
+const ROUNDS: u32 = 3_000;
+
+/// A small generator with a fixed start: the same walk every time.
+struct Walk(u64);
+
+impl Walk {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+
+    /// A few bytes replaced, removed, doubled or moved.
+    fn change(&mut self, seed: &[u8]) -> Vec<u8> {
+        let mut bytes = seed.to_vec();
+        for _ in 0..=self.below(4) {
+            let at = self.below(bytes.len());
+            match self.below(5) {
+                0 if !bytes.is_empty() => bytes[at] = self.next() as u8,
+                1 if !bytes.is_empty() => drop(bytes.remove(at)),
+                2 => bytes.insert(at, [0, 0xff, 0xfe, b'\n', b'"', b'{', b':', b'/', b'%'][self.below(9)]),
+                3 => bytes.truncate(at),
+                _ => {
+                    let end = (at + self.below(40)).min(bytes.len());
+                    let piece = bytes[at.min(end)..end].to_vec();
+                    let to = self.below(bytes.len() + 1);
+                    bytes.splice(to..to, piece);
+                }
+            }
+        }
+        bytes
+    }
+}
+
+fn walk(property: fn(&[u8]), seeds: &[&[u8]]) {
+    let mut walk = Walk(0x9e37_79b9_7f4a_7c15);
+    for seed in seeds {
+        property(seed);
+        for _ in 0..ROUNDS {
+            property(&walk.change(seed));
+        }
+    }
+}
+
+#[test]
+fn guest_wire() {
+    use livery_guest::wire::{Kind, encode};
+    let mut frames = vec![100];
+    encode(&mut frames, Kind::Stdout, 3, b"hello");
+    encode(&mut frames, Kind::Stderr, 3, b"");
+    let mut commands = vec![10];
+    encode(&mut commands, Kind::StdinEnd, 1, b"");
+    walk(crate::guest_wire, &[&frames, &commands, b"\x40\x05\0\0\0\x01\0\0\0\x41\0\0\0hello"]);
+}
+
+#[test]
+fn model_stream() {
+    let chat = b"\x80data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"h\xc3\xa9\"}}]}\n\n\
+        data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"c\",\"function\":{\"name\":\"shell\",\"arguments\":\"{\\\"a\\\":\"}}]}}]}\n\n\
+        data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
+    let anthropic = b"\x60event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"usage\":{\"input_tokens\":3}}}\n\n\
+        event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n\
+        event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"hi\"}}\n\n\
+        event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n\
+        event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":2}}\n\n\
+        event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+    walk(crate::model_stream, &[chat, anthropic, b"\x20{\"choices\":[{\"message\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}"]);
+}
+
+#[test]
+fn agent_md() {
+    let agent = b"---\nname: hello\nmodel: scripted/x\ntools: [shell]\ninput:\n  type: object\n  properties: {month: {type: string, pattern: \"^[0-9]{4}$\"}}\n\
+        limits: {timeout_s: 60}\nsandbox: {tier: container, memory_mb: 64}\n---\nGreet {{input.month}}.\n";
+    walk(crate::agent_md, &[agent]);
+}
+
+#[test]
+fn script_yaml() {
+    let script = b"turns:\n  - text: \"Looking.\"\n    tools: [{name: shell, arguments: {command: \"wc -l *\"}}]\n  - expect: {tool_result_contains: \"x\"}\n    tools: [{name: finish, arguments: {text: done}}]\n";
+    walk(crate::script_yaml, &[script]);
+}
+
+#[test]
+fn upstream_url() {
+    walk(
+        crate::upstream_url,
+        &[
+            b"\x90https://user@api.example.com:8443/v1/%2e%2e/x?q=1/chat/completions",
+            b"\x60http://[::ffff:127.0.0.1]/v1/../messages?x=y",
+            b"\x90https://EXAMPLE.com./a/./b//c/%2F/v1/messages",
+        ],
+    );
+}
+
+#[test]
+fn scrubber() {
+    walk(
+        crate::scrubber,
+        &[b"\x40key: \xff and \xfe\n\ndata: \xfd\r\n\r\nrest \xfc", b"\x80data: {\"k\":\"\xff\"}\n\ndata: \xfe\ndata: \xfd\n\n", b"\x10plain text without anything"],
+    );
+}
