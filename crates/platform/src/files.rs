@@ -46,6 +46,9 @@ impl Platform {
         principal.require(Scope::FilesWrite)?;
         check_path(name).map_err(|problem| Error::invalid_field("/name", format!("{} ({})", problem.message, problem.hint)))?;
         check_content_type(content_type)?;
+        if let Some(answered) = self.answered(caller).await? {
+            return Ok(answered);
+        }
         let row = self.keep_file(principal.org, principal.app, name, content_type, bytes).await?;
         let view = view_of(&row);
         self.post(caller, move |tx| {

@@ -16,6 +16,17 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 const ANSWER_FIELD: &str = "answer";
 
 impl Platform {
+    /// The stored answer, when this very request was answered before: looked for ahead of checks whose outcome may have
+    /// changed since, and of work that is not undone. [`Platform::post`] looks again in its transaction.
+    pub(crate) async fn answered<T>(&self, caller: &Caller) -> Result<Option<Posted<T>>> {
+        let Some(idempotency) = caller.idempotency.clone() else { return Ok(None) };
+        match self.store.idempotency_find(&key_of(caller, idempotency), self.clock.now()).await? {
+            Reservation::Answered(answer) => Ok(Some(Posted::Replayed(String::from_utf8(answer.body).map_err(Error::internal)?))),
+            Reservation::Mismatch => Err(Error::IdempotencyMismatch),
+            Reservation::Free | Reservation::InProgress => Ok(None),
+        }
+    }
+
     /// Runs `effect` in a transaction, once per idempotency key.
     pub(crate) async fn post<T, F>(&self, caller: &Caller, effect: F) -> Result<Posted<T>>
     where

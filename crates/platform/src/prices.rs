@@ -31,16 +31,24 @@ const LIST: &[(&str, &str, Price)] = &[
     ("openai", "gpt-4.1-mini", dollars(40, 10, 40, 160)),
 ];
 
+fn price_of(provider: &str, model: &str) -> Option<Price> {
+    LIST.iter()
+        .filter(|(kind, prefix, _)| *kind == provider && model.starts_with(prefix))
+        .max_by_key(|(_, prefix, _)| prefix.len())
+        .map(|(_, _, price)| *price)
+}
+
+/// Whether a model has a price here.
+pub(crate) fn is_priced(provider: &str, model: &str) -> bool {
+    price_of(provider, model).is_some()
+}
+
 /// The cost of one call, and how sure it is. `provider` is the kind's name (`anthropic`, `openai`, `scripted`).
 pub(crate) fn cost(provider: &str, model: &str, usage: &TokenUsage) -> (Usd, Pricing) {
     if provider == "scripted" {
         return (Usd::ZERO, Pricing::Free);
     }
-    let price = LIST
-        .iter()
-        .filter(|(kind, prefix, _)| *kind == provider && model.starts_with(prefix))
-        .max_by_key(|(_, prefix, _)| prefix.len())
-        .map(|(_, _, price)| *price);
+    let price = price_of(provider, model);
     let Some(price) = price else { return (Usd::ZERO, Pricing::Unpriced) };
     let part = |tokens: u64, rate: u64| u128::from(tokens) * u128::from(rate);
     let total = part(usage.input_uncached, price.input)

@@ -196,6 +196,7 @@ impl Platform {
         principal.require(Scope::ModelProvidersWrite)?;
         let row = self.provider_row(principal, id_or_name).await?;
         let (org, now, actor) = (principal.org, self.clock.now(), principal.key);
+        let owner = row.id.to_string();
         self.store
             .write(move |tx| {
                 Box::pin(async move {
@@ -204,12 +205,17 @@ impl Platform {
                 })
             })
             .await?;
+        // Connections that were opened with its key go with it.
+        self.broker.forget(org, &owner);
         Ok(())
     }
 
-    /// Whether a run may name this provider.
-    pub(crate) async fn has_provider(&self, org: OrgId, name: &str) -> Result<bool> {
-        Ok(self.environment.find(name).is_some() || self.store.find_provider(org, name).await?.is_some())
+    /// The wire format of a provider that a run may name; `None`: there is no such provider.
+    pub(crate) async fn provider_kind(&self, org: OrgId, name: &str) -> Result<Option<ProviderKind>> {
+        match self.store.find_provider(org, name).await? {
+            Some(row) => ProviderKind::parse(&row.kind).map(Some),
+            None => Ok(self.environment.find(name).map(|provider| provider.kind)),
+        }
     }
 
     async fn provider_row(&self, principal: &Principal, id_or_name: &str) -> Result<ProviderRow> {

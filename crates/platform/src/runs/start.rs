@@ -17,7 +17,7 @@ use super::request::{AgentSource, INPUT_FILES_MAX, InlineWebhook, METADATA_BYTES
 use super::view::RunView;
 use crate::agents::LoadedAgent;
 use crate::webhooks::{Outbox, sign};
-use crate::{Caller, Platform, Posted, Principal, Scope};
+use crate::{Caller, Platform, Posted, Principal, Scope, prices};
 
 /// The endpoint named in a run, as its row keeps it: the secret sealed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +56,10 @@ impl Platform {
     pub async fn start_run(&self, caller: &Caller, request: StartRun) -> Result<Posted<RunView>> {
         let principal = &caller.principal;
         principal.require(Scope::RunsWrite)?;
+        if let Some(answered) = self.answered(caller).await? {
+            return Ok(answered);
+        }
+        self.check_end_user(caller).await?;
         let run = RunId::from_bits(self.mint());
         let checked = self.check(principal, run, &request).await?;
         let application = self.application_of(principal).await?;
@@ -89,12 +93,14 @@ impl Platform {
         check_metadata(request)?;
         check_connections(&agent, request)?;
         let models = self.check_models(principal.org, &agent, request.model.as_deref()).await?;
+        let limits = check_limits(agent.agent.limits, request.limits)?;
+        self.check_prices(principal.org, &models, limits).await?;
         let sandbox = agent.agent.sandbox.with_override(&request.sandbox).map_err(invalid)?;
         self.check_tier(&sandbox)?;
         Ok(Checked {
             models,
             sandbox,
-            limits: check_limits(agent.agent.limits, request.limits)?,
+            limits,
             files: self.check_files(principal, &request.files).await?,
             webhook: self.check_webhook(principal, run, request.webhook.as_ref()).await?,
             agent,
@@ -116,12 +122,34 @@ impl Platform {
                 if !agent.scripts.contains_key(&path) {
                     return Err(Error::invalid_field(pointer, format!("the agent has no {path} for the model {model}")));
                 }
-            } else if !self.has_provider(org, &model.provider).await? {
+            } else if self.provider_kind(org, &model.provider).await?.is_none() {
                 let detail = format!("there is no model provider named {}; create it with POST /v1/model_providers", model.provider);
                 return Err(Error::invalid_field(pointer, detail));
             }
         }
         Ok(models)
+    }
+
+    /// A limit in dollars that nobody can count is no limit: it is refused, not ignored.
+    async fn check_prices(&self, org: OrgId, models: &[ModelRef], limits: Limits) -> Result<()> {
+        if limits.max_cost_usd.is_none() {
+            return Ok(());
+        }
+        for model in models.iter().filter(|model| !model.is_scripted()) {
+            let kind = self.provider_kind(org, &model.provider).await?;
+            if kind.is_none_or(|kind| !prices::is_priced(kind.as_str(), &model.model)) {
+                let detail = format!("{model} has no known price, so its cost cannot be limited; limit max_tokens instead");
+                return Err(Error::invalid_field("/limits/max_cost_usd", detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// The end user a run acts for has to be one of the caller's own application.
+    async fn check_end_user(&self, caller: &Caller) -> Result<()> {
+        let Some(end_user) = caller.on_behalf_of else { return Ok(()) };
+        let row = self.store.get_end_user(caller.principal.org, end_user).await?;
+        row.filter(|row| caller.principal.sees(Some(row.application))).map(drop).ok_or(Error::NotFound { what: "end user" })
     }
 
     /// A run gets exactly the tier it asks for, or a refusal.

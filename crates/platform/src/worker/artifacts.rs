@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use livery_core::EventType;
+use livery_core::{EventType, RunStatus};
 use livery_core::agent::folder::check_path;
 use livery_sandbox::{ArtifactLimits, Sandbox};
 use livery_store::{FileRow, RunRow};
@@ -17,6 +17,8 @@ const LIMITS: ArtifactLimits =
     ArtifactLimits { files: 100, file_bytes: 50 * 1024 * 1024, total_bytes: 200 * 1024 * 1024 };
 /// Longest time for all of them: a run's end does not wait for ever.
 const COLLECT_MAX: Duration = Duration::from_secs(30);
+/// The same for a run that did not succeed, whose sandbox may be in a bad way.
+const COLLECT_AFTER_FAILURE_MAX: Duration = Duration::from_secs(3);
 
 /// What was kept, and what the log says about it.
 #[derive(Default)]
@@ -25,12 +27,17 @@ pub(super) struct Artifacts {
     pub(super) events: Vec<(EventType, Value)>,
 }
 
-/// Keeps what a run left. Never an error: a run that ended has ended.
-pub(super) async fn collect(platform: &Platform, row: &RunRow, hands: &Hands) -> Artifacts {
+/// Keeps what a run left. Never an error: a run that ended has ended. A cancelled run is to be gone at once, with all it has.
+pub(super) async fn collect(platform: &Platform, row: &RunRow, hands: &Hands, status: RunStatus) -> Artifacts {
     let mut kept = Artifacts::default();
     let Some(sandbox) = hands.made() else { return kept };
-    if tokio::time::timeout(COLLECT_MAX, Box::pin(gather(platform, row, sandbox, &mut kept))).await.is_err() {
-        kept.say(format!("collecting artifacts took longer than {} s; the rest is not kept", COLLECT_MAX.as_secs()));
+    let patience = match status {
+        RunStatus::Succeeded => COLLECT_MAX,
+        RunStatus::Cancelled => return kept,
+        _ => COLLECT_AFTER_FAILURE_MAX,
+    };
+    if tokio::time::timeout(patience, Box::pin(gather(platform, row, sandbox, &mut kept))).await.is_err() {
+        kept.say(format!("collecting artifacts took longer than {} s; the rest is not kept", patience.as_secs()));
     }
     kept
 }

@@ -270,7 +270,7 @@ impl Drive {
             return Ok(false);
         }
         let artifacts = match &terminal {
-            Some(_) => artifacts::collect(&self.platform, &self.row, &self.hands).await,
+            Some(end) => artifacts::collect(&self.platform, &self.row, &self.hands, end.status).await,
             None => Artifacts::default(),
         };
         let mut state = self.state.clone();
@@ -380,6 +380,11 @@ impl Drive {
                 Some(Signal::Input(input)) => {
                     if matches!(input, Input::ToolDone { .. }) {
                         self.tools = self.tools.saturating_sub(1);
+                    }
+                    // A node that stops takes its sandboxes down under tools that outlast the drain. That is no fault of the
+                    // run: it goes on after the next start, where the model is told what is not known.
+                    if matches!(input, Input::Fatal { .. }) && self.platform.stop.is_cancelled() {
+                        return Err(Let::Released);
                     }
                     return Ok(input);
                 }
