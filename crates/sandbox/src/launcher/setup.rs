@@ -87,6 +87,9 @@ pub(crate) fn prepare(config: SandboxConfig) -> Result<Prepared, step::Error> {
     let range = privileged.then_some((config.uid_first, config.uid_count));
     let (identities, janitor) = step::of("workspaces", find_workspaces(Identities::new(range, own)))?;
     step::of("root skeletons", clear(ROOTS))?;
+    if privileged {
+        step::of("root skeletons", in_memory(ROOTS))?;
+    }
     let host_root = step::of("host image", root::host(Path::new(ROOTS)))?;
     let ground = Ground {
         guest: step::of("guest program", guest_file())?,
@@ -200,6 +203,13 @@ fn find_workspaces(mut identities: Identities) -> io::Result<(Identities, Janito
         }
     }
     Ok((identities, janitor))
+}
+
+/// Some hundred small files are made much faster in memory, and leave nothing.
+fn in_memory(folder: &str) -> io::Result<()> {
+    use rustix::mount::{MountFlags, mount};
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    Ok(mount("livery-roots", folder, "tmpfs", flags, c"mode=0755,size=64m,nr_inodes=32768")?)
 }
 
 fn clear(folder: &str) -> io::Result<()> {
