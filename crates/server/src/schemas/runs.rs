@@ -22,8 +22,9 @@ pub(crate) struct NewRun {
     /// Instead of the agent's own model: `PROVIDER/MODEL`.
     model: Option<String>,
     /// Instead of the agent's own sandbox settings, field by field.
-    #[schema(inline)]
-    sandbox: Option<SandboxRequest>,
+    #[serde(default)]
+    #[schema(inline, value_type = SandboxOverride)]
+    sandbox: Option<SandboxOverride>,
     /// Tighter limits than the agent's own.
     #[serde(default)]
     #[schema(inline, value_type = Limits)]
@@ -56,17 +57,19 @@ enum AgentSource {
 /// Overrides of the agent's `sandbox`.
 #[derive(ToSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SandboxRequest {
-    /// `container`, `gvisor`, `microvm` or `isolate`.
+struct SandboxOverride {
+    /// `container`, `gvisor`, `microvm` or `isolate`: at least as strong as the agent's.
     tier: Option<String>,
+    /// Whether a stronger tier may be given.
+    or_stronger: Option<bool>,
     /// The image: `host`.
     image: Option<String>,
     /// Cores.
     cpu: Option<f64>,
     /// Memory in MiB.
-    memory_mb: Option<u64>,
+    memory_mb: Option<u32>,
     /// Workspace size in MiB.
-    disk_mb: Option<u64>,
+    disk_mb: Option<u32>,
 }
 
 /// What a run may use up.

@@ -141,6 +141,52 @@ async fn answers_fit_the_published_schemas() {
     published.check("get_health", &site.nobody().get("/healthz").await);
 }
 
+/// The names of members that a published body has at a place.
+fn members<'a>(document: &'a Value, schema: &'a Value, place: &str) -> Vec<&'a str> {
+    let schema = match schema["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => schema,
+    };
+    if let Some(member) = place.strip_prefix('/') {
+        return members(document, &schema["properties"][member], "");
+    }
+    let parts = ["oneOf", "allOf"].into_iter().filter_map(|key| schema[key].as_array()).flatten();
+    let own = schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    own.chain(parts.flat_map(|part| members(document, part, ""))).collect()
+}
+
+/// Each refuses an unknown member and says which it knows: those are the published ones, no more and no fewer.
+#[tokio::test]
+async fn requests_take_what_is_published() {
+    let site = Site::new().await;
+    let document: Value = serde_json::from_str(&livery_server::document()).unwrap();
+    for (target, place) in [
+        ("/v1/runs", ""),
+        ("/v1/runs", "/agent"),
+        ("/v1/runs", "/sandbox"),
+        ("/v1/runs", "/limits"),
+        ("/v1/runs", "/webhook"),
+        ("/v1/agents", ""),
+        ("/v1/api_keys", ""),
+        ("/v1/webhooks", ""),
+        ("/v1/model_providers", ""),
+        ("/v1/organizations", ""),
+    ] {
+        let unknown = json!({"unknown": 1});
+        let body = place.strip_prefix('/').map_or_else(|| unknown.clone(), |member| json!({member: unknown}));
+        let answer = site.operator().post(target, &body).await;
+        assert_eq!(answer.problem(), "unknown_field", "{target}{place}: {}", answer.text());
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        let mut known: Vec<_> = detail.split_once("known are: ").unwrap().1.split(", ").collect();
+        let schema = &document["paths"][target]["post"]["requestBody"]["content"]["application/json"]["schema"];
+        let mut published = members(&document, schema, place);
+        known.sort_unstable();
+        published.sort_unstable();
+        published.dedup();
+        assert_eq!(published, known, "{target}{place}");
+    }
+}
+
 #[tokio::test]
 async fn a_file_comes_back_as_an_attachment() {
     let site = Site::new().await;
