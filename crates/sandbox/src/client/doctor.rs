@@ -190,10 +190,10 @@ fn usr() -> Check {
 fn grant_facts(grants: &Grants, config: &SandboxConfig) -> Vec<Check> {
     let limit = |name: &str, means: &str| {
         if means.starts_with("cgroup") {
-            Check::ok(name, format!("by {means}"))
-        } else {
-            Check::degraded(name, format!("by {means}: no writable cgroup with this controller"), DELEGATE)
+            return Check::ok(name, format!("by {means}"));
         }
+        let kept = if means == "none" { "not kept".to_owned() } else { format!("by {means}") };
+        Check::degraded(name, format!("{kept}: no writable cgroup with this controller"), DELEGATE)
     };
     vec![
         launcher(grants),
