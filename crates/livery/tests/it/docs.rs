@@ -37,10 +37,16 @@ struct Block {
 fn every_command_of_the_documents_works() {
     let blocks: Vec<Block> = documents().into_iter().flat_map(|path| blocks_of(&path)).collect();
     for (start, _) in NOT_RUN {
-        assert!(blocks.iter().any(|block| block.text.starts_with(start)), "no block begins with {start:?}: drop the entry");
+        assert!(
+            blocks.iter().any(|block| block.text.starts_with(start)),
+            "no block begins with {start:?}: drop the entry"
+        );
     }
     for (start, _) in REFUSED {
-        assert!(blocks.iter().any(|block| block.text.starts_with(start)), "no block begins with {start:?}: drop the entry");
+        assert!(
+            blocks.iter().any(|block| block.text.starts_with(start)),
+            "no block begins with {start:?}: drop the entry"
+        );
     }
     if !host_gives_sandboxes() {
         println!("SKIPPED: this host gives no sandboxes: see `livery doctor`");
@@ -50,7 +56,9 @@ fn every_command_of_the_documents_works() {
     for document in documents {
         let runnable: Vec<&Block> = blocks
             .iter()
-            .filter(|block| block.document == document && !NOT_RUN.iter().any(|(start, _)| block.text.starts_with(start)))
+            .filter(|block| {
+                block.document == document && !NOT_RUN.iter().any(|(start, _)| block.text.starts_with(start))
+            })
             .collect();
         if !runnable.is_empty() {
             run(document, &runnable);
@@ -96,7 +104,9 @@ fn repository() -> PathBuf {
 fn documents() -> Vec<String> {
     let root = repository();
     let mut found = Vec::new();
-    for folder in ["", "docs", "docs/decisions", "examples/hello", "examples/invoice-reconcile", "examples/support-triage"] {
+    for folder in
+        ["", "docs", "docs/decisions", "examples/hello", "examples/invoice-reconcile", "examples/support-triage"]
+    {
         for entry in std::fs::read_dir(root.join(folder)).unwrap().flatten() {
             let name = entry.file_name().into_string().unwrap();
             if name.ends_with(".md") {
