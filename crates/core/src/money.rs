@@ -81,7 +81,9 @@ mod tests {
 
     #[test]
     fn shows_and_reads_decimals() {
-        for (micros, text) in [(0, "0.00"), (12_300, "0.0123"), (1_500_000, "1.50"), (1, "0.000001"), (100_000_000, "100.00")] {
+        for (micros, text) in
+            [(0, "0.00"), (12_300, "0.0123"), (1_500_000, "1.50"), (1, "0.000001"), (100_000_000, "100.00")]
+        {
             assert_eq!(Usd::from_micros(micros).to_string(), text);
             assert_eq!(Usd::parse(text), Some(Usd::from_micros(micros)));
         }

@@ -35,7 +35,12 @@ pub(crate) fn write(data: &Path, url: &str, first: Option<&Bootstrap>) -> anyhow
     };
     let text = serde_json::to_string_pretty(&BootstrapFile { url: url.to_owned(), first })?;
     let aside = path.with_extension("json.part");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&aside)
         .with_context(|| format!("cannot write {}", aside.display()))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
@@ -51,5 +56,7 @@ pub(crate) fn read(data: &Path) -> anyhow::Result<Option<BootstrapFile>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    serde_json::from_str(&text).map(Some).with_context(|| format!("{} is damaged; remove it or put a backup back", path.display()))
+    serde_json::from_str(&text)
+        .map(Some)
+        .with_context(|| format!("{} is damaged; remove it or put a backup back", path.display()))
 }

@@ -13,7 +13,8 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 succeeded · 1 failed · 2 bad usage · 3 refused or denied · 4 timed out · 130 interrupted";
+const EXIT_CODES: &str =
+    "Exit codes: 0 succeeded · 1 failed · 2 bad usage · 3 refused or denied · 4 timed out · 130 interrupted";
 
 /// Everything `livery` can do.
 #[derive(Debug, Subcommand)]

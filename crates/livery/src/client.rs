@@ -131,11 +131,7 @@ impl Client {
             .await
             .with_context(|| format!("cannot reach {}; is the server running (`livery up`)?", self.base))?;
         stream.set_nodelay(true)?;
-        if secure {
-            converse(tls(host, stream).await?, request).await
-        } else {
-            converse(stream, request).await
-        }
+        if secure { converse(tls(host, stream).await?, request).await } else { converse(stream, request).await }
     }
 }
 

@@ -51,15 +51,22 @@ fn client(server: &Server) -> anyhow::Result<Client> {
     let key = server.api_key.clone().or_else(|| local.map(|file| file.first.api_key));
     match (url, key) {
         (Some(url), Some(key)) => Client::new(&url, &key),
-        (None, _) => Err(exit::Usage("which server? give --url or LIVERY_URL (and LIVERY_API_KEY), or start one here with `livery up`".into()).into()),
-        (_, None) => Err(exit::Usage("which key? give LIVERY_API_KEY; the first start of a server writes one to bootstrap.json".into()).into()),
+        (None, _) => Err(exit::Usage(
+            "which server? give --url or LIVERY_URL (and LIVERY_API_KEY), or start one here with `livery up`".into(),
+        )
+        .into()),
+        (_, None) => Err(exit::Usage(
+            "which key? give LIVERY_API_KEY; the first start of a server writes one to bootstrap.json".into(),
+        )
+        .into()),
     }
 }
 
 /// Data goes to standard output, and nothing else does.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") });
+    let written =
+        out.write_all(text.as_bytes()).and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") });
     match written.and_then(|()| out.flush()) {
         // A reader that has seen enough (`| head`) is no failure.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

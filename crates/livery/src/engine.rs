@@ -50,7 +50,8 @@ impl Ground {
         let user = host::ordinary_user(engine.user.as_deref())?;
         host::private_dir(data, user.as_ref())?;
         let data = std::path::absolute(data)?;
-        let sandboxes = SandboxConfig { ephemeral: keep == Keep::ForOneCommand, ..SandboxConfig::new(data.join(SANDBOXES_DIR)) };
+        let sandboxes =
+            SandboxConfig { ephemeral: keep == Keep::ForOneCommand, ..SandboxConfig::new(data.join(SANDBOXES_DIR)) };
         let launcher = match spawn_launcher(&sandboxes) {
             Ok(launcher) => Some(launcher),
             Err(error) => {
@@ -92,7 +93,9 @@ impl Running {
         engine: &cli::Engine,
         provider: Option<&NamedProvider>,
     ) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))?;
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))?;
         let address = listener.local_addr()?;
         let sandboxes = match ground.launcher {
             Some(launcher) => usable(Sandboxes::connect(launcher)?).await,
@@ -110,7 +113,8 @@ impl Running {
         let bootstrap = platform.bootstrap().await?;
         platform.start().await?;
         let shutdown = CancellationToken::new();
-        let server = tokio::spawn(livery_server::serve(listener, platform.clone(), Options::default(), shutdown.clone()));
+        let server =
+            tokio::spawn(livery_server::serve(listener, platform.clone(), Options::default(), shutdown.clone()));
         Ok(Self { platform, address, bootstrap, shutdown, server })
     }
 
@@ -137,7 +141,12 @@ impl Running {
 async fn usable(sandboxes: Sandboxes) -> Option<Sandboxes> {
     match tokio::time::timeout(LAUNCHER_ANSWER, sandboxes.grants()).await {
         Ok(Ok(grants)) => {
-            tracing::info!(privileged = grants.privileged, memory = grants.memory, landlock = grants.landlock_abi, "sandboxes are there");
+            tracing::info!(
+                privileged = grants.privileged,
+                memory = grants.memory,
+                landlock = grants.landlock_abi,
+                "sandboxes are there"
+            );
             Some(sandboxes)
         }
         Ok(Err(error)) => {
@@ -160,7 +169,11 @@ fn node_name() -> String {
 fn broker_config(engine: &cli::Engine, address: SocketAddr) -> anyhow::Result<BrokerConfig> {
     let mut allow_upstream = Vec::new();
     for text in &engine.allow_upstream {
-        allow_upstream.push(text.parse().with_context(|| format!("--allow-upstream {text}: not a network such as 127.0.0.0/8 or 10.1.2.0/24"))?);
+        allow_upstream.push(
+            text.parse().with_context(|| {
+                format!("--allow-upstream {text}: not a network such as 127.0.0.0/8 or 10.1.2.0/24")
+            })?,
+        );
     }
     Ok(BrokerConfig {
         allow_upstream,
@@ -181,7 +194,10 @@ fn root_key(data: &Path) -> RootKey {
 /// `ANTHROPIC_API_KEY` and `OPENAI_API_KEY` make the providers of those names; `--base-url` makes the one of `--model`.
 fn environment_providers(named: Option<&NamedProvider>) -> EnvironmentProviders {
     let key = |name: &str| std::env::var(name).ok().filter(|key| !key.is_empty()).map(Secret::from);
-    let kinds = [("anthropic", ProviderKind::Anthropic, "ANTHROPIC_API_KEY"), ("openai", ProviderKind::Openai, "OPENAI_API_KEY")];
+    let kinds = [
+        ("anthropic", ProviderKind::Anthropic, "ANTHROPIC_API_KEY"),
+        ("openai", ProviderKind::Openai, "OPENAI_API_KEY"),
+    ];
     let mut providers: Vec<EnvironmentProvider> = kinds
         .into_iter()
         .filter_map(|(name, kind, variable)| {
@@ -194,7 +210,12 @@ fn environment_providers(named: Option<&NamedProvider>) -> EnvironmentProviders 
             "openai" => (ProviderKind::Openai, "OPENAI_API_KEY"),
             _ => (ProviderKind::OpenaiCompatible, "OPENAI_API_KEY"),
         };
-        providers.push(EnvironmentProvider { name: name.clone(), kind, base_url: Some(base_url.clone()), api_key: key(variable) });
+        providers.push(EnvironmentProvider {
+            name: name.clone(),
+            kind,
+            base_url: Some(base_url.clone()),
+            api_key: key(variable),
+        });
     }
     EnvironmentProviders::new(providers)
 }
@@ -202,7 +223,9 @@ fn environment_providers(named: Option<&NamedProvider>) -> EnvironmentProviders 
 /// The provider of `--model PROVIDER/MODEL`.
 pub(crate) fn named_provider(model: Option<&str>, base_url: Option<&str>) -> anyhow::Result<Option<NamedProvider>> {
     let Some(model) = model else { return Ok(None) };
-    let Some((name, rest)) = model.split_once('/') else { bail!("--model {model}: write it PROVIDER/MODEL, such as openai/gpt-5-mini") };
+    let Some((name, rest)) = model.split_once('/') else {
+        bail!("--model {model}: write it PROVIDER/MODEL, such as openai/gpt-5-mini")
+    };
     if name.is_empty() || rest.is_empty() {
         bail!("--model {model}: write it PROVIDER/MODEL, such as openai/gpt-5-mini");
     }

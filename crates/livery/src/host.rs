@@ -38,7 +38,8 @@ pub(crate) fn ordinary_user(wanted: Option<&str>) -> anyhow::Result<Option<User>
         .and_then(|file| file.take(PASSWD_BYTES_MAX).read_to_string(&mut passwd))
         .context("cannot read /etc/passwd")?;
     let user = match wanted {
-        Some(name) => find_user(&passwd, name).with_context(|| format!("there is no user {name}; create it with `useradd --system {name}`"))?,
+        Some(name) => find_user(&passwd, name)
+            .with_context(|| format!("there is no user {name}; create it with `useradd --system {name}`"))?,
         None => USERS_DEFAULT
             .iter()
             .find_map(|name| find_user(&passwd, name))
@@ -70,7 +71,8 @@ pub(crate) fn private_dir(dir: &Path, user: Option<&User>) -> anyhow::Result<()>
     let owner = user.map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
     if fresh {
         if let Some(user) = user {
-            chown(dir, Some(user.uid), Some(user.gid)).with_context(|| format!("cannot give {} to {}", dir.display(), user.name))?;
+            chown(dir, Some(user.uid), Some(user.gid))
+                .with_context(|| format!("cannot give {} to {}", dir.display(), user.name))?;
         }
         return Ok(());
     }
@@ -80,10 +82,14 @@ pub(crate) fn private_dir(dir: &Path, user: Option<&User>) -> anyhow::Result<()>
     }
     if found.uid() != owner {
         let name = user.map_or("you", |user| user.name.as_str());
-        bail!("{dir} belongs to another user than {name}; `chown -R {name} {dir}`, or name its owner with --user", dir = dir.display());
+        bail!(
+            "{dir} belongs to another user than {name}; `chown -R {name} {dir}`, or name its owner with --user",
+            dir = dir.display()
+        );
     }
     if found.permissions().mode() & 0o077 != 0 {
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).with_context(|| format!("cannot close {} to other users", dir.display()))?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("cannot close {} to other users", dir.display()))?;
     }
     Ok(())
 }
@@ -91,7 +97,8 @@ pub(crate) fn private_dir(dir: &Path, user: Option<&User>) -> anyhow::Result<()>
 /// Room for open files, no core dumps (they would hold secrets), and the ordinary user for good.
 pub(crate) fn settle(user: Option<&User>) -> anyhow::Result<()> {
     raise_open_files();
-    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).context("cannot switch core dumps off")?;
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+        .context("cannot switch core dumps off")?;
     let Some(user) = user else { return Ok(()) };
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     rustix::thread::set_thread_groups(&[]).context("cannot leave root's groups")?;

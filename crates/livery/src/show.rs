@@ -74,16 +74,31 @@ pub(crate) fn event_line(event: &Value, paint: Paint) -> Option<String> {
     let data = &event["data"];
     let text = |field: &str| one_line(data[field].as_str().unwrap_or_default());
     Some(match event["type"].as_str()? {
-        "run.started" => format!("{} {}", paint.dim("started"), paint.dim(event["run_id"].as_str().unwrap_or_default())),
+        "run.started" => {
+            format!("{} {}", paint.dim("started"), paint.dim(event["run_id"].as_str().unwrap_or_default()))
+        }
         "model.requested" if data["attempt"].as_u64().unwrap_or(1) == 1 => {
             format!("{} {}", paint.bold(&format!("turn {}", data["step"])), paint.dim(&model_name(&data["model"])))
         }
         "model.responded" => return answer_text(&data["message"]).map(|text| format!("  {}", one_line(&text))),
-        "model.retried" => format!("  {} {} ({}), again in {} ms", paint.bad("retry"), text("message"), text("class"), data["delay_ms"]),
-        "tool.requested" => format!("  {} {} {}", paint.bold("→"), text("tool"), paint.dim(&arguments_line(&data["arguments"]))),
+        "model.retried" => format!(
+            "  {} {} ({}), again in {} ms",
+            paint.bad("retry"),
+            text("message"),
+            text("class"),
+            data["delay_ms"]
+        ),
+        "tool.requested" => {
+            format!("  {} {} {}", paint.bold("→"), text("tool"), paint.dim(&arguments_line(&data["arguments"])))
+        }
         "tool.finished" => {
             let mark = if data["ok"] == Value::Bool(true) { paint.good("←") } else { paint.bad("←") };
-            format!("  {mark} {} {} {}", text("tool"), paint.dim(&format!("{} ms", data["duration_ms"])), text("result"))
+            format!(
+                "  {mark} {} {} {}",
+                text("tool"),
+                paint.dim(&format!("{} ms", data["duration_ms"])),
+                text("result")
+            )
         }
         "tool.outcome_unknown" => format!("  {} {}: interrupted, outcome unknown", paint.bad("←"), text("tool")),
         "sandbox.started" => paint.dim(&format!("  sandbox ({}) ready in {} ms", text("tier"), data["start_ms"])),
@@ -113,7 +128,11 @@ fn model_name(model: &Value) -> String {
 
 /// A model's name with the word "scripted" in the open.
 pub(crate) fn label_model(name: &str) -> String {
-    if name.starts_with("scripted/") { format!("{} (scripted: no model is asked)", one_line(name)) } else { one_line(name) }
+    if name.starts_with("scripted/") {
+        format!("{} (scripted: no model is asked)", one_line(name))
+    } else {
+        one_line(name)
+    }
 }
 
 fn answer_text(message: &Value) -> Option<String> {
@@ -125,9 +144,12 @@ fn answer_text(message: &Value) -> Option<String> {
 
 fn arguments_line(arguments: &Value) -> String {
     match arguments {
-        Value::Object(fields) if fields.len() == 1 => {
-            fields.values().next().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).map(|text| one_line(&text)).unwrap_or_default()
-        }
+        Value::Object(fields) if fields.len() == 1 => fields
+            .values()
+            .next()
+            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            .map(|text| one_line(&text))
+            .unwrap_or_default(),
         other => one_line(&other.to_string()),
     }
 }

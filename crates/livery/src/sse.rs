@@ -29,9 +29,14 @@ impl EventStream {
             let Ok(data) = frame.context("the event stream broke off")?.into_data() else { continue };
             let ready = &mut self.ready;
             self.reader.push::<anyhow::Error>(&data, &mut |event| {
-                let value: Value = serde_json::from_str(event.data).context("the server sent an event that is no JSON")?;
+                let value: Value =
+                    serde_json::from_str(event.data).context("the server sent an event that is no JSON")?;
                 // Live news has no type of its own inside: its name is the stream's.
-                ready.push_back(if value["type"].is_null() { json!({"type": event.name, "data": value}) } else { value });
+                ready.push_back(if value["type"].is_null() {
+                    json!({"type": event.name, "data": value})
+                } else {
+                    value
+                });
                 Ok(())
             })?;
         }

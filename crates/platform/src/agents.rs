@@ -187,7 +187,12 @@ impl Platform {
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is none.
-    pub async fn list_agent_versions(&self, principal: &Principal, name: &str, page: PageRequest) -> Result<Page<AgentView>> {
+    pub async fn list_agent_versions(
+        &self,
+        principal: &Principal,
+        name: &str,
+        page: PageRequest,
+    ) -> Result<Page<AgentView>> {
         principal.require(Scope::AgentsRead)?;
         self.agent_row(principal, name).await?;
         Page::try_from_list(self.store.list_agent_versions(principal.org, name, &page.into()).await?, view_of)

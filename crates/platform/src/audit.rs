@@ -6,8 +6,20 @@ use livery_store::{Json, OrgEvent, Tx};
 use serde_json::Value;
 
 /// Notes an event of the organization in the transaction that makes it true. Never a secret.
-pub(crate) async fn note(tx: &mut Tx, org: OrgId, event_type: &'static str, now: Timestamp, actor: impl ToString, data: Value) -> livery_store::Result<()> {
-    let event =
-        OrgEvent { event_type: event_type.to_owned(), actor: actor.to_string(), on_behalf_of: None, at: now, data: Json::of(&data)? };
+pub(crate) async fn note(
+    tx: &mut Tx,
+    org: OrgId,
+    event_type: &'static str,
+    now: Timestamp,
+    actor: impl ToString,
+    data: Value,
+) -> livery_store::Result<()> {
+    let event = OrgEvent {
+        event_type: event_type.to_owned(),
+        actor: actor.to_string(),
+        on_behalf_of: None,
+        at: now,
+        data: Json::of(&data)?,
+    };
     tx.append_org_event(org, &event).await.map(drop)
 }

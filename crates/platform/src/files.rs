@@ -41,10 +41,17 @@ impl Platform {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a name that cannot stand in a workspace, [`Error::TooLarge`].
-    pub async fn upload_file(&self, caller: &Caller, name: &str, content_type: &str, bytes: Bytes) -> Result<Posted<FileView>> {
+    pub async fn upload_file(
+        &self,
+        caller: &Caller,
+        name: &str,
+        content_type: &str,
+        bytes: Bytes,
+    ) -> Result<Posted<FileView>> {
         let principal = &caller.principal;
         principal.require(Scope::FilesWrite)?;
-        check_path(name).map_err(|problem| Error::invalid_field("/name", format!("{} ({})", problem.message, problem.hint)))?;
+        check_path(name)
+            .map_err(|problem| Error::invalid_field("/name", format!("{} ({})", problem.message, problem.hint)))?;
         check_content_type(content_type)?;
         if let Some(answered) = self.answered(caller).await? {
             return Ok(answered);
@@ -86,7 +93,14 @@ impl Platform {
     }
 
     /// Writes the bytes to disk, durably; the row is the caller's to insert. Bytes whose row never comes are swept.
-    pub(crate) async fn keep_file(&self, org: OrgId, app: Option<AppId>, name: &str, content_type: &str, bytes: Bytes) -> Result<FileRow> {
+    pub(crate) async fn keep_file(
+        &self,
+        org: OrgId,
+        app: Option<AppId>,
+        name: &str,
+        content_type: &str,
+        bytes: Bytes,
+    ) -> Result<FileRow> {
         if bytes.len() as u64 > FILE_BYTES_MAX {
             return Err(Error::TooLarge { what: "the file", limit_bytes: FILE_BYTES_MAX });
         }
@@ -103,10 +117,12 @@ impl Platform {
             created_at: self.clock.now(),
         };
         let path = self.config.data_dir.join(&row.storage_path);
-        tokio::task::spawn_blocking(move || write_durably(&path, &bytes)).await.map_err(Error::internal)?.map_err(|error| {
-            tracing::error!(%error, "a file cannot be written");
-            Error::Unavailable { detail: "files cannot be stored now".into(), retry_after_s: 5 }
-        })?;
+        tokio::task::spawn_blocking(move || write_durably(&path, &bytes)).await.map_err(Error::internal)?.map_err(
+            |error| {
+                tracing::error!(%error, "a file cannot be written");
+                Error::Unavailable { detail: "files cannot be stored now".into(), retry_after_s: 5 }
+            },
+        )?;
         Ok(row)
     }
 
@@ -150,7 +166,10 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 fn check_content_type(text: &str) -> Result<()> {
-    if text.len() <= CONTENT_TYPE_BYTES_MAX && text.contains('/') && text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+    if text.len() <= CONTENT_TYPE_BYTES_MAX
+        && text.contains('/')
+        && text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+    {
         return Ok(());
     }
     Err(Error::invalid_field("/content_type", "not a media type such as text/csv"))

@@ -63,7 +63,9 @@ async fn sweep_orphans(platform: &Platform) {
 
 /// Files below `files/ORG/XX/`, older than [`ORPHAN_AGE`].
 fn old_files(root: &Path) -> Vec<PathBuf> {
-    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
+    let entries = |dir: &Path| {
+        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>()
+    };
     let is_old = |path: &PathBuf| {
         let age = std::fs::metadata(path).ok().and_then(|found| found.modified().ok()?.elapsed().ok());
         age.is_some_and(|age| age > ORPHAN_AGE)

@@ -182,7 +182,8 @@ impl Platform {
         check_name("/name", &new.name)?;
         for (index, scope) in new.scopes.iter().enumerate() {
             if !principal.scopes.contains(scope) {
-                let detail = format!("{} is not a right of the creating key, so it cannot be passed on", scope.as_str());
+                let detail =
+                    format!("{} is not a right of the creating key, so it cannot be passed on", scope.as_str());
                 return Err(Error::invalid_field(format!("/scopes/{index}"), detail));
             }
         }

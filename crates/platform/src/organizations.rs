@@ -78,7 +78,11 @@ impl Platform {
     ///
     /// # Errors
     /// [`Error::Forbidden`] without `organizations:write`; [`Error::Invalid`] for a bad name.
-    pub async fn create_organization(&self, caller: &Caller, new: NewOrganization) -> Result<Posted<OrganizationCreated>> {
+    pub async fn create_organization(
+        &self,
+        caller: &Caller,
+        new: NewOrganization,
+    ) -> Result<Posted<OrganizationCreated>> {
         caller.principal.require(Scope::OrganizationsWrite)?;
         check_name("/name", &new.name)?;
         let scopes = Scope::ALL.iter().copied().filter(|scope| *scope != Scope::OrganizationsWrite).collect();
@@ -92,7 +96,13 @@ impl Platform {
         self.post_secret(caller, created, move |tx| Box::pin(async move { insert(tx, &founding).await })).await
     }
 
-    fn found(&self, name: &str, max_concurrent_runs: Option<u32>, scopes: Vec<Scope>, rate_limited: bool) -> Result<Founding> {
+    fn found(
+        &self,
+        name: &str,
+        max_concurrent_runs: Option<u32>,
+        scopes: Vec<Scope>,
+        rate_limited: bool,
+    ) -> Result<Founding> {
         let now = self.clock.now();
         let organization = OrganizationRow {
             id: OrgId::from_bits(self.mint()),
@@ -119,7 +129,12 @@ impl Platform {
             revoked_at: None,
             last_used_at: None,
         };
-        Ok(Founding { key: new_row(&view, fresh.hash, rate_limited)?, organization, application, api_key: fresh.api_key })
+        Ok(Founding {
+            key: new_row(&view, fresh.hash, rate_limited)?,
+            organization,
+            application,
+            api_key: fresh.api_key,
+        })
     }
 }
 
@@ -128,5 +143,13 @@ async fn insert(tx: &mut Tx, founding: &Founding) -> livery_store::Result<()> {
     tx.insert_application(&founding.application).await?;
     tx.insert_api_key(&founding.key).await?;
     let (org, now) = (founding.organization.id, founding.organization.created_at);
-    note(tx, org, "organization.created", now, "operator", json!({"name": founding.organization.name, "application": founding.application.id})).await
+    note(
+        tx,
+        org,
+        "organization.created",
+        now,
+        "operator",
+        json!({"name": founding.organization.name, "application": founding.application.id}),
+    )
+    .await
 }

@@ -76,7 +76,8 @@ impl Platform {
         let Parts { config, clock, broker, root_key, environment, sandboxes } = parts;
         let store = Store::open(&config.data_dir.join("livery.db"), Options::default()).await?;
         let vault = Vault::open(&store, root_key).await?;
-        let broker = Broker::new(broker).map_err(|error| Error::Unavailable { detail: error.to_string(), retry_after_s: 0 })?;
+        let broker =
+            Broker::new(broker).map_err(|error| Error::Unavailable { detail: error.to_string(), retry_after_s: 0 })?;
         let inner = Inner {
             config,
             clock,
@@ -127,7 +128,10 @@ impl Platform {
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(self.config.drain, self.tasks.wait()).await.is_err() {
-            tracing::warn!("work did not reach a safe point in {:?}; it goes on after the next start", self.config.drain);
+            tracing::warn!(
+                "work did not reach a safe point in {:?}; it goes on after the next start",
+                self.config.drain
+            );
         }
         if let Some(sandboxes) = &self.sandboxes
             && let Err(error) = sandboxes.shutdown().await

@@ -21,7 +21,9 @@ impl Platform {
     pub(crate) async fn answered<T>(&self, caller: &Caller) -> Result<Option<Posted<T>>> {
         let Some(idempotency) = caller.idempotency.clone() else { return Ok(None) };
         match self.store.idempotency_find(&key_of(caller, idempotency), self.clock.now()).await? {
-            Reservation::Answered(answer) => Ok(Some(Posted::Replayed(String::from_utf8(answer.body).map_err(Error::internal)?))),
+            Reservation::Answered(answer) => {
+                Ok(Some(Posted::Replayed(String::from_utf8(answer.body).map_err(Error::internal)?)))
+            }
             Reservation::Mismatch => Err(Error::IdempotencyMismatch),
             Reservation::Free | Reservation::InProgress => Ok(None),
         }

@@ -14,7 +14,12 @@ struct Price {
 }
 
 const fn dollars(input: u64, cache_read: u64, cache_write: u64, output: u64) -> Price {
-    Price { input: input * 10_000, cache_read: cache_read * 10_000, cache_write: cache_write * 10_000, output: output * 10_000 }
+    Price {
+        input: input * 10_000,
+        cache_read: cache_read * 10_000,
+        cache_write: cache_write * 10_000,
+        output: output * 10_000,
+    }
 }
 
 /// Public list prices in cents per million tokens, by prefix of the model's name; the longest prefix wins. Operators' own

@@ -130,7 +130,11 @@ impl Platform {
     ///
     /// # Errors
     /// [`Error::Conflict`] for a name in use; [`Error::Invalid`] for a bad name, kind, address or key.
-    pub async fn create_model_provider(&self, caller: &Caller, new: NewModelProvider) -> Result<Posted<ModelProviderView>> {
+    pub async fn create_model_provider(
+        &self,
+        caller: &Caller,
+        new: NewModelProvider,
+    ) -> Result<Posted<ModelProviderView>> {
         let principal = &caller.principal;
         principal.require(Scope::ModelProvidersWrite)?;
         check_provider_name(&new.name)?;
@@ -161,7 +165,15 @@ impl Platform {
                     }
                     other => other?,
                 }
-                note(tx, org, "model_provider.created", now, actor, json!({"model_provider": row.id, "name": row.name, "kind": row.kind})).await?;
+                note(
+                    tx,
+                    org,
+                    "model_provider.created",
+                    now,
+                    actor,
+                    json!({"model_provider": row.id, "name": row.name, "kind": row.kind}),
+                )
+                .await?;
                 Ok(view)
             })
         })
@@ -201,7 +213,15 @@ impl Platform {
             .write(move |tx| {
                 Box::pin(async move {
                     tx.delete_provider(org, row.id).await?;
-                    note(tx, org, "model_provider.deleted", now, actor, json!({"model_provider": row.id, "name": row.name})).await
+                    note(
+                        tx,
+                        org,
+                        "model_provider.deleted",
+                        now,
+                        actor,
+                        json!({"model_provider": row.id, "name": row.name}),
+                    )
+                    .await
                 })
             })
             .await?;
@@ -233,11 +253,15 @@ impl Platform {
         let base_url = match (&new.base_url, new.kind) {
             (Some(base_url), _) => base_url.clone(),
             (None, ProviderKind::OpenaiCompatible) => {
-                return Err(Error::invalid_field("/base_url", "openai_compatible needs a base_url, such as https://HOST/v1"));
+                return Err(Error::invalid_field(
+                    "/base_url",
+                    "openai_compatible needs a base_url, such as https://HOST/v1",
+                ));
             }
             (None, kind) => default_base_url(kind)?.to_owned(),
         };
-        let target = Target::base_url(&base_url).map_err(|refused| Error::invalid_field("/base_url", refused.to_string()))?;
+        let target =
+            Target::base_url(&base_url).map_err(|refused| Error::invalid_field("/base_url", refused.to_string()))?;
         self.broker.check(&target).map_err(|refused| Error::invalid_field("/base_url", refused.to_string()))?;
         Ok(base_url)
     }
@@ -259,7 +283,11 @@ impl Platform {
             .map_err(|error| RunError::fatal(ErrorCode::ModelError, error.to_string()))?;
         Ok(Provider {
             kind: found.kind,
-            base_url: found.base_url.clone().map_or_else(|| default_base_url(found.kind).map(str::to_owned), Ok).map_err(internal)?,
+            base_url: found
+                .base_url
+                .clone()
+                .map_or_else(|| default_base_url(found.kind).map(str::to_owned), Ok)
+                .map_err(internal)?,
             dialect,
             api_key: found.api_key.as_ref().map(|key| Secret::new(key.expose_secret().to_vec())),
             owner: format!("provider-{name}"),
@@ -271,7 +299,9 @@ impl Platform {
         let dialect = Dialect::of(kind.as_str(), row.base_url.as_deref()).map_err(Error::internal)?;
         let owner = row.id.to_string();
         let api_key = match &row.sealed_key {
-            Some(sealed) => Some(self.vault.unseal(&self.store, row.org, &owner, KEY_FIELD, sealed, self.clock.now()).await?),
+            Some(sealed) => {
+                Some(self.vault.unseal(&self.store, row.org, &owner, KEY_FIELD, sealed, self.clock.now()).await?)
+            }
             None => None,
         };
         let base_url = row.base_url.map_or_else(|| default_base_url(kind).map(str::to_owned), Ok)?;
@@ -285,12 +315,16 @@ fn default_base_url(kind: ProviderKind) -> Result<&'static str> {
 }
 
 fn check_provider_name(name: &str) -> Result<()> {
-    let fits = (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let fits = (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     if !fits {
         return Err(Error::invalid_field("/name", "a provider's name has 1 to 64 of a-z, 0-9 and -"));
     }
     if name == "scripted" {
-        return Err(Error::invalid_field("/name", "`scripted` is the name of models that play a script; choose another"));
+        return Err(Error::invalid_field(
+            "/name",
+            "`scripted` is the name of models that play a script; choose another",
+        ));
     }
     Ok(())
 }

@@ -48,13 +48,29 @@ impl Vault {
     }
 
     /// Seals a value of an organization for the row `owner` and its `field`.
-    pub(crate) async fn seal(&self, store: &Store, org: OrgId, owner: &str, field: &str, value: &Secret, now: Timestamp) -> Result<String> {
+    pub(crate) async fn seal(
+        &self,
+        store: &Store,
+        org: OrgId,
+        owner: &str,
+        field: &str,
+        value: &Secret,
+        now: Timestamp,
+    ) -> Result<String> {
         let keys = self.keys(store, org, now).await?;
         keys.seal(&Aad { tenant: org, owner, field, version: 1 }, value).map_err(Error::internal)
     }
 
     /// Opens what [`Vault::seal`] made for the same row and field.
-    pub(crate) async fn unseal(&self, store: &Store, org: OrgId, owner: &str, field: &str, sealed: &str, now: Timestamp) -> Result<Secret> {
+    pub(crate) async fn unseal(
+        &self,
+        store: &Store,
+        org: OrgId,
+        owner: &str,
+        field: &str,
+        sealed: &str,
+        now: Timestamp,
+    ) -> Result<Secret> {
         let keys = self.keys(store, org, now).await?;
         keys.open(&Aad { tenant: org, owner, field, version: 1 }, sealed).map_err(Error::internal)
     }
@@ -67,7 +83,12 @@ impl Vault {
         if rows.is_empty() {
             rows = self.first_data_key(store, org, now).await?;
         }
-        let mut deks = rows.iter().map(|row| self.sealer.open_dek(org, &row.wrapped)).collect::<std::result::Result<Vec<_>, _>>().map_err(Error::internal)?.into_iter();
+        let mut deks = rows
+            .iter()
+            .map(|row| self.sealer.open_dek(org, &row.wrapped))
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(Error::internal)?
+            .into_iter();
         let writable = deks.next().ok_or_else(|| Error::internal("an organization without a data key"))?;
         let keys = Arc::new(TenantKeys::new(writable, deks.collect()));
         let mut open = self.lock();

@@ -187,10 +187,17 @@ impl Platform {
     ///
     /// # Errors
     /// [`Error::NotFound`] for an endpoint that is not the caller's.
-    pub async fn list_deliveries(&self, principal: &Principal, id: WebhookId, page: PageRequest) -> Result<Page<DeliveryView>> {
+    pub async fn list_deliveries(
+        &self,
+        principal: &Principal,
+        id: WebhookId,
+        page: PageRequest,
+    ) -> Result<Page<DeliveryView>> {
         principal.require(Scope::WebhooksRead)?;
         self.visible_webhook(principal, id).await?;
-        Page::try_from_list(self.store.list_deliveries(principal.org, id, &page.into()).await?, |row| Ok(delivery_view(row)))
+        Page::try_from_list(self.store.list_deliveries(principal.org, id, &page.into()).await?, |row| {
+            Ok(delivery_view(row))
+        })
     }
 
     async fn visible_webhook(&self, principal: &Principal, id: WebhookId) -> Result<WebhookRow> {

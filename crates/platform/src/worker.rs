@@ -62,7 +62,10 @@ async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedRun>> {
     }
     let (owner, now) = (platform.config.node.clone(), platform.clock.now());
     let until = now.plus_millis(lease_ms(platform));
-    Ok(platform.store.write(move |tx| Box::pin(async move { tx.system_claim_runs(&owner, now, until, max).await })).await?)
+    Ok(platform
+        .store
+        .write(move |tx| Box::pin(async move { tx.system_claim_runs(&owner, now, until, max).await }))
+        .await?)
 }
 
 /// Renews the leases of this node's runs; a run whose lease is lost, or that somebody asked to stop, is told.

@@ -33,7 +33,13 @@ pub(super) fn agents(command: Agents) -> anyhow::Result<ExitCode> {
                 print_json(&page)?;
             } else {
                 let rows = page["data"].as_array().into_iter().flatten();
-                let rows = rows.map(|agent| vec![format!("{}@{}", cell(&agent["name"]), agent["version"]), cell(&agent["models"][0]), cell(&agent["description"])]);
+                let rows = rows.map(|agent| {
+                    vec![
+                        format!("{}@{}", cell(&agent["name"]), agent["version"]),
+                        cell(&agent["models"][0]),
+                        cell(&agent["description"]),
+                    ]
+                });
                 print(&table(&["agent", "model", "description"], rows.collect()))?;
             }
             Ok(ExitCode::SUCCESS)
@@ -62,7 +68,8 @@ fn validate(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
 /// A folder that holds a valid agent, or its findings said and nothing.
 pub(super) fn checked(path: &Path) -> anyhow::Result<Option<Folder>> {
     if !path.is_dir() {
-        return Err(exit::Usage(format!("{} is no folder", path.display()))).context("an agent is a folder with AGENT.md");
+        return Err(exit::Usage(format!("{} is no folder", path.display())))
+            .context("an agent is a folder with AGENT.md");
     }
     let folder = crate::folder::read(path)?;
     let findings: Vec<Finding> = match &folder {

@@ -12,7 +12,7 @@ use livery_testkit::WebhookSink;
 use serde_json::{Value, json};
 
 use self::report::Finding;
-use self::tenant::{Told, Tenant};
+use self::tenant::{Tenant, Told};
 use super::{cell, print, print_json, say};
 use crate::cli;
 use crate::client::{Client, Problem};
@@ -72,7 +72,14 @@ async fn play(running: &Running, sink: &WebhookSink, model: Option<&str>) -> any
     let other = operator.post("/v1/organizations", &json!({"name": "second tenant"})).await?;
     let tenants = [
         Tenant::settle("first", operator.clone(), "invoice-reconcile", json!({"month": "2026-10"}), sink).await?,
-        Tenant::settle("second", Client::new(&running.url(), &cell(&other["api_key"]))?, "support-triage", ticket(), sink).await?,
+        Tenant::settle(
+            "second",
+            Client::new(&running.url(), &cell(&other["api_key"]))?,
+            "support-triage",
+            ticket(),
+            sink,
+        )
+        .await?,
     ];
     let (left, right) = tokio::join!(tenants[0].run(model), tenants[1].run(model));
     let told = [left?, right?];
@@ -127,5 +134,9 @@ async fn walls(tenants: &[Tenant; 2], told: &[Told; 2]) -> anyhow::Result<Findin
             }
         }
     }
-    Ok(Finding { what: "tenants kept apart".into(), ok: refused == asked, seen: format!("{refused} of {asked} looks at the other's run answered 404") })
+    Ok(Finding {
+        what: "tenants kept apart".into(),
+        ok: refused == asked,
+        seen: format!("{refused} of {asked} looks at the other's run answered 404"),
+    })
 }

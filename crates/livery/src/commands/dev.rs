@@ -27,7 +27,8 @@ pub(super) async fn dev(command: Dev) -> anyhow::Result<ExitCode> {
     if !listen.ip().is_loopback() {
         bail!("--listen {listen}: the fake model listens on loopback only");
     }
-    let config = Config { listen: Some(listen), key: Some(api_key), mode, memory: Memory::Count, record, ..Config::default() };
+    let config =
+        Config { listen: Some(listen), key: Some(api_key), mode, memory: Memory::Count, record, ..Config::default() };
     let server = FakeModel::start(config).await.with_context(|| format!("cannot listen on {listen}"))?;
     print(&json!({"anthropic": server.anthropic_base_url(), "openai": server.openai_base_url()}).to_string())?;
     say("the fake model answers; stop it with Ctrl-C");

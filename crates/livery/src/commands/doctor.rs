@@ -25,7 +25,11 @@ fn render(report: &HostReport) -> String {
         Status::Degraded => "degraded",
         Status::Unusable => "unusable",
     };
-    let rows = report.checks.iter().map(|check| vec![word(check.status).to_owned(), check.name.clone(), check.detail.clone()]).collect();
+    let rows = report
+        .checks
+        .iter()
+        .map(|check| vec![word(check.status).to_owned(), check.name.clone(), check.detail.clone()])
+        .collect();
     let mut text = format!("container tier: {}\n\n{}\n", word(report.status), table(&["", "check", "found"], rows));
     for check in &report.checks {
         if let Some(fix) = &check.fix {

@@ -29,7 +29,11 @@ pub(super) async fn keys(command: Keys) -> anyhow::Result<ExitCode> {
                 print_json(&page)?;
             } else {
                 let rows = page["data"].as_array().into_iter().flatten();
-                let rows = rows.map(|key| ["id", "name", "prefix", "revoked_at", "expires_at", "last_used_at"].map(|field| cell(&key[field])).to_vec());
+                let rows = rows.map(|key| {
+                    ["id", "name", "prefix", "revoked_at", "expires_at", "last_used_at"]
+                        .map(|field| cell(&key[field]))
+                        .to_vec()
+                });
                 print(&table(&["id", "name", "starts with", "revoked", "expires", "last used"], rows.collect()))?;
             }
         }

@@ -136,7 +136,8 @@ fn conclude(run: &Value, args: &cli::Run) -> anyhow::Result<()> {
     say(&summary(run));
     for artifact in run["artifacts"].as_array().into_iter().flatten() {
         let name = one_line(&cell(&artifact["path"]));
-        let place = args.artifacts.as_ref().map(|folder| format!(" → {}", folder.join(&name).display())).unwrap_or_default();
+        let place =
+            args.artifacts.as_ref().map(|folder| format!(" → {}", folder.join(&name).display())).unwrap_or_default();
         say(&format!("artifact {name} ({} bytes){place}", artifact["bytes"]));
     }
     if run["error"].is_null() {
@@ -156,7 +157,8 @@ async fn save_artifacts(client: &Client, run: &Value, folder: &Path) -> anyhow::
         }
         let bytes = client.get_bytes(&format!("/v1/files/{}/content", cell(&artifact["id"]))).await?;
         let target = folder.join(&path);
-        std::fs::create_dir_all(target.parent().unwrap_or(folder)).with_context(|| format!("cannot create {}", folder.display()))?;
+        std::fs::create_dir_all(target.parent().unwrap_or(folder))
+            .with_context(|| format!("cannot create {}", folder.display()))?;
         std::fs::write(&target, bytes).with_context(|| format!("cannot write {}", target.display()))?;
     }
     Ok(())

@@ -22,10 +22,16 @@ pub(super) async fn runs(command: Runs) -> anyhow::Result<ExitCode> {
             let run = client(&server)?.get(&format!("/v1/runs/{}", escape(&id))).await?;
             if json { print_json(&run)? } else { print(&describe(&run))? }
         }
-        Runs::Events { id, follow, after, json, server } => events(&client(&server)?, &escape(&id), follow, after, json).await?,
+        Runs::Events { id, follow, after, json, server } => {
+            events(&client(&server)?, &escape(&id), follow, after, json).await?
+        }
         Runs::Cancel { id, server } => {
             let run = client(&server)?.post(&format!("/v1/runs/{}/cancel", escape(&id)), &json!({})).await?;
-            say(&format!("{} is {}", cell(&run["id"]), if run["finished_at"].is_null() { "stopping".to_owned() } else { cell(&run["status"]) }));
+            say(&format!(
+                "{} is {}",
+                cell(&run["id"]),
+                if run["finished_at"].is_null() { "stopping".to_owned() } else { cell(&run["status"]) }
+            ));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -33,7 +39,10 @@ pub(super) async fn runs(command: Runs) -> anyhow::Result<ExitCode> {
 
 /// Percent-encodes what a person typed for a path or a query.
 pub(super) fn escape(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string().replace("%5F", "_").replace("%2D", "-")
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+        .to_string()
+        .replace("%5F", "_")
+        .replace("%2D", "-")
 }
 
 fn list(page: &Value, json: bool) -> anyhow::Result<()> {
@@ -58,13 +67,22 @@ fn list(page: &Value, json: bool) -> anyhow::Result<()> {
 fn describe(run: &Value) -> String {
     let mut text = format!("{} {}\n{}\n", cell(&run["id"]), cell(&run["status"]), summary(run));
     if !run["error"].is_null() {
-        text.push_str(&format!("error {}: {}\n", cell(&run["error"]["code"]), one_line(&cell(&run["error"]["message"]))));
+        text.push_str(&format!(
+            "error {}: {}\n",
+            cell(&run["error"]["code"]),
+            one_line(&cell(&run["error"]["message"]))
+        ));
     }
     if !run["output"].is_null() {
         text.push_str(&format!("output {}\n", serde_json::to_string_pretty(&run["output"]).unwrap_or_default()));
     }
     for artifact in run["artifacts"].as_array().into_iter().flatten() {
-        text.push_str(&format!("artifact {} {} ({} bytes)\n", cell(&artifact["id"]), one_line(&cell(&artifact["path"])), artifact["bytes"]));
+        text.push_str(&format!(
+            "artifact {} {} ({} bytes)\n",
+            cell(&artifact["id"]),
+            one_line(&cell(&artifact["path"])),
+            artifact["bytes"]
+        ));
     }
     text
 }

@@ -13,10 +13,22 @@ fn hostile_text_cannot_drive_a_terminal() {
 fn events_read_as_sentences() {
     let event = |kind: &str, data| json!({"type": kind, "run_id": "run_1", "data": data});
     let line = |kind: &str, data| event_line(&event(kind, data), PLAIN).unwrap_or_default();
-    assert_eq!(line("tool.requested", json!({"tool": "shell", "arguments": {"command": "wc -l *.csv"}})), "  → shell wc -l *.csv");
-    assert_eq!(line("tool.finished", json!({"tool": "shell", "ok": true, "duration_ms": 12, "result": "3\nlines"})), "  ← shell 12 ms 3 lines");
-    assert_eq!(line("run.failed", json!({"error": {"code": "model_error", "message": "gone"}})), "failed model_error: gone");
-    assert_eq!(line("model.requested", json!({"step": 2, "attempt": 1, "model": "scripted/hello"})), "turn 2 scripted/hello (scripted: no model is asked)");
+    assert_eq!(
+        line("tool.requested", json!({"tool": "shell", "arguments": {"command": "wc -l *.csv"}})),
+        "  → shell wc -l *.csv"
+    );
+    assert_eq!(
+        line("tool.finished", json!({"tool": "shell", "ok": true, "duration_ms": 12, "result": "3\nlines"})),
+        "  ← shell 12 ms 3 lines"
+    );
+    assert_eq!(
+        line("run.failed", json!({"error": {"code": "model_error", "message": "gone"}})),
+        "failed model_error: gone"
+    );
+    assert_eq!(
+        line("model.requested", json!({"step": 2, "attempt": 1, "model": "scripted/hello"})),
+        "turn 2 scripted/hello (scripted: no model is asked)"
+    );
     assert_eq!(event_line(&event("state.saved", json!({})), PLAIN), None);
 }
 

@@ -29,7 +29,8 @@ fn a_memory_bomb_ends_its_own_run() {
 #[test]
 fn a_full_disk_ends_its_own_run_or_its_command() {
     let sandbox = json!({"sandbox": {"disk_mb": 16}});
-    let (view, server) = hostile("for i in 1 2 3 4 5 6 7 8; do head -c 8000000 /dev/zero > f$i || exit 9; done; sleep 20", &sandbox);
+    let (view, server) =
+        hostile("for i in 1 2 3 4 5 6 7 8; do head -c 8000000 /dev/zero > f$i || exit 9; done; sleep 20", &sandbox);
     let told = format!("{view}{:?}", server.events(view["id"].as_str().unwrap()));
     assert!(code(&view) == "sandbox_lost" || told.contains("File too large") || told.contains("No space"), "{told}");
     assert!(told.contains("disk") || told.contains("large") || told.contains("space"), "{told}");
@@ -37,7 +38,8 @@ fn a_full_disk_ends_its_own_run_or_its_command() {
 
 #[test]
 fn a_fork_bomb_is_contained() {
-    let (view, server) = hostile("bomb() { bomb | bomb & }; bomb; sleep 3; echo survived", &json!({"limits": {"timeout_s": 30}}));
+    let (view, server) =
+        hostile("bomb() { bomb | bomb & }; bomb; sleep 3; echo survived", &json!({"limits": {"timeout_s": 30}}));
     assert_ne!(view["status"], "running", "{view}");
     assert_eq!(server.get("/v1/runs").0, 200, "the platform answers");
 }

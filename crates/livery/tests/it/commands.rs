@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use crate::support::{Server, livery, output, repository, text};
 
 fn stdout_json(output: &std::process::Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}\n{}", text(&output.stdout), text(&output.stderr)))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}\n{}", text(&output.stdout), text(&output.stderr)))
 }
 
 #[test]
@@ -27,7 +28,14 @@ fn a_folder_runs_here_and_now() {
     let home = tempfile::tempdir().unwrap();
     std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
     let run = |example: &str, input: &str, flags: &[&str]| {
-        output(livery().arg("run").arg(repository(example)).args(["--input", input]).args(flags).env("TMPDIR", home.path()))
+        output(
+            livery()
+                .arg("run")
+                .arg(repository(example))
+                .args(["--input", input])
+                .args(flags)
+                .env("TMPDIR", home.path()),
+        )
     };
     let hello = run("examples/hello", r#"{"name": "Ada"}"#, &[]);
     assert_eq!(hello.status.code(), Some(0), "{}", text(&hello.stderr));
@@ -100,7 +108,10 @@ fn client_commands_talk_to_a_server() {
     let denied = output(server.command(&["run", "hello"]).env("LIVERY_API_KEY", &key));
     assert_eq!(denied.status.code(), Some(3), "{}", text(&denied.stderr));
     let keys = stdout_json(&output(&mut server.command(&["keys", "list", "--json"])));
-    let id = keys["data"].as_array().unwrap().iter().find(|key| key["name"] == "reader").unwrap()["id"].as_str().unwrap().to_owned();
+    let id = keys["data"].as_array().unwrap().iter().find(|key| key["name"] == "reader").unwrap()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(output(&mut server.command(&["keys", "revoke", &id])).status.code(), Some(0));
     assert_eq!(output(server.command(&["runs", "list"]).env("LIVERY_API_KEY", &key)).status.code(), Some(3));
     assert_eq!(output(&mut server.command(&["runs", "get", "run_nonsense"])).status.code(), Some(3));

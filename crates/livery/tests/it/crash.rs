@@ -41,7 +41,10 @@ fn a_killed_platform_leaves_nothing_and_its_runs_go_on() {
     assert_eq!(view["status"], "succeeded", "{view}\n{:#?}", server.events(&run));
     let events = server.events(&run);
     let count = |kind: &str| events.iter().filter(|event| event["type"] == kind).count();
-    assert_eq!((count("run.started"), count("run.recovered"), count("tool.outcome_unknown"), count("run.succeeded")), (1, 1, 1, 1));
+    assert_eq!(
+        (count("run.started"), count("run.recovered"), count("tool.outcome_unknown"), count("run.succeeded")),
+        (1, 1, 1, 1)
+    );
     let seqs: Vec<u64> = events.iter().filter_map(|event| event["seq"].as_u64()).collect();
     assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "no gap, nothing twice");
 }
@@ -49,7 +52,8 @@ fn a_killed_platform_leaves_nothing_and_its_runs_go_on() {
 #[test]
 fn queued_runs_survive_a_kill() {
     let mut server = Server::start(&[]);
-    let runs: Vec<String> = (0..40).map(|_| server.start_run(SHELL_AGENT, Some("turns: [{text: hello}]"), &json!({}))).collect();
+    let runs: Vec<String> =
+        (0..40).map(|_| server.start_run(SHELL_AGENT, Some("turns: [{text: hello}]"), &json!({}))).collect();
     server.kill();
     let server = Server::again(&server.data, &[]);
     for run in runs {

@@ -87,7 +87,11 @@ fn recovers(view: &Value, events: &[Value]) {
 }
 
 fn fails(view: &Value, events: &[Value]) {
-    assert_eq!((view["status"].as_str(), view["error"]["code"].as_str()), (Some("failed"), Some("model_error")), "{view}");
+    assert_eq!(
+        (view["status"].as_str(), view["error"]["code"].as_str()),
+        (Some("failed"), Some("model_error")),
+        "{view}"
+    );
     assert!(!view["error"]["message"].as_str().unwrap_or_default().is_empty(), "{events:?}");
 }
 
@@ -117,7 +121,9 @@ fn broken_streams_are_asked_again() {
 #[test]
 fn harmless_oddities_change_nothing() {
     let succeeds = |view: &Value, _: &[Value]| assert_eq!(view["status"], "succeeded", "{view}");
-    for fault in [Fault::Pieces { bytes: 1 }, Fault::Comments, Fault::WrongContentType, Fault::DuplicateStart { after: 1 }] {
+    for fault in
+        [Fault::Pieces { bytes: 1 }, Fault::Comments, Fault::WrongContentType, Fault::DuplicateStart { after: 1 }]
+    {
         ends(&format!("{fault:?}"), vec![Chaos::always(fault)], succeeds);
     }
 }
@@ -150,8 +156,15 @@ fn a_stalled_provider_does_not_outlive_the_run() {
 #[test]
 fn private_addresses_are_refused_unless_allowed() {
     let server = Server::start(&[]);
-    for base_url in ["http://127.0.0.1:9/v1", "https://169.254.169.254/v1", "https://[::1]/v1", "http://2130706433/v1", "https://metadata.google.internal/v1"] {
-        let (status, problem) = server.post("/v1/model_providers", &json!({"name": "x", "kind": "openai_compatible", "base_url": base_url}));
+    for base_url in [
+        "http://127.0.0.1:9/v1",
+        "https://169.254.169.254/v1",
+        "https://[::1]/v1",
+        "http://2130706433/v1",
+        "https://metadata.google.internal/v1",
+    ] {
+        let (status, problem) = server
+            .post("/v1/model_providers", &json!({"name": "x", "kind": "openai_compatible", "base_url": base_url}));
         assert_eq!(status, 422, "{base_url}: {problem}");
         assert_eq!(problem["errors"][0]["pointer"], "/base_url", "{base_url}");
     }

@@ -14,7 +14,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The binary under test.
 pub(crate) fn livery() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livery"));
-    for name in ["LIVERY_URL", "LIVERY_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", "LIVERY_MODEL", "LIVERY_BASE_URL"] {
+    for name in
+        ["LIVERY_URL", "LIVERY_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", "LIVERY_MODEL", "LIVERY_BASE_URL"]
+    {
         command.env_remove(name);
     }
     command.env("NO_COLOR", "1").stdin(Stdio::null());
@@ -74,7 +76,15 @@ impl Server {
             .stderr(file)
             .spawn()
             .unwrap();
-        let mut server = Self { data: data.to_owned(), url: String::new(), key: String::new(), bootstrap: Value::Null, child, log, _home: home };
+        let mut server = Self {
+            data: data.to_owned(),
+            url: String::new(),
+            key: String::new(),
+            bootstrap: Value::Null,
+            child,
+            log,
+            _home: home,
+        };
         let ready = server.wait(|| {
             let text = std::fs::read_to_string(data.join("bootstrap.json")).ok().filter(|text| *text != before)?;
             serde_json::from_str::<Value>(&text).ok()
@@ -140,7 +150,14 @@ impl Server {
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        request(&self.url, &self.key, "POST", path, &[("content-type", "application/json")], body.to_string().as_bytes())
+        request(
+            &self.url,
+            &self.key,
+            "POST",
+            path,
+            &[("content-type", "application/json")],
+            body.to_string().as_bytes(),
+        )
     }
 
     /// Starts an inline agent with one script and answers the run's id.
@@ -186,7 +203,8 @@ impl Drop for Server {
 }
 
 /// A scripted agent with a shell.
-pub(crate) const SHELL_AGENT: &str = "---\nname: shell-agent\nmodel: scripted/s\ntools: [shell, read_file, write_file]\n---\nWork.\n";
+pub(crate) const SHELL_AGENT: &str =
+    "---\nname: shell-agent\nmodel: scripted/s\ntools: [shell, read_file, write_file]\n---\nWork.\n";
 
 /// A script that runs one command and finishes.
 pub(crate) fn one_command(command: &str) -> String {
@@ -195,11 +213,19 @@ pub(crate) fn one_command(command: &str) -> String {
 }
 
 /// One HTTP/1.1 exchange on a connection of its own.
-pub(crate) fn request(url: &str, key: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Value) {
+pub(crate) fn request(
+    url: &str,
+    key: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> (u16, Value) {
     let host = url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(host).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
     if !key.is_empty() {
         head.push_str(&format!("authorization: Bearer {key}\r\n"));
     }
@@ -241,7 +267,11 @@ pub(crate) fn processes_naming(needle: &str) -> Vec<String> {
         let dir = entry.path();
         let read = |file: &str| std::fs::read(dir.join(file)).unwrap_or_default();
         if [read("cmdline"), read("environ")].iter().any(|bytes| text(bytes).contains(needle)) {
-            found.push(format!("{} {}", entry.file_name().to_string_lossy(), text(&read("cmdline")).replace('\0', " ")));
+            found.push(format!(
+                "{} {}",
+                entry.file_name().to_string_lossy(),
+                text(&read("cmdline")).replace('\0', " ")
+            ));
         }
     }
     found
@@ -252,7 +282,13 @@ pub(crate) fn skip(why: &str) {
     let test = std::thread::current().name().unwrap_or("?").to_owned();
     let line = format!("{test}: {why}\n");
     match std::env::var_os("LIVERY_SKIP_LOG") {
-        Some(path) => std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(line.as_bytes()).unwrap(),
+        Some(path) => std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .unwrap()
+            .write_all(line.as_bytes())
+            .unwrap(),
         None => eprint!("SKIPPED: {line}"),
     }
 }

@@ -53,7 +53,8 @@ pub fn write(folder: &Folder) -> Result<Vec<u8>> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     for (path, file) in folder.iter() {
         let mode = if file.executable { 0o755 } else { 0o644 };
-        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated).unix_permissions(mode);
+        let options =
+            SimpleFileOptions::default().compression_method(CompressionMethod::Deflated).unix_permissions(mode);
         writer.start_file(path, options).map_err(Error::internal)?;
         writer.write_all(&file.bytes).map_err(Error::internal)?;
     }
@@ -92,7 +93,9 @@ mod tests {
 
     #[test]
     fn one_wrapping_folder_is_taken_off() {
-        let folder = Folder::from_entries([("hello/AGENT.md", b"x".to_vec(), false), ("hello/files/a", b"y".to_vec(), false)]).unwrap();
+        let folder =
+            Folder::from_entries([("hello/AGENT.md", b"x".to_vec(), false), ("hello/files/a", b"y".to_vec(), false)])
+                .unwrap();
         assert!(read(&write(&folder).unwrap()).unwrap().contains("AGENT.md"));
     }
 

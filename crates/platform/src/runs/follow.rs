@@ -57,7 +57,17 @@ impl Platform {
         let (bell, listener) = (self.store.subscribe_run(run), self.live.listen(run));
         let row = self.visible_run(principal, run).await?;
         let over = row.status.is_terminal() && after >= row.last_seq;
-        Ok(Follow { platform: self.clone(), org: principal.org, run, after, ready: VecDeque::new(), bell, listener, look: true, over })
+        Ok(Follow {
+            platform: self.clone(),
+            org: principal.org,
+            run,
+            after,
+            ready: VecDeque::new(),
+            bell,
+            listener,
+            look: true,
+            over,
+        })
     }
 }
 

@@ -66,7 +66,12 @@ impl Platform {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a cursor of another list.
-    pub async fn list_runs(&self, principal: &Principal, filter: RunFilter, page: PageRequest) -> Result<Page<RunView>> {
+    pub async fn list_runs(
+        &self,
+        principal: &Principal,
+        filter: RunFilter,
+        page: PageRequest,
+    ) -> Result<Page<RunView>> {
         principal.require(Scope::RunsRead)?;
         if let (Some(own), Some(asked)) = (principal.app, filter.application)
             && own != asked

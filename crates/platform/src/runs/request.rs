@@ -8,7 +8,7 @@ use livery_core::id::{AppId, ConnectionId, EndUserId, FileId, WebhookId};
 use livery_core::run::Limits;
 use livery_core::{RunStatus, Timestamp};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -130,9 +130,7 @@ macro_rules! text_or_object {
                     }
 
                     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<$target, A::Error> {
-                        <$inner>::deserialize(MapAccessDeserializer::new(map))
-                            .map($target::$object)
-                            .map_err(A::Error::custom)
+                        <$inner>::deserialize(MapAccessDeserializer::new(map)).map($target::$object)
                     }
                 }
 

@@ -13,7 +13,9 @@ use livery_store::{FileRole, FileRow, Json, NewEvent, NewRun};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::request::{AgentSource, INPUT_FILES_MAX, InlineWebhook, METADATA_BYTES_MAX, METADATA_KEYS_MAX, RunWebhook, StartRun};
+use super::request::{
+    AgentSource, INPUT_FILES_MAX, InlineWebhook, METADATA_BYTES_MAX, METADATA_KEYS_MAX, RunWebhook, StartRun,
+};
 use super::view::RunView;
 use crate::agents::LoadedAgent;
 use crate::webhooks::{Outbox, sign};
@@ -112,7 +114,8 @@ impl Platform {
     async fn check_models(&self, org: OrgId, agent: &LoadedAgent, wish: Option<&str>) -> Result<Vec<ModelRef>> {
         let (pointer, models) = match wish {
             Some(text) => {
-                let model = text.parse::<ModelRef>().map_err(|error| Error::invalid_field("/model", error.to_string()))?;
+                let model =
+                    text.parse::<ModelRef>().map_err(|error| Error::invalid_field("/model", error.to_string()))?;
                 ("/model", vec![model])
             }
             None => ("/agent", agent.agent.model.clone()),
@@ -120,10 +123,16 @@ impl Platform {
         for model in &models {
             if let Some(path) = model.script_path() {
                 if !agent.scripts.contains_key(&path) {
-                    return Err(Error::invalid_field(pointer, format!("the agent has no {path} for the model {model}")));
+                    return Err(Error::invalid_field(
+                        pointer,
+                        format!("the agent has no {path} for the model {model}"),
+                    ));
                 }
             } else if self.provider_kind(org, &model.provider).await?.is_none() {
-                let detail = format!("there is no model provider named {}; create it with POST /v1/model_providers", model.provider);
+                let detail = format!(
+                    "there is no model provider named {}; create it with POST /v1/model_providers",
+                    model.provider
+                );
                 return Err(Error::invalid_field(pointer, detail));
             }
         }
@@ -138,7 +147,8 @@ impl Platform {
         for model in models.iter().filter(|model| !model.is_scripted()) {
             let kind = self.provider_kind(org, &model.provider).await?;
             if kind.is_none_or(|kind| !prices::is_priced(kind.as_str(), &model.model)) {
-                let detail = format!("{model} has no known price, so its cost cannot be limited; limit max_tokens instead");
+                let detail =
+                    format!("{model} has no known price, so its cost cannot be limited; limit max_tokens instead");
                 return Err(Error::invalid_field("/limits/max_cost_usd", detail));
             }
         }
@@ -149,13 +159,16 @@ impl Platform {
     async fn check_end_user(&self, caller: &Caller) -> Result<()> {
         let Some(end_user) = caller.on_behalf_of else { return Ok(()) };
         let row = self.store.get_end_user(caller.principal.org, end_user).await?;
-        row.filter(|row| caller.principal.sees(Some(row.application))).map(drop).ok_or(Error::NotFound { what: "end user" })
+        row.filter(|row| caller.principal.sees(Some(row.application)))
+            .map(drop)
+            .ok_or(Error::NotFound { what: "end user" })
     }
 
     /// A run gets exactly the tier it asks for, or a refusal.
     fn check_tier(&self, sandbox: &SandboxSpec) -> Result<()> {
         if sandbox.tier != Tier::Container {
-            let detail = format!("this version gives the tier container; {} is not available on this host", sandbox.tier);
+            let detail =
+                format!("this version gives the tier container; {} is not available on this host", sandbox.tier);
             return Err(Error::Invalid {
                 code: "tier_unavailable",
                 errors: vec![FieldError::new("/sandbox/tier", "tier_unavailable", detail.clone())],
@@ -177,18 +190,27 @@ impl Platform {
             let row = self.store.get_file(principal.org, *id).await?.filter(|row| principal.sees(row.application));
             let row = row.ok_or(Error::NotFound { what: "file" })?;
             if checked.iter().any(|file| file.name == row.name) {
-                return Err(Error::invalid_field(format!("/files/{index}"), format!("two files are named {}", row.name)));
+                return Err(Error::invalid_field(
+                    format!("/files/{index}"),
+                    format!("two files are named {}", row.name),
+                ));
             }
             checked.push(row);
         }
         Ok(checked)
     }
 
-    async fn check_webhook(&self, principal: &Principal, run: RunId, webhook: Option<&RunWebhook>) -> Result<Option<StoredWebhook>> {
+    async fn check_webhook(
+        &self,
+        principal: &Principal,
+        run: RunId,
+        webhook: Option<&RunWebhook>,
+    ) -> Result<Option<StoredWebhook>> {
         Ok(match webhook {
             None => None,
             Some(RunWebhook::Endpoint(id)) => {
-                let row = self.store.get_webhook(principal.org, *id).await?.filter(|row| principal.sees(row.application));
+                let row =
+                    self.store.get_webhook(principal.org, *id).await?.filter(|row| principal.sees(row.application));
                 Some(StoredWebhook::Endpoint(row.ok_or(Error::NotFound { what: "webhook" })?.id))
             }
             Some(RunWebhook::Inline(InlineWebhook { url, secret })) => {
@@ -212,7 +234,14 @@ impl Platform {
         Ok(self.store.list_applications(principal.org).await?.last().map(|row| row.id))
     }
 
-    fn new_run(&self, caller: &Caller, run: RunId, application: Option<AppId>, checked: &Checked, request: &StartRun) -> Result<NewRun> {
+    fn new_run(
+        &self,
+        caller: &Caller,
+        run: RunId,
+        application: Option<AppId>,
+        checked: &Checked,
+        request: &StartRun,
+    ) -> Result<NewRun> {
         let scripted = checked.models.iter().all(ModelRef::is_scripted);
         Ok(NewRun {
             id: run,
@@ -283,7 +312,11 @@ fn check_input(agent: &LoadedAgent, input: &Value) -> Result<()> {
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Error::Invalid { code: "invalid_input", detail: "the input does not fit the agent's input schema".into(), errors })
+    Err(Error::Invalid {
+        code: "invalid_input",
+        detail: "the input does not fit the agent's input schema".into(),
+        errors,
+    })
 }
 
 fn check_metadata(request: &StartRun) -> Result<()> {
@@ -307,7 +340,10 @@ fn check_connections(agent: &LoadedAgent, request: &StartRun) -> Result<()> {
         return Err(Error::NotFound { what: "connection" });
     }
     if let Some((slot, _)) = agent.agent.connections.iter().find(|(_, slot)| slot.required) {
-        return Err(Error::invalid_field("/connections", format!("the agent requires a connection for its slot `{slot}`")));
+        return Err(Error::invalid_field(
+            "/connections",
+            format!("the agent requires a connection for its slot `{slot}`"),
+        ));
     }
     Ok(())
 }

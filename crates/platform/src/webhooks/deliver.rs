@@ -60,7 +60,10 @@ async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedDelivery>>
     let (owner, now) = (platform.config.node.clone(), platform.clock.now());
     let timeout_ms = i64::try_from(platform.config.webhook_timeout.as_millis()).unwrap_or(i64::MAX);
     let until = now.plus_millis(timeout_ms.saturating_add(CLAIM_MARGIN_MS));
-    Ok(platform.store.write(move |tx| Box::pin(async move { tx.system_claim_deliveries(&owner, now, until, max).await })).await?)
+    Ok(platform
+        .store
+        .write(move |tx| Box::pin(async move { tx.system_claim_deliveries(&owner, now, until, max).await }))
+        .await?)
 }
 
 async fn until_next(platform: &Platform) -> Duration {
@@ -135,7 +138,9 @@ fn judge(platform: &Platform, delivery: &ClaimedDelivery, sent: Result<Sent, Str
     let now = platform.clock.now();
     let (status, retry_after_s, error) = match sent {
         Ok(Sent { status, .. }) if (200..300).contains(&status) => return DeliveryAttempt::Delivered(now, status),
-        Ok(Sent { status: GONE, .. }) => return DeliveryAttempt::Failed(Some(GONE), "410: the endpoint is switched off".into()),
+        Ok(Sent { status: GONE, .. }) => {
+            return DeliveryAttempt::Failed(Some(GONE), "410: the endpoint is switched off".into());
+        }
         Ok(Sent { status, retry_after_s }) => (Some(status), retry_after_s, format!("the receiver answered {status}")),
         Err(error) => (None, None, error),
     };

@@ -30,7 +30,14 @@ struct Address {
 impl Outbox {
     /// Of a run about to be accepted.
     pub(crate) fn of_new_run(platform: Platform, run: &NewRun, webhook: Option<StoredWebhook>) -> Self {
-        Self { platform, org: run.org, application: run.application, run: run.id, metadata: run.metadata.clone(), webhook }
+        Self {
+            platform,
+            org: run.org,
+            application: run.application,
+            run: run.id,
+            metadata: run.metadata.clone(),
+            webhook,
+        }
     }
 
     /// Of a stored run.
@@ -73,7 +80,14 @@ impl Outbox {
         Ok(addresses)
     }
 
-    async fn insert(&self, tx: &mut Tx, seq: u64, event: &NewEvent, status: RunStatus, address: Address) -> livery_store::Result<()> {
+    async fn insert(
+        &self,
+        tx: &mut Tx,
+        seq: u64,
+        event: &NewEvent,
+        status: RunStatus,
+        address: Address,
+    ) -> livery_store::Result<()> {
         let event_type = event.event_type.as_str();
         let body = json!({
             "type": event_type,

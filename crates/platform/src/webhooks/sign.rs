@@ -67,7 +67,13 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_secret() {
-        for text in ["", "whsec_", "whsec_AAEC", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"] {
+        for text in [
+            "",
+            "whsec_",
+            "whsec_AAEC",
+            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+            "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+        ] {
             assert!(key_of(&secret(text)).is_err(), "{text}");
         }
         assert!(key_of(&new_secret()).is_ok());

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use livery_core::{EventType, RunStatus};
 use livery_core::agent::folder::check_path;
+use livery_core::{EventType, RunStatus};
 use livery_sandbox::{ArtifactLimits, Sandbox};
 use livery_store::{FileRow, RunRow};
 use serde_json::{Value, json};

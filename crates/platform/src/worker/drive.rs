@@ -129,7 +129,9 @@ async fn release(platform: &Platform, lease: Lease) {
 
 /// Builds everything a run needs from its rows and its log, and the first input.
 async fn prepare(platform: Platform, claimed: ClaimedRun) -> Result<(Drive, Input), RunError> {
-    let internal = |error: Error| RunError::retryable(ErrorCode::Internal, format!("the run could not be set up: {}", error.code()));
+    let internal = |error: Error| {
+        RunError::retryable(ErrorCode::Internal, format!("the run could not be set up: {}", error.code()))
+    };
     let ClaimedRun { lease, run: row, resumed, .. } = claimed;
     if row.recoveries > platform.config.recoveries_max {
         let message = format!("the run was interrupted {} times; its log has the whole story", row.recoveries);
@@ -235,7 +237,8 @@ fn time_left(row: &RunRow, now: Timestamp) -> Duration {
 
 impl Drive {
     async fn go(&mut self, first: Input) -> Result<(), Let> {
-        let mut opening = matches!(first, Input::Start).then_some((EventType::RunStarted, json!({"node": self.platform.config.node})));
+        let mut opening = matches!(first, Input::Start)
+            .then_some((EventType::RunStarted, json!({"node": self.platform.config.node})));
         if opening.is_none() && self.state.is_finished() {
             return Err(Let::Lost);
         }
@@ -264,7 +267,11 @@ impl Drive {
     }
 
     /// Writes a decision down, in one commit with what it means for the run's row and its webhooks. `true` at the end.
-    async fn commit(&mut self, decision: &Decision, opening: Option<(EventType, serde_json::Value)>) -> Result<bool, Let> {
+    async fn commit(
+        &mut self,
+        decision: &Decision,
+        opening: Option<(EventType, serde_json::Value)>,
+    ) -> Result<bool, Let> {
         let terminal = decision.records.iter().find_map(Record::terminal);
         if decision.records.is_empty() && opening.is_none() {
             return Ok(false);
@@ -290,7 +297,12 @@ impl Drive {
         Ok(over)
     }
 
-    async fn write(&mut self, written: Written, terminal: Option<livery_harness::Terminal>, artifacts: Vec<(String, livery_store::FileRow)>) -> Result<(), Let> {
+    async fn write(
+        &mut self,
+        written: Written,
+        terminal: Option<livery_harness::Terminal>,
+        artifacts: Vec<(String, livery_store::FileRow)>,
+    ) -> Result<(), Let> {
         let lease = self.lease;
         let (events, spilled, progress, now) = (written.events, written.spilled, written.progress, written.now);
         let end = terminal
@@ -350,7 +362,8 @@ impl Drive {
             }
             Effect::RunTool { call_id, invocation, .. } => {
                 self.tools += 1;
-                let (hands, sender, slots) = (Arc::clone(&self.hands), self.sender.clone(), Arc::clone(&self.tool_slots));
+                let (hands, sender, slots) =
+                    (Arc::clone(&self.hands), self.sender.clone(), Arc::clone(&self.tool_slots));
                 self.tasks.spawn(async move {
                     // Closed never: the semaphore lives as long as the run.
                     let _slot = slots.acquire().await;
@@ -403,7 +416,11 @@ impl Drive {
         let usage = Usage { sandbox_ms: self.hands.stood_ms(), ..state.usage() };
         let cost = state.cost();
         let free = self.models.iter().all(ModelRef::is_scripted);
-        let pricing = if free || (usage.turns == 0 && cost.pricing == Pricing::Free) { self.row.cost.pricing } else { cost.pricing };
+        let pricing = if free || (usage.turns == 0 && cost.pricing == Pricing::Free) {
+            self.row.cost.pricing
+        } else {
+            cost.pricing
+        };
         Progress { usage, cost: Cost { usd: cost.usd, pricing } }
     }
 }

@@ -76,7 +76,9 @@ impl Hands {
         let earlier = self.row.usage.sandbox_ms;
         match self.stood_at.load(Ordering::Relaxed) {
             0 => earlier,
-            at => earlier.saturating_add(self.platform.clock.now().millis_since(livery_core::Timestamp::from_micros(at))),
+            at => {
+                earlier.saturating_add(self.platform.clock.now().millis_since(livery_core::Timestamp::from_micros(at)))
+            }
         }
     }
 
@@ -107,7 +109,9 @@ impl Hands {
 
     /// The agent's files, its tools and skills, and the files of the request.
     async fn fill(&self, sandbox: &Sandbox) -> Result<(), RunError> {
-        let internal = |error: Error| RunError::retryable(ErrorCode::Internal, format!("the workspace cannot be filled: {}", error.code()));
+        let internal = |error: Error| {
+            RunError::retryable(ErrorCode::Internal, format!("the workspace cannot be filled: {}", error.code()))
+        };
         let files = self.platform.store.agent_files(self.row.org, self.row.agent_id).await;
         for file in files.map_err(|error| internal(error.into()))? {
             if let Some((path, mode)) = place_of(&file.path, file.mode) {
@@ -136,7 +140,10 @@ impl Hands {
             {
                 tracing::warn!(run = %id, %error, "a sandbox did not go; the launcher's own limit ends it");
             }
-            if ended && had_workspace && let Err(error) = sandboxes.remove_workspace(&id).await {
+            if ended
+                && had_workspace
+                && let Err(error) = sandboxes.remove_workspace(&id).await
+            {
                 tracing::warn!(run = %id, %error, "a workspace could not be removed; the next start sweeps it");
             }
         });
@@ -156,9 +163,11 @@ fn place_of(path: &str, mode: u32) -> Option<(String, u32)> {
 }
 
 async fn put(sandbox: &Sandbox, path: &str, mode: u32, bytes: Vec<u8>) -> Result<(), RunError> {
-    let failed = |error: livery_sandbox::Error| lost_or(&error, || {
-        RunError::fatal(ErrorCode::AgentError, format!("{path} cannot be laid into the workspace: {error}"))
-    });
+    let failed = |error: livery_sandbox::Error| {
+        lost_or(&error, || {
+            RunError::fatal(ErrorCode::AgentError, format!("{path} cannot be laid into the workspace: {error}"))
+        })
+    };
     sandbox.put(path, &bytes, mode).await.map_err(failed)
 }
 

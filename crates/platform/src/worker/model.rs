@@ -89,7 +89,9 @@ impl Call {
     }
 
     async fn ask(&self) -> Result<Answered, ModelError> {
-        let Some(request) = &self.request else { return Err(failed(ModelErrorClass::InvalidRequest, "there is nothing to ask")) };
+        let Some(request) = &self.request else {
+            return Err(failed(ModelErrorClass::InvalidRequest, "there is nothing to ask"));
+        };
         let request = request.to_model_request();
         match self.model.script_path() {
             Some(path) => self.play(&path, &request).await,
@@ -99,7 +101,8 @@ impl Call {
 
     async fn play(&self, path: &str, request: &ModelRequest) -> Result<Answered, ModelError> {
         let script = self.agent.scripts.get(path);
-        let script = script.ok_or_else(|| failed(ModelErrorClass::ModelNotFound, &format!("the agent has no {path}")))?;
+        let script =
+            script.ok_or_else(|| failed(ModelErrorClass::ModelNotFound, &format!("the agent has no {path}")))?;
         let turn = usize::try_from(self.step.saturating_sub(1)).unwrap_or(usize::MAX);
         let (response, delay_ms) = script.play(turn, request, &self.call_id_prefix)?;
         if delay_ms > 0 {
@@ -187,9 +190,12 @@ fn transport(error: &livery_broker::Error) -> ModelError {
         E::BadGateway { .. } => ModelErrorClass::BadGateway,
         E::TooLarge { .. } => ModelErrorClass::TooLarge,
         E::Busy => ModelErrorClass::Overloaded,
-        E::Timeout { phase: Phase::Total } | E::Timeout { .. } | E::Unresolvable | E::ResolverFailed | E::ConnectFailed | E::Tls { .. } => {
-            ModelErrorClass::Timeout
-        }
+        E::Timeout { phase: Phase::Total }
+        | E::Timeout { .. }
+        | E::Unresolvable
+        | E::ResolverFailed
+        | E::ConnectFailed
+        | E::Tls { .. } => ModelErrorClass::Timeout,
     };
     ModelError { should_retry: (!error.retryable()).then_some(false), ..failed(class, &error.to_string()) }
 }

@@ -143,16 +143,16 @@ pub fn cgroup_name(state_dir: &Path) -> String {
     format!("livery-{hash:016x}")
 }
 
-/// Removes an ephemeral launcher's folder. The mount in it goes first: removing through it would reach the host's groups.
+/// Removes an ephemeral launcher's folder. The mounts in it go first: removing through them would reach the host's groups.
 /// What cannot be removed stays closed to others, and the platform says so.
 pub(super) fn remove_state(state_dir: &Path) {
-    let favour = state_dir.join(FAVOUR);
-    let _ = rustix::mount::unmount(&favour, rustix::mount::UnmountFlags::DETACH);
-    let unmounted = fs::remove_dir(&favour).or_else(|error| match error.kind() {
-        io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
+    let uncovered = [FAVOUR, ROOTS].into_iter().all(|name| {
+        let folder = state_dir.join(name);
+        // Not a mount (an ordinary user's launcher makes none) is as good as unmounted; what counts is what is left below.
+        let _ = rustix::mount::unmount(&folder, rustix::mount::UnmountFlags::DETACH);
+        name == ROOTS || fs::remove_dir(&folder).is_ok() || !folder.exists()
     });
-    if unmounted.is_ok() {
+    if uncovered {
         let _ = fs::remove_dir_all(state_dir);
     }
 }

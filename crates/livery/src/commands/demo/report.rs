@@ -19,12 +19,24 @@ pub(super) fn of_run(told: &Told) -> Finding {
     let succeeded = run["status"] == "succeeded";
     let complete = told.in_order && run["last_seq"].as_u64() == Some(told.events);
     let order = if complete { "in order" } else { "NOT in order" };
-    let artifacts: Vec<String> = run["artifacts"].as_array().into_iter().flatten().map(|artifact| cell(&artifact["path"])).collect();
+    let artifacts: Vec<String> =
+        run["artifacts"].as_array().into_iter().flatten().map(|artifact| cell(&artifact["path"])).collect();
     let left = if artifacts.is_empty() { String::new() } else { format!(" · left {}", artifacts.join(", ")) };
     Finding {
-        what: format!("{} tenant: {} on {}", told.tenant, cell(&run["agent"]["name"]), label_model(&cell(&run["model"]))),
+        what: format!(
+            "{} tenant: {} on {}",
+            told.tenant,
+            cell(&run["agent"]["name"]),
+            label_model(&cell(&run["model"]))
+        ),
         ok: succeeded && complete,
-        seen: format!("{} · {} events {order}, {} live{left} · {}", cell(&run["status"]), told.events, told.live, summary(run)),
+        seen: format!(
+            "{} · {} events {order}, {} live{left} · {}",
+            cell(&run["status"]),
+            told.events,
+            told.live,
+            summary(run)
+        ),
     }
 }
 

@@ -37,7 +37,13 @@ pub(super) struct Told {
 
 impl Tenant {
     /// Stores the example agent and a webhook endpoint for its end.
-    pub(super) async fn settle(name: &'static str, client: Client, example: &str, input: Value, sink: &WebhookSink) -> anyhow::Result<Self> {
+    pub(super) async fn settle(
+        name: &'static str,
+        client: Client,
+        example: &str,
+        input: Value,
+        sink: &WebhookSink,
+    ) -> anyhow::Result<Self> {
         let zip = livery_platform::agents::archive::write(&folder(example)?)?;
         let agent = client.post_bytes("/v1/agents", "application/zip", zip.into()).await?;
         let ends = ["run.succeeded", "run.failed", "run.cancelled", "run.timed_out"];

@@ -30,7 +30,8 @@ pub(super) async fn write(sandbox: &Sandbox, call: WriteFile) -> Result<ToolOutc
 pub(super) async fn edit(sandbox: &Sandbox, call: &EditFile) -> Result<ToolOutcome, Trouble> {
     let bytes = get(sandbox, &call.path).await?;
     let content = String::from_utf8(bytes).map_err(|_| Trouble::Answer(format!("{} is no text file.", call.path)))?;
-    let edited = apply_edit(&content, &call.old, &call.new, call.replace_all).map_err(|error| Trouble::Answer(error.to_string()))?;
+    let edited = apply_edit(&content, &call.old, &call.new, call.replace_all)
+        .map_err(|error| Trouble::Answer(error.to_string()))?;
     let (times, content) = (edited.replacements, edited.content);
     put(sandbox, &call.path, content.into_bytes()).await?;
     Ok(ToolOutcome::text(format!("Replaced {times} in {}.", call.path)))
@@ -63,7 +64,10 @@ fn shown_entry(entry: Entry) -> FileEntry {
 
 /// Entries below `root`, by path; `true` when there are more than were walked.
 pub(super) async fn walk(sandbox: &Sandbox, root: &str, deep: bool) -> Result<(Vec<Entry>, bool), Trouble> {
-    let listing = sandbox.list(root, if deep { DEPTH_MAX } else { 1 }, WALK_MAX).await.map_err(|error| not_found(&error, root))?;
+    let listing = sandbox
+        .list(root, if deep { DEPTH_MAX } else { 1 }, WALK_MAX)
+        .await
+        .map_err(|error| not_found(&error, root))?;
     let mut entries = listing.entries;
     // What the agent did not put there itself is not its business.
     entries.retain(|entry| !(root == WORKSPACE && (entry.path == ".livery" || entry.path.starts_with(".livery/"))));
@@ -73,13 +77,18 @@ pub(super) async fn walk(sandbox: &Sandbox, root: &str, deep: bool) -> Result<(V
 
 pub(super) fn matcher(glob: &str) -> Result<globset::GlobMatcher, Trouble> {
     let built = globset::GlobBuilder::new(glob).literal_separator(true).build();
-    built.map(|glob| glob.compile_matcher()).map_err(|error| Trouble::Answer(format!("the glob cannot be read: {}", error.kind())))
+    built
+        .map(|glob| glob.compile_matcher())
+        .map_err(|error| Trouble::Answer(format!("the glob cannot be read: {}", error.kind())))
 }
 
 pub(super) async fn get(sandbox: &Sandbox, path: &str) -> Result<Vec<u8>, Trouble> {
     let part = sandbox.get(&absolute(path), 0, FILE_BYTES_MAX).await.map_err(|error| not_found(&error, path))?;
     if part.size > FILE_BYTES_MAX.into() {
-        return Err(Trouble::Answer(format!("{path} has {} bytes; at most {FILE_BYTES_MAX} can be read. Use shell for parts of it.", part.size)));
+        return Err(Trouble::Answer(format!(
+            "{path} has {} bytes; at most {FILE_BYTES_MAX} can be read. Use shell for parts of it.",
+            part.size
+        )));
     }
     Ok(part.bytes)
 }

@@ -53,7 +53,9 @@ async fn one_file(sandbox: &Sandbox, pattern: &Regex, path: &str) -> Result<Tool
 }
 
 fn wanted(entry: &Entry, glob: Option<&globset::GlobMatcher>) -> bool {
-    entry.kind == FileKind::File && entry.size <= u64::from(FILE_BYTES_MAX) && glob.is_none_or(|glob| glob.is_match(&entry.path))
+    entry.kind == FileKind::File
+        && entry.size <= u64::from(FILE_BYTES_MAX)
+        && glob.is_none_or(|glob| glob.is_match(&entry.path))
 }
 
 /// Adds the lines that match; `true` when there are more than may be shown. Binary files have no lines.
