@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use livery_core::id::{FileId, OrgId};
+use livery_core::EventType;
+use livery_core::id::{FileId, OrgId, RunId};
 
 use crate::Platform;
 
@@ -16,6 +17,7 @@ const FILES_PER_ROUND_MAX: usize = 10_000;
 
 /// Does the chores until the node stops.
 pub(crate) async fn keep_house(platform: Platform) {
+    sweep_workspaces(&platform).await;
     while !platform.stop.is_cancelled() {
         purge_answers(&platform).await;
         sweep_orphans(&platform).await;
@@ -37,6 +39,31 @@ async fn purge_answers(platform: &Platform) {
                 return;
             }
         }
+    }
+}
+
+/// Removes the workspaces of runs that ended while nobody was there to do it: a crash between a run's end and its clean-up.
+async fn sweep_workspaces(platform: &Platform) {
+    let Some(sandboxes) = &platform.sandboxes else { return };
+    let workspaces = sandboxes.workspaces().await.unwrap_or_default();
+    for name in workspaces {
+        let Ok(run) = name.parse::<RunId>() else { continue };
+        if !is_over(platform, run).await {
+            continue;
+        }
+        if let Err(error) = sandboxes.remove_workspace(&name).await {
+            tracing::warn!(%run, %error, "the workspace of a run that is over cannot be removed");
+        }
+    }
+}
+
+/// Whether the run's log says so. A run without a log never was; one whose log cannot be read now is left alone.
+async fn is_over(platform: &Platform, run: RunId) -> bool {
+    match platform.store.system_events_of(run).await {
+        Ok(events) => events.last().is_none_or(|event| {
+            event.event_type.parse::<EventType>().is_ok_and(|event_type| event_type.terminal_status().is_some())
+        }),
+        Err(_) => false,
     }
 }
 

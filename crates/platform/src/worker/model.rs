@@ -168,8 +168,14 @@ impl Call {
     }
 
     fn publish(&self, delta: &Delta) {
-        let step = self.step;
-        self.platform.live.publish(self.run, "model.delta", || json!({"step": step, "delta": delta}));
+        let (step, attempt) = (self.step, self.attempt);
+        match delta {
+            // A provider that begins again within one answer: what was shown so far does not count.
+            Delta::Reset => {
+                self.platform.live.publish(self.run, "model.reset", || json!({"step": step, "attempt": attempt}))
+            }
+            _ => self.platform.live.publish(self.run, "model.delta", || json!({"step": step, "delta": delta})),
+        }
     }
 }
 
