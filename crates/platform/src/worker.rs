@@ -62,10 +62,23 @@ async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedRun>> {
     }
     let (owner, now) = (platform.config.node.clone(), platform.clock.now());
     let until = now.plus_millis(lease_ms(platform));
-    Ok(platform
+    // After a pause of the machine or a disk that stood still, the heartbeat may be late: what this node holds is renewed
+    // before anything is claimed, so that it never takes its own runs from itself.
+    let late = platform.running.renewed_before(now.plus_millis(-lease_ms(platform) / 2));
+    let held = if late { platform.running.leases() } else { Vec::new() };
+    let claimed = platform
         .store
-        .write(move |tx| Box::pin(async move { tx.system_claim_runs(&owner, now, until, max).await }))
-        .await?)
+        .write(move |tx| {
+            Box::pin(async move {
+                tx.heartbeat(&held, until).await?;
+                tx.system_claim_runs(&owner, now, until, max).await
+            })
+        })
+        .await?;
+    if late {
+        platform.running.note_renewal(now);
+    }
+    Ok(claimed)
 }
 
 /// Renews the leases of this node's runs; a run whose lease is lost, or that somebody asked to stop, is told.
@@ -74,13 +87,17 @@ async fn keep_leases(platform: Platform) {
         tokio::time::sleep(platform.config.heartbeat).await;
         let leases = platform.running.leases();
         if leases.is_empty() {
+            platform.running.note_renewal(platform.clock.now());
             continue;
         }
-        let until = platform.clock.now().plus_millis(lease_ms(&platform));
+        let now = platform.clock.now();
+        let until = now.plus_millis(lease_ms(&platform));
+        let held = leases.clone();
         match platform.store.write(move |tx| Box::pin(async move { tx.heartbeat(&leases, until).await })).await {
             Ok(heartbeat) => {
-                for run in heartbeat.lost {
-                    platform.running.lose(run);
+                platform.running.note_renewal(now);
+                for lease in held.into_iter().filter(|lease| heartbeat.lost.contains(&lease.run)) {
+                    platform.running.lose(lease);
                 }
                 for run in heartbeat.cancel_requested {
                     platform.running.cancel(run);

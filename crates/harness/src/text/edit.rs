@@ -21,6 +21,8 @@ pub enum EditError {
         /// Whether it would if the file's line ends were `\n` instead of `\r\n`.
         only_line_ends_differ: bool,
     },
+    /// The result would be larger than 8 MiB.
+    TooLarge,
     /// `old` occurs more than once and one place was asked for.
     Ambiguous {
         /// How often.
@@ -34,6 +36,9 @@ impl std::fmt::Display for EditError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::EmptyOld => f.write_str("`old` is empty; give the text to replace, or use write_file for a new file."),
+            Self::TooLarge => {
+                write!(f, "the edited file would be larger than {EDITED_BYTES_MAX} bytes; nothing was replaced. Use shell.")
+            }
             Self::NoChange => f.write_str("`old` and `new` are the same; nothing to do."),
             Self::NotFound { only_line_ends_differ: false } => f.write_str(
                 "`old` occurs 0 times in the file. It must match exactly, white space included and without line numbers.",
@@ -57,6 +62,9 @@ impl std::fmt::Display for EditError {
 
 impl std::error::Error for EditError {}
 
+/// Largest file an edit may lead to: many places times a long text is more than any memory.
+pub(super) const EDITED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Most places named in [`EditError::Ambiguous`].
 const PLACES_MAX: usize = 5;
 
@@ -72,6 +80,11 @@ pub fn apply_edit(content: &str, old: &str, new: &str, replace_all: bool) -> Res
         return Err(EditError::NoChange);
     }
     let count = content.matches(old).count();
+    let replaced = if replace_all { count } else { 1 };
+    let grown = content.len().saturating_add(replaced.saturating_mul(new.len()));
+    if count > 0 && grown.saturating_sub(replaced.saturating_mul(old.len())) > EDITED_BYTES_MAX {
+        return Err(EditError::TooLarge);
+    }
     match count {
         0 => {
             let unix = |text: &str| text.replace("\r\n", "\n");

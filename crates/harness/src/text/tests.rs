@@ -91,3 +91,11 @@ fn pictures_are_known_by_their_bytes() {
         assert_eq!(image_type(no), None);
     }
 }
+
+#[test]
+fn an_edit_cannot_grow_beyond_its_limit() {
+    let content = "a".repeat(1_000_000);
+    let bomb = "x".repeat(100_000);
+    assert_eq!(super::apply_edit(&content, "a", &bomb, true), Err(super::EditError::TooLarge));
+    assert!(super::apply_edit(&content, "a", "bb", true).is_ok());
+}

@@ -15,6 +15,8 @@ use crate::runs::WEBHOOK_SECRET_FIELD;
 const PARALLEL_MAX: usize = 64;
 /// Longest sleep without a ring.
 const POLL: Duration = Duration::from_secs(30);
+/// The pause between two looks while deliveries are under way.
+const UNDER_WAY_PAUSE: Duration = Duration::from_millis(500);
 /// How much longer than its attempt a claim lasts.
 const CLAIM_MARGIN_MS: i64 = 30_000;
 /// Most bytes of a receiver's answer that are read.
@@ -40,7 +42,9 @@ pub(crate) async fn deliver(platform: Platform) {
             }
             Err(error) => tracing::warn!(%error, "deliveries cannot be claimed"),
         }
-        let sleep = until_next(&platform).await;
+        // A delivery under way still counts as due; its end wakes this loop by itself.
+        let least = if under_way.is_empty() { Duration::ZERO } else { UNDER_WAY_PAUSE };
+        let sleep = until_next(&platform).await.max(least);
         tokio::select! {
             () = platform.stop.cancelled() => {}
             () = bell.rung() => {}

@@ -71,16 +71,25 @@ struct Drive {
 /// Works on a claimed run until it ends, is lost, or the node stops.
 pub(super) async fn drive(platform: Platform, claimed: ClaimedRun) {
     let (lease, row) = (claimed.lease, claimed.run.clone());
-    match Box::pin(prepare(platform.clone(), claimed)).await {
+    // Entered first: from here on the heartbeat keeps the lease, however long the log takes to read.
+    let entry = platform.running.enter(lease);
+    match Box::pin(prepare(platform.clone(), claimed, entry)).await {
         Ok((mut drive, first)) => {
             let outcome = Box::pin(drive.go(first)).await;
             drive.tasks.shutdown().await;
-            drive.hands.close(outcome.is_ok()).await;
+            // A later life of the run on this node has taken the sandbox over: it is not this one's to end.
+            if outcome.is_ok() || !platform.running.is_succeeded(lease) {
+                drive.hands.close(outcome.is_ok()).await;
+            }
             match outcome {
                 Ok(()) => {}
                 Err(Let::Lost) => tracing::info!(run = %lease.run, "the lease is lost; another worker has the run"),
                 Err(Let::Released) => release(&platform, lease).await,
             }
+        }
+        // What may pass is no reason to end a run: its lease runs out, and it is taken again a bounded number of times.
+        Err(error) if error.retryable => {
+            tracing::warn!(run = %lease.run, message = %error.message, "a run cannot be set up now; its lease runs out");
         }
         Err(error) => give_up(&platform, lease, &row, error).await,
     }
@@ -128,7 +137,7 @@ async fn release(platform: &Platform, lease: Lease) {
 }
 
 /// Builds everything a run needs from its rows and its log, and the first input.
-async fn prepare(platform: Platform, claimed: ClaimedRun) -> Result<(Drive, Input), RunError> {
+async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Result<(Drive, Input), RunError> {
     let internal = |error: Error| {
         RunError::retryable(ErrorCode::Internal, format!("the run could not be set up: {}", error.code()))
     };
@@ -148,7 +157,6 @@ async fn prepare(platform: Platform, claimed: ClaimedRun) -> Result<(Drive, Inpu
         ..Setup::new(agent.agent.clone(), serde_json::Value::Null)
     };
     let rules = Loop::new(setup)?;
-    let entry = platform.running.enter(lease);
     if row.cancel_requested_at.is_some() {
         entry.signals.cancel.cancel();
     }

@@ -1,8 +1,10 @@
 //! The runs this node works on now, and how to reach them: a cancel request finds its run here.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use livery_core::Timestamp;
 use livery_core::id::RunId;
 use livery_store::Lease;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Running {
     runs: Arc<Mutex<HashMap<RunId, Signals>>>,
+    /// When all leases were last renewed, in microseconds.
+    renewed_at: Arc<AtomicI64>,
 }
 
 /// How a run is reached.
@@ -27,7 +31,10 @@ impl Running {
     /// Enters a run; the guard takes it out again.
     pub(crate) fn enter(&self, lease: Lease) -> Entry {
         let signals = Signals { lease, cancel: CancellationToken::new(), lost: CancellationToken::new() };
-        self.lock().insert(lease.run, signals.clone());
+        // A later life of the run on this node: the earlier one can write nothing any more, and is told at once.
+        if let Some(earlier) = self.lock().insert(lease.run, signals.clone()) {
+            earlier.lost.cancel();
+        }
         Entry { signals, running: self.clone() }
     }
 
@@ -38,11 +45,26 @@ impl Running {
         }
     }
 
-    /// Tells a run of this node that it is no longer this node's.
-    pub(crate) fn lose(&self, run: RunId) {
-        if let Some(signals) = self.lock().get(&run) {
+    /// Tells the life of a run that held this lease that it holds it no more. A later life is not meant.
+    pub(crate) fn lose(&self, lease: Lease) {
+        if let Some(signals) = self.lock().get(&lease.run).filter(|signals| signals.lease == lease) {
             signals.lost.cancel();
         }
+    }
+
+    /// Whether a later life of this lease's run works on this node.
+    pub(crate) fn is_succeeded(&self, lease: Lease) -> bool {
+        self.lock().get(&lease.run).is_some_and(|signals| signals.lease.epoch > lease.epoch)
+    }
+
+    /// Whether the last renewal of all leases was before `moment`.
+    pub(crate) fn renewed_before(&self, moment: Timestamp) -> bool {
+        self.renewed_at.load(Ordering::Relaxed) < moment.as_micros()
+    }
+
+    /// All leases were renewed at `now`.
+    pub(crate) fn note_renewal(&self, now: Timestamp) {
+        self.renewed_at.store(now.as_micros(), Ordering::Relaxed);
     }
 
     /// The leases, for the heartbeat.
