@@ -199,7 +199,7 @@ impl Platform {
         view_of(self.provider_row(principal, id_or_name).await?)
     }
 
-    /// Deletes a provider; runs that would ask it fail from then on.
+    /// Deletes a provider. Runs that would ask it fail from then on, unless the environment has a provider of that name.
     ///
     /// # Errors
     /// [`Error::NotFound`].

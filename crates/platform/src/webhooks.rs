@@ -50,7 +50,7 @@ pub struct WebhookView {
     pub organization: OrgId,
     /// The application.
     pub application: Option<AppId>,
-    /// When it was switched off (410, or too many failures).
+    /// When it was switched off: its receiver answered 410.
     pub disabled_at: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
