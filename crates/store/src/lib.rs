@@ -24,6 +24,7 @@ mod json;
 mod keys;
 mod lock;
 mod meta;
+mod migrations;
 mod page;
 mod progress;
 mod providers;

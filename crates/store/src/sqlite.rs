@@ -12,6 +12,7 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{ErrorCode, OpenFlags, ffi};
 
 use crate::error::{Error, Result};
+use crate::migrations::MIGRATIONS;
 use crate::sql::{Arg, Cell, FromRow, Row, Rows, Statement};
 
 /// How long a connection waits for a lock that another connection holds.
@@ -31,9 +32,6 @@ const WAL_BYTES_KEPT_MAX: i64 = 16 * 1024 * 1024;
 const QUERY_TIME_MAX: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(5) };
 /// Steps of the database's machine between two looks at the clock.
 const STEPS_PER_LOOK: i32 = 20_000;
-
-/// The migrations, in order. Forward only: a released text never changes.
-const MIGRATIONS: &[(&str, &str)] = &[("0001_house", include_str!("../migrations/sqlite/0001_house.sql"))];
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,11 +118,11 @@ impl Connection {
                 reason: format!("the database has schema {applied}, this version knows {known}: use a newer Livery"),
             });
         }
-        for (version, (name, text)) in (1..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= applied) {
+        for (version, migration) in (1..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= applied) {
             let transaction = self.inner.transaction().map_err(translate)?;
-            transaction.execute_batch(text).map_err(translate)?;
+            transaction.execute_batch(migration.sqlite).map_err(translate)?;
             transaction
-                .execute("insert into schema_migrations (version, name) values (?1, ?2)", (version, name))
+                .execute("insert into schema_migrations (version, name) values (?1, ?2)", (version, migration.name))
                 .map_err(translate)?;
             transaction.commit().map_err(translate)?;
         }

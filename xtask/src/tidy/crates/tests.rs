@@ -35,13 +35,13 @@ fn the_rooms_below_platform_never_name_each_other() {
 
 #[test]
 fn sql_has_one_home_even_in_tests() {
-    check(outside_crates, "store", "sqlx", false, "");
+    check(outside_crates, "store", "tokio-postgres", false, "");
     check(
         outside_crates,
         "platform",
-        "sqlx",
+        "tokio-postgres",
         true,
-        "crates/platform/Cargo.toml: sqlx belongs to store: only the store contains SQL",
+        "crates/platform/Cargo.toml: tokio-postgres belongs to store: only the store contains SQL",
     );
     check(outside_crates, "harness", "tokio", true, "");
 }

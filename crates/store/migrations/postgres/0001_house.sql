@@ -1,0 +1,1 @@
+-- The house: tenants, agents, runs, the one ordered log, the queue and the outbox.

@@ -1,0 +1,1 @@
+-- Nodes, workspace snapshots and recovery.

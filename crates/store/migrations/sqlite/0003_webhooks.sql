@@ -1,0 +1,1 @@
+-- Webhooks: circuits, rotation, asymmetric keys.

@@ -1,0 +1,1 @@
+-- Replay, fork and receipts.
