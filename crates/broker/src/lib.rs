@@ -8,6 +8,7 @@
 //! strip, inject, send) → [`scrub`] (the answer without the key). [`seal`] and [`secret`] are what the key is kept in.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+pub mod ed25519;
 pub mod error;
 pub mod guard;
 pub mod scrub;
