@@ -102,7 +102,7 @@ impl Running {
             None => None,
         };
         let parts = Parts {
-            config: Config::new(ground.data.clone(), node_name()),
+            config: config(&ground.data)?,
             clock: Clock::system(),
             broker: broker_config(engine, address)?,
             root_key: root_key(&ground.data),
@@ -158,6 +158,18 @@ async fn usable(sandboxes: Sandboxes) -> Option<Sandboxes> {
             None
         }
     }
+}
+
+fn config(data: &Path) -> anyhow::Result<Config> {
+    #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "a release build cannot be told to die"))]
+    let mut config = Config::new(data.to_owned(), node_name());
+    // Tests of recovery say where a debug build kills itself.
+    #[cfg(debug_assertions)]
+    if let Ok(point) = std::env::var("LIVERY_CRASH_AT") {
+        let point = point.parse().map_err(|error| anyhow::anyhow!("LIVERY_CRASH_AT: {error}"))?;
+        config.crash = livery_platform::crash::CrashPlan::at(point);
+    }
+    Ok(config)
 }
 
 /// Unique per life of a process, so that two lives never share a lease.

@@ -28,6 +28,9 @@ pub struct Config {
     pub webhook_timeout: Duration,
     /// How long running work may take to stop at shutdown.
     pub drain: Duration,
+    /// Where this process dies on demand; tests of recovery set it.
+    #[cfg(debug_assertions)]
+    pub crash: crate::crash::CrashPlan,
 }
 
 impl Config {
@@ -45,6 +48,8 @@ impl Config {
             model_first_byte: Duration::from_secs(120),
             webhook_timeout: Duration::from_secs(15),
             drain: Duration::from_secs(20),
+            #[cfg(debug_assertions)]
+            crash: crate::crash::CrashPlan::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use livery_store::FileRow;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::effects::{EffectKind, Phase};
 use crate::{Caller, Platform, Posted, Principal, Scope};
 
 /// Largest file.
@@ -56,15 +57,20 @@ impl Platform {
         if let Some(answered) = self.answered(caller).await? {
             return Ok(answered);
         }
+        self.reached(EffectKind::FileUpload, Phase::Before);
         let row = self.keep_file(principal.org, principal.app, name, content_type, bytes).await?;
+        self.reached(EffectKind::FileUpload, Phase::After);
         let view = view_of(&row);
-        self.post(caller, move |tx| {
-            Box::pin(async move {
-                tx.insert_file(&row).await?;
-                Ok(view)
+        let posted = self
+            .post(caller, move |tx| {
+                Box::pin(async move {
+                    tx.insert_file(&row).await?;
+                    Ok(view)
+                })
             })
-        })
-        .await
+            .await?;
+        self.reached(EffectKind::FileUpload, Phase::Committed);
+        Ok(posted)
     }
 
     /// What is known of a file.

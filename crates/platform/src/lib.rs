@@ -11,6 +11,8 @@ pub mod agents;
 mod audit;
 pub mod clock;
 pub mod config;
+pub mod crash;
+pub mod effects;
 pub mod files;
 mod housekeeping;
 pub mod ids;

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 pub(crate) use self::running::Running;
 use crate::Platform;
+use crate::effects::{EffectKind, Phase};
 
 /// Longest sleep of an idle worker without a ring.
 const POLL: Duration = Duration::from_secs(1);
@@ -66,6 +67,7 @@ async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedRun>> {
     // before anything is claimed, so that it never takes its own runs from itself.
     let late = platform.running.renewed_before(now.plus_millis(-lease_ms(platform) / 2));
     let held = if late { platform.running.leases() } else { Vec::new() };
+    platform.reached(EffectKind::QueueClaim, Phase::Before);
     let claimed = platform
         .store
         .write(move |tx| {
@@ -75,6 +77,9 @@ async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedRun>> {
             })
         })
         .await?;
+    if !claimed.is_empty() {
+        platform.reached(EffectKind::QueueClaim, Phase::Committed);
+    }
     if late {
         platform.running.note_renewal(now);
     }
@@ -93,8 +98,10 @@ async fn keep_leases(platform: Platform) {
         let now = platform.clock.now();
         let until = now.plus_millis(lease_ms(&platform));
         let held = leases.clone();
+        platform.reached(EffectKind::LeaseRenewal, Phase::Before);
         match platform.store.write(move |tx| Box::pin(async move { tx.heartbeat(&leases, until).await })).await {
             Ok(heartbeat) => {
+                platform.reached(EffectKind::LeaseRenewal, Phase::Committed);
                 platform.running.note_renewal(now);
                 for lease in held.into_iter().filter(|lease| heartbeat.lost.contains(&lease.run)) {
                     platform.running.lose(lease);

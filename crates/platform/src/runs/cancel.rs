@@ -6,6 +6,7 @@ use livery_store::{CancelRequest, NewEvent, Terminal};
 use serde_json::json;
 
 use super::view::RunView;
+use crate::effects::{EffectKind, Phase};
 use crate::webhooks::Outbox;
 use crate::{Caller, Platform, Posted, Scope};
 
@@ -31,6 +32,7 @@ impl Platform {
         };
         let outbox = Outbox::of_run(self.clone(), &row)?;
         let org = principal.org;
+        self.reached(EffectKind::Cancel, Phase::Before);
         let posted = self
             .post(caller, move |tx| {
                 Box::pin(async move {
@@ -45,6 +47,7 @@ impl Platform {
                 })
             })
             .await?;
+        self.reached(EffectKind::Cancel, Phase::Committed);
         self.running.cancel(run);
         Ok(posted)
     }

@@ -18,6 +18,7 @@ use super::request::{
 };
 use super::view::RunView;
 use crate::agents::LoadedAgent;
+use crate::effects::{EffectKind, Phase};
 use crate::webhooks::{Outbox, sign};
 use crate::{Caller, Platform, Posted, Principal, Scope, prices};
 
@@ -69,21 +70,26 @@ impl Platform {
         let view = queued_view(&row, &checked)?;
         let queued = queued_event(caller, &row, &checked)?;
         let outbox = Outbox::of_new_run(self.clone(), &row, checked.webhook.clone());
-        let (agent, files) = (checked.agent, checked.files);
-        self.post(caller, move |tx| {
-            Box::pin(async move {
-                let mut row = row;
-                row.agent_id = agent.save_inline(tx).await?;
-                tx.insert_run(&row, std::slice::from_ref(&queued)).await?;
-                for file in &files {
-                    tx.attach_file(row.org, row.id, FileRole::Input, &file.name, file.id).await?;
-                }
-                tx.enqueue(row.org, row.id, row.created_at).await?;
-                outbox.append(tx, 1, std::slice::from_ref(&queued)).await?;
-                Ok(view)
+        let (agent, files, platform) = (checked.agent, checked.files, self.clone());
+        self.reached(EffectKind::RunAcceptance, Phase::Before);
+        let posted = self
+            .post(caller, move |tx| {
+                Box::pin(async move {
+                    let mut row = row;
+                    row.agent_id = agent.save_inline(tx).await?;
+                    tx.insert_run(&row, std::slice::from_ref(&queued)).await?;
+                    for file in &files {
+                        tx.attach_file(row.org, row.id, FileRole::Input, &file.name, file.id).await?;
+                    }
+                    platform.reached(EffectKind::RunAcceptance, Phase::During);
+                    tx.enqueue(row.org, row.id, row.created_at).await?;
+                    outbox.append(tx, 1, std::slice::from_ref(&queued)).await?;
+                    Ok(view)
+                })
             })
-        })
-        .await
+            .await?;
+        self.reached(EffectKind::RunAcceptance, Phase::Committed);
+        Ok(posted)
     }
 
     async fn check(&self, principal: &Principal, run: RunId, request: &StartRun) -> Result<Checked> {

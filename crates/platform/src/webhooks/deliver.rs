@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::{SECRET_FIELD, retry, sign};
 use crate::Platform;
+use crate::effects::{EffectKind, Phase};
 use crate::runs::WEBHOOK_SECRET_FIELD;
 
 /// Deliveries under way at a time on one node.
@@ -78,7 +79,9 @@ async fn until_next(platform: &Platform) -> Duration {
 
 async fn attempt(platform: Platform, delivery: ClaimedDelivery) {
     let now = platform.clock.now();
-    let sent = send(&platform, &delivery, now).await;
+    platform.reached(EffectKind::WebhookDelivery, Phase::Before);
+    let sent = platform.during(EffectKind::WebhookDelivery, send(&platform, &delivery, now)).await;
+    platform.reached(EffectKind::WebhookDelivery, Phase::After);
     let result = judge(&platform, &delivery, sent);
     let (org, id, number, webhook) = (delivery.row.org, delivery.row.id, delivery.row.attempt, delivery.row.webhook);
     let gone = matches!(result, DeliveryAttempt::Failed(Some(GONE), _));
@@ -93,6 +96,7 @@ async fn attempt(platform: Platform, delivery: ClaimedDelivery) {
             })
         })
         .await;
+    platform.reached(EffectKind::WebhookDelivery, Phase::Committed);
     if let Err(error) = settled {
         tracing::warn!(%error, delivery = %id, "the result of a delivery could not be written; it is sent again");
     }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::hands::Hands;
 use crate::Platform;
+use crate::effects::{EffectKind, Phase};
 
 /// How much of `/workspace/outputs/` is kept.
 const LIMITS: ArtifactLimits =
@@ -53,9 +54,11 @@ async fn gather(platform: &Platform, row: &RunRow, sandbox: &Sandbox, kept: &mut
             kept.say(format!("outputs/{} is not kept: its name cannot be kept", artifact.path.escape_debug()));
             continue;
         }
+        platform.reached(EffectKind::Artifact, Phase::Before);
         let bytes = artifact.bytes.into();
         match platform.keep_file(row.org, row.application, &artifact.path, "application/octet-stream", bytes).await {
             Ok(file) => {
+                platform.reached(EffectKind::Artifact, Phase::After);
                 let data = json!({"id": file.id, "path": artifact.path, "bytes": file.bytes, "sha256": file.sha256});
                 kept.events.push((EventType::ArtifactCreated, data));
                 kept.files.push((artifact.path, file));

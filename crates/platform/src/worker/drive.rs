@@ -25,6 +25,8 @@ use super::running::Entry;
 use super::{model, tools};
 use crate::Platform;
 use crate::agents::LoadedAgent;
+use crate::crash::Commit;
+use crate::effects::{EffectKind, Phase};
 use crate::webhooks::Outbox;
 
 /// Who did it, in the log.
@@ -301,7 +303,9 @@ impl Drive {
             written.event(record.event_type(), record.data_json()).await?;
         }
         let over = terminal.is_some();
+        self.platform.reached_commit(&decision.records, Commit::Ahead);
         self.write(written, terminal, artifacts.files).await?;
+        self.platform.reached_commit(&decision.records, Commit::Made);
         Ok(over)
     }
 
@@ -327,6 +331,7 @@ impl Drive {
             .transpose()
             .map_err(|error| lost(&error.into()))?;
         let outbox = self.outbox.clone();
+        let has_spilled = !spilled.is_empty();
         let result = self
             .platform
             .store
@@ -347,7 +352,11 @@ impl Drive {
                 })
             })
             .await;
-        result.map_err(|error| lost(&error.into()))
+        result.map_err(|error| lost(&error.into()))?;
+        if has_spilled {
+            self.platform.reached(EffectKind::Spill, Phase::Committed);
+        }
+        Ok(())
     }
 
     /// Starts an effect; what it leads to comes back as a signal.
@@ -362,9 +371,10 @@ impl Drive {
                 });
             }
             Effect::RetryAfter { step, delay_ms } => {
-                let sender = self.sender.clone();
+                let (sender, platform) = (self.sender.clone(), self.platform.clone());
                 self.tasks.spawn(async move {
-                    tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+                    platform.during(EffectKind::RetryWait, tokio::time::sleep(Duration::from_millis(delay_ms))).await;
+                    platform.reached(EffectKind::RetryWait, Phase::After);
                     send(&sender, Signal::Input(Input::RetryDue { step })).await;
                 });
             }
@@ -413,6 +423,9 @@ impl Drive {
                     let mut written = Written::new(self, &self.state);
                     written.event(event_type, data.to_string()).await?;
                     self.write(written, None, Vec::new()).await?;
+                    if event_type == EventType::SandboxStarted {
+                        self.platform.reached(EffectKind::SandboxFill, Phase::Committed);
+                    }
                 }
                 // This very struct holds a sender, so the channel cannot close.
                 None => return Err(Let::Lost),

@@ -15,6 +15,7 @@ use tokio::sync::{OnceCell, mpsc};
 use super::drive::Signal;
 use crate::Platform;
 use crate::agents::LoadedAgent;
+use crate::effects::{EffectKind, Phase};
 
 /// Where a run works.
 pub(super) const WORKSPACE: &str = "/workspace";
@@ -94,12 +95,16 @@ impl Hands {
         spec.disk_mb = self.spec.disk_mb.into();
         spec.pids = PIDS_MAX;
         spec.wall_clock = self.left + WALL_CLOCK_MARGIN;
-        let sandbox = sandboxes.create(spec).await.map_err(|error| unavailable(error.to_string()))?;
+        self.platform.reached(EffectKind::SandboxCreate, Phase::Before);
+        let sandbox = self.platform.during(EffectKind::SandboxCreate, sandboxes.create(spec)).await;
+        let sandbox = sandbox.map_err(|error| unavailable(error.to_string()))?;
+        self.platform.reached(EffectKind::SandboxCreate, Phase::After);
         let sandbox = Arc::new(sandbox);
         let now = self.platform.clock.now();
         self.stood_at.store(now.as_micros(), Ordering::Relaxed);
         if !self.filled {
             self.fill(&sandbox).await?;
+            self.platform.reached(EffectKind::SandboxFill, Phase::After);
         }
         let data = json!({"tier": self.spec.tier, "start_ms": now.millis_since(begun), "image": self.spec.image});
         // Only a run that is over hears no signals.
@@ -116,6 +121,7 @@ impl Hands {
         for file in files.map_err(|error| internal(error.into()))? {
             if let Some((path, mode)) = place_of(&file.path, file.mode) {
                 put(sandbox, &path, mode, file.bytes).await?;
+                self.platform.reached(EffectKind::SandboxFill, Phase::During);
             }
         }
         let inputs = self.platform.store.run_files(self.row.org, self.row.id, FileRole::Input).await;
@@ -134,18 +140,22 @@ impl Hands {
         let had_workspace = self.filled || sandbox.is_some();
         let Some(sandboxes) = platform.sandboxes.clone() else { return };
         // Nobody waits for it: the run's end is told already. The tracker does, at shutdown.
+        let node = self.platform.clone();
         platform.tasks.spawn(async move {
+            node.reached(EffectKind::SandboxRemoval, Phase::Before);
             if let Some(sandbox) = sandbox
                 && let Err(error) = sandbox.kill("the run is over").await
             {
                 tracing::warn!(run = %id, %error, "a sandbox did not go; the launcher's own limit ends it");
             }
+            node.reached(EffectKind::SandboxRemoval, Phase::During);
             if ended
                 && had_workspace
                 && let Err(error) = sandboxes.remove_workspace(&id).await
             {
                 tracing::warn!(run = %id, %error, "a workspace could not be removed; the next start sweeps it");
             }
+            node.reached(EffectKind::SandboxRemoval, Phase::After);
         });
     }
 }

@@ -17,6 +17,7 @@ use livery_store::RunRow;
 use serde_json::json;
 
 use crate::agents::LoadedAgent;
+use crate::effects::{self, EffectKind};
 use crate::providers::Provider;
 use crate::{Platform, prices};
 
@@ -106,7 +107,8 @@ impl Call {
         let turn = usize::try_from(self.step.saturating_sub(1)).unwrap_or(usize::MAX);
         let (response, delay_ms) = script.play(turn, request, &self.call_id_prefix)?;
         if delay_ms > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(delay_ms)).await;
+            let delay = tokio::time::sleep(std::time::Duration::from_millis(delay_ms));
+            self.platform.during(EffectKind::ModelCall, delay).await;
         }
         Ok((response, Some(Usd::ZERO)))
     }
@@ -124,6 +126,7 @@ impl Call {
         while let Some(piece) = answer.body.next().await {
             let piece = piece.map_err(|error| transport(&error))?;
             decoder.push(&piece, &mut |delta| self.publish(&delta))?;
+            self.platform.reached(EffectKind::ModelCall, effects::Phase::During);
             if decoder.is_done() {
                 break;
             }

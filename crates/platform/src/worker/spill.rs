@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Platform;
+use crate::effects::{EffectKind, Phase};
 
 /// What stands in the log instead: `{"spilled": {"file": "fil_…", "bytes": 300000}}`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,7 +31,9 @@ impl Platform {
             return Ok((Json::from_text(data)?, None));
         }
         let bytes = data.len() as u64;
+        self.reached(EffectKind::Spill, Phase::Before);
         let row = self.keep_file(org, app, "event.json", "application/json", data.into()).await?;
+        self.reached(EffectKind::Spill, Phase::After);
         let reference = Spilled { spilled: Reference { file: row.id, bytes } };
         Ok((Json::of(&reference)?, Some(row)))
     }

@@ -15,6 +15,7 @@ use livery_harness::{Input, Invocation, ToolOutcome};
 use livery_sandbox::{Exec, ExecResult, Sandbox, Stream};
 
 use super::hands::{Hands, WORKSPACE, lost_or};
+use crate::effects::{EffectKind, Phase};
 
 /// Output of one command kept for the model; the sandbox keeps all of it.
 const OUTPUT_BYTES_MAX: u32 = 64 * 1024;
@@ -43,14 +44,15 @@ pub(super) async fn perform(hands: &Hands, call_id: String, invocation: Invocati
 }
 
 async fn run(hands: &Hands, sandbox: &Sandbox, call_id: &str, invocation: Invocation) -> Result<ToolOutcome, Trouble> {
+    let platform = &hands.platform;
     match invocation {
         Invocation::Shell(call) => shell(hands, sandbox, call_id, call).await,
         Invocation::Own(call) => own(hands, sandbox, call_id, call).await,
-        Invocation::ReadFile(call) => files::read(sandbox, &call).await,
-        Invocation::WriteFile(call) => files::write(sandbox, call).await,
-        Invocation::EditFile(call) => files::edit(sandbox, &call).await,
-        Invocation::ListFiles(call) => files::list(sandbox, &call).await,
-        Invocation::SearchFiles(call) => search::search(sandbox, &call).await,
+        Invocation::ReadFile(call) => platform.during(EffectKind::ReadTool, files::read(sandbox, &call)).await,
+        Invocation::WriteFile(call) => platform.during(EffectKind::WriteFile, files::write(sandbox, call)).await,
+        Invocation::EditFile(call) => platform.during(EffectKind::EditFile, files::edit(sandbox, &call)).await,
+        Invocation::ListFiles(call) => platform.during(EffectKind::ReadTool, files::list(sandbox, &call)).await,
+        Invocation::SearchFiles(call) => platform.during(EffectKind::ReadTool, search::search(sandbox, &call)).await,
     }
 }
 
@@ -59,7 +61,7 @@ async fn shell(hands: &Hands, sandbox: &Sandbox, call_id: &str, call: Shell) -> 
     exec.cwd = Some(call.cwd.as_deref().map_or_else(|| WORKSPACE.to_owned(), absolute));
     exec.timeout = Duration::from_secs(call.timeout_s.into());
     exec.background = call.background;
-    let result = execute(hands, sandbox, call_id, exec).await?;
+    let result = execute(hands, sandbox, EffectKind::Shell, call_id, exec).await?;
     Ok(ToolOutcome::Shell(output_of(result)))
 }
 
@@ -74,7 +76,7 @@ async fn own(hands: &Hands, sandbox: &Sandbox, call_id: &str, call: OwnCall) -> 
     exec.env = vec![("LIVERY_TOOL_DIR".to_owned(), folder)];
     exec.timeout = Duration::from_secs(tool.timeout_s);
     exec.stdin = serde_json::Value::Object(call.arguments).to_string().into_bytes();
-    let result = execute(hands, sandbox, call_id, exec).await?;
+    let result = execute(hands, sandbox, EffectKind::OwnTool, call_id, exec).await?;
     Ok(ToolOutcome::Own(output_of(result)))
 }
 
@@ -90,7 +92,13 @@ fn command_of(tool: &OwnTool, folder: &str) -> Vec<String> {
     command
 }
 
-async fn execute(hands: &Hands, sandbox: &Sandbox, call_id: &str, mut exec: Exec) -> Result<ExecResult, Trouble> {
+async fn execute(
+    hands: &Hands,
+    sandbox: &Sandbox,
+    effect: EffectKind,
+    call_id: &str,
+    mut exec: Exec,
+) -> Result<ExecResult, Trouble> {
     exec.output_limit = OUTPUT_BYTES_MAX;
     let show = |stream: Stream, bytes: &[u8]| {
         let name = match stream {
@@ -98,6 +106,8 @@ async fn execute(hands: &Hands, sandbox: &Sandbox, call_id: &str, mut exec: Exec
             Stream::Stderr => "stderr",
         };
         hands.show(call_id, name, bytes);
+        // What it prints shows that it is under way.
+        hands.platform.reached(effect, Phase::During);
     };
     sandbox.exec(exec, show).await.map_err(|error| trouble(&error, "the command could not be run"))
 }
