@@ -23,8 +23,7 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in the order of time.
-    pub const ALL: &'static [Self] =
-        &[Self::BeforeIntent, Self::Before, Self::During, Self::After, Self::Committed];
+    pub const ALL: &'static [Self] = &[Self::BeforeIntent, Self::Before, Self::During, Self::After, Self::Committed];
 
     /// The name in the table and in a crash point.
     pub const fn as_str(self) -> &'static str {
