@@ -1,4 +1,5 @@
-//! Every chore of the house, one file a verb: [`setup`], [`test`], [`lint`], [`tidy`], [`escape`], [`bench`].
+//! Every chore of the house, one file a verb: [`setup`], [`test`], [`lint`], [`tidy`], [`escape`], [`bench`],
+//! [`dist`].
 //!
 //! Chores start programs and print; that is their work and the reason the crate is on the lists of exceptions. Nothing that
 //! ships depends on this crate. A verb stands here only when it does something.
@@ -8,6 +9,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to the person who started it")]
 
 pub mod bench;
+pub mod dist;
 pub mod escape;
 pub mod lint;
 pub mod outcome;

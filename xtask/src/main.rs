@@ -30,6 +30,8 @@ enum Verb {
     Escape,
     /// Measure the real server and print a table; fails only when something broke.
     Bench(xtask::bench::Options),
+    /// Build the release and pack it into one archive, with its parts list and checksums.
+    Dist(xtask::dist::Options),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Tidy => xtask::tidy::run(),
         Verb::Escape => xtask::escape::run(),
         Verb::Bench(options) => xtask::bench::run(&options),
+        Verb::Dist(options) => xtask::dist::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -57,6 +57,13 @@ pub const NEEDS: &[Need] = &[
     },
     Need { thing: "grep", probe: Probe::Program("grep"), package: "grep", why: "example agents search with it" },
     Need { thing: "awk", probe: Probe::Program("awk"), package: "mawk", why: "example agents add up columns with it" },
+    Need { thing: "tar", probe: Probe::Program("tar"), package: "tar", why: "release archives are unpacked by a test" },
+    Need {
+        thing: "gzip",
+        probe: Probe::Program("gzip"),
+        package: "gzip",
+        why: "release archives are compressed with it",
+    },
     Need {
         thing: "curl",
         probe: Probe::Program("curl"),

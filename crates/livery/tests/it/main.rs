@@ -4,6 +4,7 @@
 mod bombs;
 mod commands;
 mod crash;
+mod dist;
 mod docs;
 mod providers;
 mod server;
