@@ -72,6 +72,9 @@ pub(crate) struct Up {
     /// Where the API listens; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", env = "LIVERY_LISTEN", default_value = "127.0.0.1:7400")]
     pub(crate) listen: SocketAddr,
+    /// Serve /metrics, /healthz and /readyz here too, without a key; for an address only your own machines reach.
+    #[arg(long, value_name = "ADDR", env = "LIVERY_METRICS_LISTEN")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) engine: Engine,
     /// Write the log as JSON lines.

@@ -83,6 +83,7 @@ pub(crate) struct Running {
     pub(crate) bootstrap: Option<Bootstrap>,
     shutdown: CancellationToken,
     server: JoinHandle<std::io::Result<()>>,
+    metrics: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Running {
@@ -115,7 +116,18 @@ impl Running {
         let shutdown = CancellationToken::new();
         let server =
             tokio::spawn(livery_server::serve(listener, platform.clone(), Options::default(), shutdown.clone()));
-        Ok(Self { platform, address, bootstrap, shutdown, server })
+        Ok(Self { platform, address, bootstrap, shutdown, server, metrics: None })
+    }
+
+    /// Serves the metrics on an address of their own; the address.
+    pub(crate) async fn serve_metrics(&mut self, listen: SocketAddr) -> anyhow::Result<SocketAddr> {
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("cannot listen on {listen} for metrics; choose another address with --metrics-listen")
+        })?;
+        let address = listener.local_addr()?;
+        let serve = livery_server::serve_metrics(listener, self.platform.clone(), self.shutdown.clone());
+        self.metrics = Some(tokio::spawn(serve));
+        Ok(address)
     }
 
     /// Where the API is.
@@ -133,6 +145,9 @@ impl Running {
         // Both at once: an event stream ends when its run does or when the server says so.
         let (server, ()) = tokio::join!(self.server, self.platform.shutdown());
         server??;
+        if let Some(metrics) = self.metrics {
+            metrics.await??;
+        }
         Ok(())
     }
 }

@@ -135,6 +135,26 @@ pub enum ModelErrorClass {
 }
 
 impl ModelErrorClass {
+    /// The stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimited => "rate_limited",
+            Self::QuotaExhausted => "quota_exhausted",
+            Self::Overloaded => "overloaded",
+            Self::ServerError => "server_error",
+            Self::Timeout => "timeout",
+            Self::StreamCut => "stream_cut",
+            Self::BadGateway => "bad_gateway",
+            Self::Unauthorized => "unauthorized",
+            Self::ModelNotFound => "model_not_found",
+            Self::ContextOverflow => "context_overflow",
+            Self::TooLarge => "too_large",
+            Self::ContentFilter => "content_filter",
+            Self::InvalidRequest => "invalid_request",
+            Self::Denied => "denied",
+        }
+    }
+
     /// Whether the same request may succeed soon.
     pub const fn retryable(self) -> bool {
         matches!(

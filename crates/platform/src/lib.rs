@@ -18,6 +18,7 @@ mod housekeeping;
 pub mod ids;
 pub mod keys;
 mod live;
+pub mod metrics;
 pub mod organizations;
 pub mod page;
 mod platform;

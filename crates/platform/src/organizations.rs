@@ -85,7 +85,7 @@ impl Platform {
     ) -> Result<Posted<OrganizationCreated>> {
         caller.principal.require(Scope::OrganizationsWrite)?;
         check_name("/name", &new.name)?;
-        let scopes = Scope::ALL.iter().copied().filter(|scope| *scope != Scope::OrganizationsWrite).collect();
+        let scopes = Scope::ALL.iter().copied().filter(|scope| !Scope::OPERATOR.contains(scope)).collect();
         let founding = self.found(&new.name, Some(CONCURRENT_RUNS_DEFAULT), scopes, true)?;
         let created = OrganizationCreated {
             id: founding.organization.id,

@@ -14,6 +14,7 @@ use crate::agents::AgentCache;
 use crate::ids::Ids;
 use crate::keys::KeyCache;
 use crate::live::LiveBus;
+use crate::metrics::Metrics;
 use crate::providers::EnvironmentProviders;
 use crate::vault::{RootKey, Vault};
 use crate::worker::Running;
@@ -52,6 +53,7 @@ pub struct Inner {
     pub(crate) environment: EnvironmentProviders,
     pub(crate) sandboxes: Option<Sandboxes>,
     pub(crate) live: LiveBus,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) running: Running,
     pub(crate) keys: KeyCache,
     pub(crate) agents: AgentCache,
@@ -74,7 +76,9 @@ impl Platform {
     /// When the database, the root key or the broker's configuration cannot be used.
     pub async fn open(parts: Parts) -> Result<Self> {
         let Parts { config, clock, broker, root_key, environment, sandboxes } = parts;
-        let store = Store::open(&config.data_dir.join("livery.db"), Options::default()).await?;
+        let metrics = Arc::new(Metrics::new(clock.now()));
+        let options = Options { observer: Some(metrics.clone()), ..Options::default() };
+        let store = Store::open(&config.data_dir.join("livery.db"), options).await?;
         let vault = Vault::open(&store, root_key).await?;
         let broker =
             Broker::new(broker).map_err(|error| Error::Unavailable { detail: error.to_string(), retry_after_s: 0 })?;
@@ -88,6 +92,7 @@ impl Platform {
             environment,
             sandboxes,
             live: LiveBus::default(),
+            metrics,
             running: Running::default(),
             keys: KeyCache::default(),
             agents: AgentCache::default(),

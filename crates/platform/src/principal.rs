@@ -14,6 +14,9 @@ macro_rules! scopes {
             /// Every scope there is.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
+            /// The rights over the whole site, which no organization gets with its first key.
+            pub const OPERATOR: &[Self] = &[Self::MetricsRead, Self::OrganizationsWrite];
+
             /// The stable name.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
@@ -49,6 +52,8 @@ scopes! {
     ApiKeysWrite = "api_keys:write";
     /// Act for an end user (`Livery-On-Behalf-Of`).
     EndUsersAct = "end_users:act";
+    /// Read the node's metrics: the operator's right, held by the bootstrap key.
+    MetricsRead = "metrics:read";
     /// Create organizations: the operator's right, held by the bootstrap key.
     OrganizationsWrite = "organizations:write";
 }

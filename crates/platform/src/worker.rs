@@ -6,8 +6,10 @@ mod artifacts;
 mod drive;
 mod hands;
 mod model;
+mod patience;
 mod running;
 mod spill;
+mod step;
 mod tools;
 
 use std::time::Duration;
@@ -24,6 +26,8 @@ use crate::effects::{EffectKind, Phase};
 const POLL: Duration = Duration::from_secs(1);
 /// Runs taken in one claim.
 const CLAIM_MAX: usize = 64;
+/// How long a node that could not reach the database leaves expired leases alone once it is back.
+const AFTER_OUTAGE: Duration = Duration::from_secs(2);
 
 /// Works on runs until the node stops, then lets them come to a safe point.
 pub(crate) async fn work(platform: Platform) {
@@ -42,7 +46,10 @@ pub(crate) async fn work(platform: Platform) {
                     continue;
                 }
             }
-            Err(error) => tracing::warn!(%error, "runs cannot be claimed"),
+            Err(error) => {
+                tracing::warn!(%error, "runs cannot be claimed");
+                outlast(&platform).await;
+            }
         }
         tokio::select! {
             () = platform.stop.cancelled() => {}
@@ -54,6 +61,21 @@ pub(crate) async fn work(platform: Platform) {
     }
     while runs.join_next().await.is_some() {}
     heartbeat.abort();
+}
+
+/// Waits until the database is back, and a little longer: leases ran out meanwhile on every node, and each is to renew its
+/// own before anybody takes another's for dead.
+async fn outlast(platform: &Platform) {
+    let back = async {
+        while renew(platform).await.is_err() {
+            tokio::time::sleep(POLL).await;
+        }
+        tokio::time::sleep(AFTER_OUTAGE).await;
+    };
+    tokio::select! {
+        () = platform.stop.cancelled() => {}
+        () = back => {}
+    }
 }
 
 async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedRun>> {
@@ -86,33 +108,38 @@ async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedRun>> {
     Ok(claimed)
 }
 
-/// Renews the leases of this node's runs; a run whose lease is lost, or that somebody asked to stop, is told.
+/// Renews the leases of this node's runs; a renewal that fails is tried again at once.
 async fn keep_leases(platform: Platform) {
+    let mut pause = platform.config.heartbeat;
     loop {
-        tokio::time::sleep(platform.config.heartbeat).await;
-        let leases = platform.running.leases();
-        if leases.is_empty() {
-            platform.running.note_renewal(platform.clock.now());
-            continue;
-        }
-        let now = platform.clock.now();
-        let until = now.plus_millis(lease_ms(&platform));
-        let held = leases.clone();
-        platform.reached(EffectKind::LeaseRenewal, Phase::Before);
-        match platform.store.write(move |tx| Box::pin(async move { tx.heartbeat(&leases, until).await })).await {
-            Ok(heartbeat) => {
-                platform.reached(EffectKind::LeaseRenewal, Phase::Committed);
-                platform.running.note_renewal(now);
-                for lease in held.into_iter().filter(|lease| heartbeat.lost.contains(&lease.run)) {
-                    platform.running.lose(lease);
-                }
-                for run in heartbeat.cancel_requested {
-                    platform.running.cancel(run);
-                }
+        tokio::time::sleep(pause).await;
+        pause = match renew(&platform).await {
+            Ok(()) => platform.config.heartbeat,
+            Err(error) => {
+                tracing::warn!(%error, "leases cannot be renewed");
+                POLL.min(platform.config.heartbeat)
             }
-            Err(error) => tracing::warn!(%error, "leases cannot be renewed"),
-        }
+        };
     }
+}
+
+/// One renewal; a run whose lease is lost, or that somebody asked to stop, is told.
+async fn renew(platform: &Platform) -> Result<()> {
+    let held = platform.running.leases();
+    let now = platform.clock.now();
+    let until = now.plus_millis(lease_ms(platform));
+    let leases = held.clone();
+    platform.reached(EffectKind::LeaseRenewal, Phase::Before);
+    let heartbeat = platform.store.write(move |tx| Box::pin(async move { tx.heartbeat(&leases, until).await })).await?;
+    platform.reached(EffectKind::LeaseRenewal, Phase::Committed);
+    platform.running.note_renewal(now);
+    for lease in held.into_iter().filter(|lease| heartbeat.lost.contains(&lease.run)) {
+        platform.running.lose(lease);
+    }
+    for run in heartbeat.cancel_requested {
+        platform.running.cancel(run);
+    }
+    Ok(())
 }
 
 fn lease_ms(platform: &Platform) -> i64 {

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use axum::extract::MatchedPath;
 use http::{HeaderMap, HeaderValue};
 use livery_core::id::RequestId;
 
@@ -22,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) trace_id: Option<Box<str>>,
     /// What the caller's key has left, once the key is known.
     pub(crate) allowance: OnceLock<Allowance>,
+    /// The template of the route it took, once there is one.
+    pub(crate) route: OnceLock<MatchedPath>,
 }
 
 impl Context {
@@ -31,7 +34,12 @@ impl Context {
         let id = theirs.and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok()).unwrap_or_else(mint);
         let shown = theirs.cloned().unwrap_or_else(|| own_value(id));
         let trace_id = headers.get("traceparent").and_then(|value| trace_id(value.as_bytes())).map(Box::from);
-        Self { id, shown, trace_id, allowance: OnceLock::new() }
+        Self { id, shown, trace_id, allowance: OnceLock::new(), route: OnceLock::new() }
+    }
+
+    /// The route's template; `none` for an address that no route has.
+    pub(crate) fn route(&self) -> &str {
+        self.route.get().map_or("none", MatchedPath::as_str)
     }
 
     /// The id the caller is shown, as text.

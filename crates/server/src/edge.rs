@@ -5,11 +5,12 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{self, Next};
 use axum::response::Response;
 use futures_util::FutureExt as _;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -39,8 +40,20 @@ impl Edge {
         let (router, document) = routes::all();
         let document = openapi::complete(document);
         let app = App::new(platform, options, &document, draining);
-        let router =
-            router.merge(routes::fixed(&document)).fallback(async || Problem::no_route()).with_state(app.clone());
+        Self::over(app, router.merge(routes::fixed(&document)))
+    }
+
+    /// The surface of the listener for metrics: those, and whether the node lives and is ready, without a key.
+    pub(crate) fn metrics(platform: Platform, options: Options, draining: CancellationToken) -> Self {
+        let (_, document) = routes::all();
+        Self::over(App::new(platform, options, &document, draining), routes::metrics())
+    }
+
+    fn over(app: App, router: Router<App>) -> Self {
+        let router = router
+            .route_layer(middleware::from_fn(note_route))
+            .fallback(async || Problem::no_route())
+            .with_state(app.clone());
         Self { app, router }
     }
 
@@ -59,6 +72,7 @@ impl Edge {
     pub async fn answer(&self, request: Request) -> Response {
         let context = Arc::new(Context::of(request.headers(), || self.app.platform.new_request_id()));
         let (method, uri) = (request.method().clone(), request.uri().clone());
+        let begun = Instant::now();
         let outcome = match refuse_head(&request) {
             Some(problem) => Err(problem),
             None => self.route(request, &context).await,
@@ -71,6 +85,7 @@ impl Edge {
             log(&problem, &context, &method, &uri);
             write_out(&problem, headers, &context)
         });
+        self.count(&method, &context, response.status(), begun.elapsed());
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, context.shown.clone());
         if let Some(allowance) = context.allowance.get() {
@@ -80,6 +95,21 @@ impl Edge {
             headers.entry(name).or_insert(value);
         }
         response
+    }
+
+    /// One line in the debug log, and the metrics.
+    fn count(&self, method: &Method, context: &Context, status: StatusCode, took: Duration) {
+        let route = context.route().to_owned();
+        tracing::debug!(
+            request_id = context.shown(),
+            trace_id = context.trace_id.as_deref(),
+            %method,
+            route,
+            status = status.as_u16(),
+            took_ms = took.as_millis(),
+            "answered"
+        );
+        self.app.platform.metrics().http_answered(known_method(method), route, status.as_u16(), took);
     }
 
     /// Through the router, in time, with a panic caught.
@@ -109,6 +139,22 @@ impl Edge {
         let large = declared.map_or(chunked, |length| length > options.json_bytes_max);
         if large { options.upload_deadline } else { options.request_deadline }
     }
+}
+
+/// Tells the edge which route was taken, by its template.
+async fn note_route(request: Request, next: Next) -> Response {
+    let extensions = request.extensions();
+    if let (Some(context), Some(path)) = (extensions.get::<Arc<Context>>(), extensions.get::<MatchedPath>()) {
+        // Set once: one request takes one route.
+        let _ = context.route.set(path.clone());
+    }
+    next.run(request).await
+}
+
+/// A method as a label: a caller can send any word.
+fn known_method(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
 /// Heads that are HTTP and too large all the same: the library's own limits are looser.

@@ -13,6 +13,7 @@ use futures_util::{FutureExt as _, stream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use livery_core::Error;
+use livery_platform::metrics::OpenStream;
 use livery_platform::runs::{Follow, Followed};
 use serde::Serialize;
 
@@ -41,7 +42,8 @@ pub(crate) fn after(headers: &HeaderMap, params: &Params) -> Result<u64> {
 
 /// The stream as an answer. `bearer` is asked again at every heartbeat, so that a revoked key stops reading.
 pub(crate) fn answer(app: App, follow: Follow, seat: Seat, bearer: String) -> Response {
-    let reader = Reader { app, bearer, next: read(follow), over: false, seat };
+    let open = app.platform.metrics().event_stream();
+    let reader = Reader { app, bearer, next: read(follow), over: false, seat, open };
     let opening = stream::once(async { Ok(Bytes::from(format!("retry: {EVENT_RETRY_MS}\n\n"))) });
     let events = stream::unfold(reader, |reader| async move { reader.chunk().await });
     let headers = [
@@ -68,6 +70,8 @@ struct Reader {
     over: bool,
     #[expect(dead_code, reason = "held until the stream ends")]
     seat: Seat,
+    #[expect(dead_code, reason = "counted until the stream ends")]
+    open: OpenStream,
 }
 
 /// The log could not be read on; the reader connects again.

@@ -35,4 +35,4 @@ pub use edge::Edge;
 pub use openapi::document;
 pub use options::Options;
 pub use problem::CODES;
-pub use serve::serve;
+pub use serve::{serve, serve_metrics};

@@ -34,6 +34,7 @@ const TAGS: &[(&str, &str)] = &[
     ("webhooks", "Who is told when something happens, signed after Standard Webhooks."),
     ("model_providers", "Where models are asked. Keys go in and never come out."),
     ("api_keys", "Who may call, with explicit rights. Shown once, stored as a digest."),
+    ("metrics", "What a node counts, for the operator."),
     ("organizations", "Tenants. Nothing of one is visible to another."),
     ("system", "What is asked without a key."),
 ];

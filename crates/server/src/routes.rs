@@ -3,6 +3,7 @@
 mod agents;
 mod api_keys;
 mod files;
+mod metrics;
 mod model_providers;
 mod organizations;
 mod runs;
@@ -41,10 +42,19 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(api_keys::list, api_keys::create))
         .routes(routes!(api_keys::revoke))
         .routes(routes!(organizations::create))
+        .routes(routes!(metrics::read))
         .routes(routes!(system::health))
         .routes(routes!(system::ready))
         .routes(routes!(system::document))
         .split_for_parts()
+}
+
+/// What the listener for metrics serves.
+pub(crate) fn metrics() -> Router<App> {
+    Router::new()
+        .route("/metrics", get(metrics::read_openly))
+        .route("/healthz", get(system::health))
+        .route("/readyz", get(system::ready))
 }
 
 /// The routes whose answers are made once, at the start, and those that no document lists.

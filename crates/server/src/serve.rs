@@ -37,7 +37,19 @@ pub async fn serve(
     options: Options,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let edge = Edge::new(platform, options, shutdown.clone());
+    serve_edge(listener, Edge::new(platform, options, shutdown.clone()), shutdown).await
+}
+
+/// Serves `/metrics`, `/healthz` and `/readyz` alone, without a key: for an address that only the operator's machines
+/// reach.
+///
+/// # Errors
+/// As for [`serve`].
+pub async fn serve_metrics(listener: TcpListener, platform: Platform, shutdown: CancellationToken) -> io::Result<()> {
+    serve_edge(listener, Edge::metrics(platform, Options::default(), shutdown.clone()), shutdown).await
+}
+
+async fn serve_edge(listener: TcpListener, edge: Edge, shutdown: CancellationToken) -> io::Result<()> {
     let seats = Arc::new(Semaphore::new(edge.options().connections_max));
     let mut connections = JoinSet::new();
     while let Some((socket, seat)) = next(&listener, &seats, &mut connections, &shutdown).await {

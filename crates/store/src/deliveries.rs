@@ -20,6 +20,8 @@ use crate::tx::Tx;
 const CLAIM_MAX: u32 = 256;
 /// Longest kept description of what went wrong; longer ones are cut.
 const ERROR_BYTES_MAX: usize = 500;
+/// Pending deliveries counted at most: beyond it the number is "at least".
+const PENDING_COUNTED_MAX: u32 = 100_000;
 
 /// The columns of [`DeliveryRow`], in its order.
 macro_rules! delivery_columns {
@@ -61,6 +63,7 @@ statements! {
         select $3, d.org_id, d.webhook_id, d.run_id, d.seq, d.event_id, d.event_type, d.url, d.sealed_secret, d.body,
         0, 'pending', $4, $4 from deliveries d where d.org_id = $1 and d.id = $2";
     NEXT_DUE = "select min(next_attempt_at) from deliveries where status = 'pending'";
+    COUNT_PENDING = "select count(*) from (select 1 from deliveries where status = 'pending' limit $1) pending";
     EXPIRE_ALL = "update deliveries set lease_owner = null, lease_until = null
         where status = 'pending' and lease_until is not null";
 }
@@ -382,6 +385,15 @@ impl Store {
     pub async fn system_next_delivery_at(&self) -> Result<Option<Timestamp>> {
         let next: Option<(Option<Timestamp>,)> = self.fetch_optional(NEXT_DUE, args![]).await?;
         Ok(next.and_then(|(at,)| at))
+    }
+
+    /// Deliveries that are not settled, of all tenants; counted up to a hundred thousand.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn system_count_pending_deliveries(&self) -> Result<u64> {
+        let counted = self.fetch_all::<(u64,)>(Lane::Scan, COUNT_PENDING, args![PENDING_COUNTED_MAX]).await?;
+        Ok(counted.first().map_or(0, |(count,)| *count))
     }
 }
 

@@ -65,6 +65,23 @@ pub enum Error {
     Database(Arc<dyn std::error::Error + Send + Sync>),
 }
 
+/// The disk has no room left.
+pub(crate) const DISK_FULL: &str = "the disk is full";
+/// The file system takes no writes.
+pub(crate) const DISK_READ_ONLY: &str = "the disk is read-only";
+/// Reading or writing the disk failed.
+pub(crate) const DISK_FAILS: &str = "the disk reports errors";
+/// Another process has it.
+pub(crate) const LOCKED: &str = "the database is locked";
+
+/// Beginnings of [`Error::Unavailable`]'s reasons that a caller may be told; what follows them is for the operator.
+const TOLD: [&str; 4] = [DISK_FULL, DISK_READ_ONLY, DISK_FAILS, LOCKED];
+
+/// The part of a reason that is anybody's to know.
+fn told(reason: &str) -> &'static str {
+    TOLD.into_iter().find(|known| reason.starts_with(known)).unwrap_or("it does not answer")
+}
+
 impl Error {
     /// A bug, with its cause.
     pub(crate) fn bug(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -91,9 +108,10 @@ impl From<Error> for livery_core::Error {
             Error::Busy { .. } => {
                 Self::Unavailable { detail: "the database is busy".into(), retry_after_s: RETRY_AFTER_S }
             }
-            Error::Unavailable { .. } => {
-                Self::Unavailable { detail: "the database is unavailable".into(), retry_after_s: RETRY_AFTER_S }
-            }
+            Error::Unavailable { reason } => Self::Unavailable {
+                detail: format!("the database is unavailable: {}", told(&reason)),
+                retry_after_s: RETRY_AFTER_S,
+            },
             Error::Closed => Self::Unavailable { detail: "shutting down".into(), retry_after_s: RETRY_AFTER_S },
             Error::Corrupt { .. } | Error::Database(_) => Self::internal(error),
         }

@@ -11,7 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{ErrorCode, OpenFlags, ffi};
 
-use crate::error::{Error, Result};
+use crate::error::{DISK_FAILS, DISK_FULL, DISK_READ_ONLY, Error, LOCKED, Result};
 use crate::migrations::MIGRATIONS;
 use crate::sql::{Arg, Cell, FromRow, Row, Rows, Statement};
 
@@ -271,6 +271,10 @@ impl Row for Cursor<'_> {
     }
 }
 
+fn unavailable(what: &str, detail: &str) -> Error {
+    Error::Unavailable { reason: format!("{what}: {detail}") }
+}
+
 fn named(statement: Statement, error: rusqlite::Error) -> Error {
     match translate(error) {
         Error::Database(cause) => Error::bug(format!("{}: {cause}", statement.name)),
@@ -290,14 +294,13 @@ fn translate(error: rusqlite::Error) -> Error {
             ffi::SQLITE_CONSTRAINT_FOREIGNKEY => Error::NotFound { what: "referenced row" },
             _ => Error::bug(error),
         },
-        ErrorCode::DatabaseBusy
-        | ErrorCode::DatabaseLocked
-        | ErrorCode::DiskFull
-        | ErrorCode::ReadOnly
-        | ErrorCode::SystemIoFailure
-        | ErrorCode::CannotOpen
-        | ErrorCode::OutOfMemory
-        | ErrorCode::PermissionDenied => Error::Unavailable { reason: detail() },
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => unavailable(LOCKED, &detail()),
+        ErrorCode::DiskFull => unavailable(DISK_FULL, &detail()),
+        ErrorCode::ReadOnly => unavailable(DISK_READ_ONLY, &detail()),
+        ErrorCode::SystemIoFailure => unavailable(DISK_FAILS, &detail()),
+        ErrorCode::CannotOpen | ErrorCode::OutOfMemory | ErrorCode::PermissionDenied => {
+            Error::Unavailable { reason: detail() }
+        }
         ErrorCode::OperationInterrupted => Error::Busy { reason: "the query took too long" },
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
             Error::Corrupt { what: "database file", detail: detail() }

@@ -11,6 +11,7 @@ use livery_core::id::{KeyId, RunId};
 use crate::doorbell::{Doorbell, Doorbells};
 use crate::error::{Error, Result};
 use crate::lock::DatabaseLock;
+use crate::observe::{Observer, Watched};
 use crate::reader::{Lane, Readers};
 use crate::sql::{Arg, FromRow, Rows, Statement};
 use crate::sqlite::{Access, Connection};
@@ -21,15 +22,17 @@ use crate::writer::Writer;
 const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How a store is opened.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// Connections for reading; each holds at most 2 MiB of pages.
     pub reader_connections: usize,
+    /// Who counts the writes.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { reader_connections: 4 }
+        Self { reader_connections: 4, observer: None }
     }
 }
 
@@ -46,6 +49,7 @@ struct Inner {
     /// When a key's last use was last written, so that a busy key costs one write a minute.
     touched: Mutex<HashMap<KeyId, Timestamp>>,
     lock: Mutex<Option<DatabaseLock>>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Store {
@@ -65,7 +69,7 @@ impl Store {
         .await
         .map_err(Error::bug)??;
         let doorbells = Doorbells::new();
-        let writer = Writer::start(path.clone(), connection, Arc::clone(&doorbells))?;
+        let writer = Writer::start(path.clone(), connection, Arc::clone(&doorbells), options.observer.clone())?;
         let readers = Readers::new(path, options.reader_connections);
         Ok(Self {
             inner: Arc::new(Inner {
@@ -74,6 +78,7 @@ impl Store {
                 doorbells,
                 touched: Mutex::default(),
                 lock: Mutex::new(Some(lock)),
+                observer: options.observer,
             }),
         })
     }
@@ -99,7 +104,8 @@ impl Store {
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
     {
-        self.inner.writer.write(operation).await
+        let watched = Watched::begin(self.inner.observer.as_ref());
+        watched.end(self.inner.writer.write(operation).await)
     }
 
     /// Rings when events of this run were committed. Take it before reading.

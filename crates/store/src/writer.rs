@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::doorbell::Doorbells;
 use crate::error::{Error, Result};
+use crate::observe::Observer;
 use crate::sqlite::{Access, Connection};
 use crate::tx::{Rings, Tx};
 
@@ -44,9 +45,14 @@ enum Message {
 
 impl Writer {
     /// Starts the thread over an open, migrated connection.
-    pub(crate) fn start(path: PathBuf, connection: Connection, doorbells: Arc<Doorbells>) -> Result<Self> {
+    pub(crate) fn start(
+        path: PathBuf,
+        connection: Connection,
+        doorbells: Arc<Doorbells>,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Result<Self> {
         let (queue, inbox) = mpsc::channel(QUEUE_MAX);
-        let loop_ = Loop { path, connection: Some(connection), doorbells };
+        let loop_ = Loop { path, connection: Some(connection), doorbells, observer };
         let thread = std::thread::Builder::new()
             .name("livery-writer".into())
             .spawn(move || loop_.run(inbox))
@@ -107,6 +113,8 @@ trait Operation: Send {
     fn refuse(&mut self, now: Instant) -> bool;
     /// Runs it and keeps its result. `true` when it succeeded.
     fn run(&mut self, tx: &mut Tx) -> bool;
+    /// What went wrong with it, when the store itself was the reason.
+    fn outage(&self) -> Option<Error>;
     /// Gives it an error in place of a result.
     fn fail(&mut self, error: Error);
     /// Answers the caller with what is kept.
@@ -146,6 +154,13 @@ where
         succeeded
     }
 
+    fn outage(&self) -> Option<Error> {
+        match &self.result {
+            Some(Err(error @ Error::Unavailable { .. })) => Some(error.clone()),
+            _ => None,
+        }
+    }
+
     fn fail(&mut self, error: Error) {
         self.result = Some(Err(error));
     }
@@ -173,6 +188,10 @@ where
         self.0.run(tx)
     }
 
+    fn outage(&self) -> Option<Error> {
+        self.0.outage()
+    }
+
     fn fail(&mut self, error: Error) {
         self.0.fail(error);
     }
@@ -198,6 +217,7 @@ struct Loop {
     /// `None` after an error that left the connection in doubt: the next batch opens it anew.
     connection: Option<Connection>,
     doorbells: Arc<Doorbells>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Loop {
@@ -292,7 +312,8 @@ impl Loop {
         let succeeded = operation.run(tx);
         if !succeeded {
             if tx.connection.is_idle() {
-                return Err(Error::Unavailable { reason: "the database gave the transaction up (disk full?)".into() });
+                let given_up = || Error::Unavailable { reason: "the database gave the transaction up".into() };
+                return Err(operation.outage().unwrap_or_else(given_up));
             }
             tx.rings.runs.truncate(before.0);
             (tx.rings.queue, tx.rings.deliveries) = (before.1, before.2);
@@ -317,6 +338,9 @@ impl Loop {
             Ok(()) => {
                 self.connection = Some(connection);
                 self.doorbells.ring(&rings);
+                if let Some(observer) = &self.observer {
+                    observer.committed(done.len());
+                }
                 done.into_iter().for_each(Operation::answer);
             }
             Err(error) => {

@@ -22,7 +22,11 @@ pub(super) fn up(args: cli::Up) -> anyhow::Result<ExitCode> {
 async fn serve(ground: Ground, args: cli::Up) -> anyhow::Result<ExitCode> {
     let mut stop = Stop::listen()?;
     let data = ground.data.clone();
-    let running = Running::start(ground, args.listen, &args.engine, None).await?;
+    let mut running = Running::start(ground, args.listen, &args.engine, None).await?;
+    if let Some(listen) = args.metrics_listen {
+        let address = running.serve_metrics(listen).await?;
+        tracing::info!(%address, "serving metrics");
+    }
     let url = running.url();
     let file = bootstrap::write(&data, &url, running.bootstrap.as_ref())?;
     greet(&url, running.bootstrap.as_ref().map(|first| first.api_key.as_str()), file.as_deref());

@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod dist;
 mod docs;
+mod failures;
 mod providers;
 mod server;
 mod support;

@@ -1,5 +1,7 @@
 //! Stopping a run on request: durable first, then whoever works on it is told.
 
+use std::time::Duration;
+
 use livery_core::id::RunId;
 use livery_core::{Error, ErrorCode, EventType, Result, RunError, RunStatus};
 use livery_store::{CancelRequest, NewEvent, Terminal};
@@ -49,6 +51,11 @@ impl Platform {
             .await?;
         self.reached(EffectKind::Cancel, Phase::Committed);
         self.running.cancel(run);
+        // A run somebody works on is counted by its worker.
+        let idle = matches!(row.status, RunStatus::Queued | RunStatus::Waiting);
+        if idle && matches!(&posted, Posted::Fresh(view) if view.status == RunStatus::Cancelled) {
+            self.metrics.run_ended(RunStatus::Cancelled, Duration::ZERO);
+        }
         Ok(posted)
     }
 }

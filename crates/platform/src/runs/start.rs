@@ -89,6 +89,9 @@ impl Platform {
             })
             .await?;
         self.reached(EffectKind::RunAcceptance, Phase::Committed);
+        if matches!(posted, Posted::Fresh(_)) {
+            self.metrics.run_accepted();
+        }
         Ok(posted)
     }
 

@@ -83,6 +83,7 @@ async fn attempt(platform: Platform, delivery: ClaimedDelivery) {
     let sent = platform.during(EffectKind::WebhookDelivery, send(&platform, &delivery, now)).await;
     platform.reached(EffectKind::WebhookDelivery, Phase::After);
     let result = judge(&platform, &delivery, sent);
+    platform.metrics.delivery_attempted(word_of(&result));
     let (org, id, number, webhook) = (delivery.row.org, delivery.row.id, delivery.row.attempt, delivery.row.webhook);
     let gone = matches!(result, DeliveryAttempt::Failed(Some(GONE), _));
     let settled = platform
@@ -140,6 +141,15 @@ async fn send(platform: &Platform, delivery: &ClaimedDelivery, now: Timestamp) -
     let retry_after_s = answer.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
     answer.body.finish().await;
     Ok(Sent { status, retry_after_s })
+}
+
+/// The outcome as the metrics call it.
+const fn word_of(result: &DeliveryAttempt) -> &'static str {
+    match result {
+        DeliveryAttempt::Delivered(..) => "delivered",
+        DeliveryAttempt::Retry(..) => "retried",
+        DeliveryAttempt::Failed(..) => "failed",
+    }
 }
 
 fn judge(platform: &Platform, delivery: &ClaimedDelivery, sent: Result<Sent, String>) -> DeliveryAttempt {

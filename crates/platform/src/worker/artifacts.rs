@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use livery_core::agent::folder::check_path;
 use livery_core::{EventType, RunStatus};
-use livery_sandbox::{ArtifactLimits, Sandbox};
+use livery_sandbox::{ArtifactLimits, Artifacts as Found};
 use livery_store::{FileRow, RunRow};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::hands::Hands;
+use super::patience::patiently;
 use crate::Platform;
 use crate::effects::{EffectKind, Phase};
 
@@ -29,7 +32,13 @@ pub(super) struct Artifacts {
 }
 
 /// Keeps what a run left. Never an error: a run that ended has ended. A cancelled run is to be gone at once, with all it has.
-pub(super) async fn collect(platform: &Platform, row: &RunRow, hands: &Hands, status: RunStatus) -> Artifacts {
+pub(super) async fn collect(
+    platform: &Platform,
+    row: &RunRow,
+    hands: &Hands,
+    status: RunStatus,
+    lost: &CancellationToken,
+) -> Artifacts {
     let mut kept = Artifacts::default();
     let Some(sandbox) = hands.made() else { return kept };
     let patience = match status {
@@ -37,15 +46,19 @@ pub(super) async fn collect(platform: &Platform, row: &RunRow, hands: &Hands, st
         RunStatus::Cancelled => return kept,
         _ => COLLECT_AFTER_FAILURE_MAX,
     };
-    if tokio::time::timeout(patience, Box::pin(gather(platform, row, sandbox, &mut kept))).await.is_err() {
-        kept.say(format!("collecting artifacts took longer than {} s; the rest is not kept", patience.as_secs()));
+    // No outputs is the ordinary case, and a sandbox that is gone has told so itself.
+    match tokio::time::timeout(patience, sandbox.artifacts(LIMITS)).await {
+        Ok(Ok(found)) => Box::pin(keep(platform, row, found, &mut kept, lost)).await,
+        Ok(Err(_)) => {}
+        Err(_) => {
+            kept.say(format!("collecting artifacts took longer than {} s; they are not kept", patience.as_secs()));
+        }
     }
     kept
 }
 
-async fn gather(platform: &Platform, row: &RunRow, sandbox: &Sandbox, kept: &mut Artifacts) {
-    // No outputs is the ordinary case, and a sandbox that is gone has told so itself.
-    let Ok(found) = sandbox.artifacts(LIMITS).await else { return };
+/// Stores what was found. A store without room is waited for: what a run made is not thrown away.
+async fn keep(platform: &Platform, row: &RunRow, found: Found, kept: &mut Artifacts, lost: &CancellationToken) {
     for (path, why) in found.left_out {
         kept.say(format!("outputs/{} is not kept: {why}", path.escape_debug()));
     }
@@ -55,15 +68,23 @@ async fn gather(platform: &Platform, row: &RunRow, sandbox: &Sandbox, kept: &mut
             continue;
         }
         platform.reached(EffectKind::Artifact, Phase::Before);
-        let bytes = artifact.bytes.into();
-        match platform.keep_file(row.org, row.application, &artifact.path, "application/octet-stream", bytes).await {
+        let bytes = Bytes::from(artifact.bytes);
+        let (path, content_type) = (&artifact.path, "application/octet-stream");
+        let store = |_| {
+            let stored = platform.keep_file(row.org, row.application, path, content_type, bytes.clone());
+            async { Ok(stored.await?) }
+        };
+        match patiently(row.id, "an artifact", lost, store).await {
             Ok(file) => {
                 platform.reached(EffectKind::Artifact, Phase::After);
-                let data = json!({"id": file.id, "path": artifact.path, "bytes": file.bytes, "sha256": file.sha256});
+                let data = json!({"id": file.id, "path": path, "bytes": file.bytes, "sha256": file.sha256});
                 kept.events.push((EventType::ArtifactCreated, data));
                 kept.files.push((artifact.path, file));
             }
-            Err(error) => kept.say(format!("outputs/{} could not be stored ({})", artifact.path, error.code())),
+            Err(error) => {
+                let error = livery_core::Error::from(error);
+                kept.say(format!("outputs/{} could not be stored ({})", path.escape_debug(), error.code()));
+            }
         }
     }
 }

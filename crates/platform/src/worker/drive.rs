@@ -13,7 +13,7 @@ use livery_core::{Error, ErrorCode, EventType, Result, RunError, Timestamp};
 use livery_harness::record::SandboxFate;
 use livery_harness::setup::Setup;
 use livery_harness::{Decision, Effect, Input, Loop, Record, State};
-use livery_store::{ClaimedRun, FileRole, Json, Lease, NewEvent, Progress, RunRow};
+use livery_store::{ClaimedRun, Json, Lease, NewEvent, Progress, RunRow};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -21,7 +21,9 @@ use tokio::time::Instant;
 
 use super::artifacts::{self, Artifacts};
 use super::hands::Hands;
+use super::patience::patiently;
 use super::running::Entry;
+use super::step::{ACTOR, Step, Written};
 use super::{model, tools};
 use crate::Platform;
 use crate::agents::LoadedAgent;
@@ -29,10 +31,10 @@ use crate::crash::Commit;
 use crate::effects::{EffectKind, Phase};
 use crate::webhooks::Outbox;
 
-/// Who did it, in the log.
-const ACTOR: &str = "worker";
 /// News of a run's own tasks that wait to be taken in.
 const SIGNALS_MAX: usize = 64;
+/// What a write may take out of a run's time; beyond it the store is slow, which is no fault of the run.
+const WRITE_TIME: Duration = Duration::from_secs(1);
 
 /// News from a task of the run.
 pub(super) enum Signal {
@@ -68,6 +70,8 @@ struct Drive {
     tools: usize,
     tool_slots: Arc<Semaphore>,
     deadline: Instant,
+    /// The last sequence of the run's stream, as far as this life has written it.
+    head: u64,
 }
 
 /// Works on a claimed run until it ends, is lost, or the node stops.
@@ -75,6 +79,7 @@ pub(super) async fn drive(platform: Platform, claimed: ClaimedRun) {
     let (lease, row) = (claimed.lease, claimed.run.clone());
     // Entered first: from here on the heartbeat keeps the lease, however long the log takes to read.
     let entry = platform.running.enter(lease);
+    platform.metrics.run_claimed(&claimed);
     match Box::pin(prepare(platform.clone(), claimed, entry)).await {
         Ok((mut drive, first)) => {
             let outcome = Box::pin(drive.go(first)).await;
@@ -85,7 +90,10 @@ pub(super) async fn drive(platform: Platform, claimed: ClaimedRun) {
             }
             match outcome {
                 Ok(()) => {}
-                Err(Let::Lost) => tracing::info!(run = %lease.run, "the lease is lost; another worker has the run"),
+                Err(Let::Lost) => {
+                    platform.metrics.lease_lost();
+                    tracing::info!(run = %lease.run, "the lease is lost; another worker has the run");
+                }
                 Err(Let::Released) => release(&platform, lease).await,
             }
         }
@@ -125,6 +133,7 @@ async fn give_up(platform: &Platform, lease: Lease, row: &RunRow, error: RunErro
             .await?;
         Ok::<_, Error>(())
     };
+    platform.metrics.run_ended(livery_core::RunStatus::Failed, Duration::ZERO);
     if let Err(error) = written.await {
         tracing::warn!(run = %lease.run, %error, "the end of a run could not be written; its lease runs out");
     }
@@ -172,6 +181,7 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
         outbox: Outbox::of_run(platform.clone(), &row).map_err(internal)?,
         tool_slots: Arc::new(Semaphore::new(platform.config.parallel_tools_max)),
         deadline: Instant::now() + left,
+        head: row.last_seq,
         hands: Arc::new(hands),
         tasks: JoinSet::new(),
         tools: 0,
@@ -287,20 +297,23 @@ impl Drive {
             return Ok(false);
         }
         let artifacts = match &terminal {
-            Some(end) => artifacts::collect(&self.platform, &self.row, &self.hands, end.status).await,
+            Some(end) => {
+                let lost = &self.entry.signals.lost;
+                artifacts::collect(&self.platform, &self.row, &self.hands, end.status, lost).await
+            }
             None => Artifacts::default(),
         };
         let mut state = self.state.clone();
         decision.records.iter().for_each(|record| state.apply(record));
-        let mut written = Written::new(self, &state);
+        let mut written = self.writing(&state);
         if let Some((event_type, data)) = opening {
-            written.event(event_type, data.to_string()).await?;
+            written.event(event_type, data.to_string()).await.map_err(|error| lost(&error.into()))?;
         }
         for (event_type, data) in artifacts.events {
-            written.event(event_type, data.to_string()).await?;
+            written.event(event_type, data.to_string()).await.map_err(|error| lost(&error.into()))?;
         }
         for record in &decision.records {
-            written.event(record.event_type(), record.data_json()).await?;
+            written.event(record.event_type(), record.data_json()).await.map_err(|error| lost(&error.into()))?;
         }
         let over = terminal.is_some();
         self.platform.reached_commit(&decision.records, Commit::Ahead);
@@ -315,7 +328,7 @@ impl Drive {
         terminal: Option<livery_harness::Terminal>,
         artifacts: Vec<(String, livery_store::FileRow)>,
     ) -> Result<(), Let> {
-        let lease = self.lease;
+        let (lease, head) = (self.lease, self.head);
         let (events, spilled, progress, now) = (written.events, written.spilled, written.progress, written.now);
         let end = terminal
             .map(|end| {
@@ -330,28 +343,23 @@ impl Drive {
             })
             .transpose()
             .map_err(|error| lost(&error.into()))?;
+        let written = head + events.len() as u64;
         let outbox = self.outbox.clone();
         let has_spilled = !spilled.is_empty();
-        let result = self
-            .platform
-            .store
-            .write(move |tx| {
-                Box::pin(async move {
-                    for row in &spilled {
-                        tx.insert_file(row).await?;
-                    }
-                    for (path, row) in &artifacts {
-                        tx.insert_file(row).await?;
-                        tx.attach_file(lease.org, lease.run, FileRole::Artifact, path, row.id).await?;
-                    }
-                    let first_seq = match &end {
-                        Some(end) => tx.finish_run(&lease, end, &events).await?,
-                        None => tx.update_run_progress(&lease, &progress, &events).await?,
-                    };
-                    outbox.append(tx, first_seq, &events).await
-                })
-            })
-            .await;
+        let step = Arc::new(Step { lease, head, events, spilled, artifacts, progress, end, outbox });
+        let (store, began) = (&self.platform.store, Instant::now());
+        let attempt = |again| {
+            let step = Arc::clone(&step);
+            store.write(move |tx| Box::pin(async move { step.write(tx, again).await }))
+        };
+        let result = patiently(lease.run, "a step", &self.entry.signals.lost, attempt).await;
+        // What the store kept the run waiting is not the run's own time.
+        self.deadline += began.elapsed().saturating_sub(WRITE_TIME);
+        self.head = written;
+        if let (Ok(()), Some(end)) = (&result, &step.end) {
+            let took_ms = self.row.started_at.map_or(0, |started| end.finished_at.millis_since(started));
+            self.platform.metrics.run_ended(end.status, Duration::from_millis(took_ms));
+        }
         result.map_err(|error| lost(&error.into()))?;
         if has_spilled {
             self.platform.reached(EffectKind::Spill, Phase::Committed);
@@ -420,8 +428,8 @@ impl Drive {
                     return Ok(input);
                 }
                 Some(Signal::Event(event_type, data)) => {
-                    let mut written = Written::new(self, &self.state);
-                    written.event(event_type, data.to_string()).await?;
+                    let mut written = self.writing(&self.state);
+                    written.event(event_type, data.to_string()).await.map_err(|error| lost(&error.into()))?;
                     self.write(written, None, Vec::new()).await?;
                     if event_type == EventType::SandboxStarted {
                         self.platform.reached(EffectKind::SandboxFill, Phase::Committed);
@@ -430,6 +438,21 @@ impl Drive {
                 // This very struct holds a sender, so the channel cannot close.
                 None => return Err(Let::Lost),
             }
+        }
+    }
+
+    /// A commit about to be put together.
+    fn writing(&self, state: &State) -> Written {
+        Written {
+            platform: self.platform.clone(),
+            run: self.row.id,
+            org: self.row.org,
+            application: self.row.application,
+            lost: self.entry.signals.lost.clone(),
+            events: Vec::new(),
+            spilled: Vec::new(),
+            progress: self.progress(state),
+            now: self.platform.clock.now(),
         }
     }
 
@@ -443,36 +466,6 @@ impl Drive {
             cost.pricing
         };
         Progress { usage, cost: Cost { usd: cost.usd, pricing } }
-    }
-}
-
-/// A commit being put together.
-struct Written {
-    platform: Platform,
-    row: (livery_core::id::OrgId, Option<livery_core::id::AppId>),
-    events: Vec<NewEvent>,
-    spilled: Vec<livery_store::FileRow>,
-    progress: Progress,
-    now: Timestamp,
-}
-
-impl Written {
-    fn new(drive: &Drive, state: &State) -> Self {
-        Self {
-            platform: drive.platform.clone(),
-            row: (drive.row.org, drive.row.application),
-            events: Vec::new(),
-            spilled: Vec::new(),
-            progress: drive.progress(state),
-            now: drive.platform.clock.now(),
-        }
-    }
-
-    async fn event(&mut self, event_type: EventType, data: String) -> Result<(), Let> {
-        let (data, spilled) = self.platform.fit(self.row.0, self.row.1, data).await.map_err(|error| lost(&error))?;
-        self.spilled.extend(spilled);
-        self.events.push(NewEvent { event_type, actor: ACTOR.to_owned(), on_behalf_of: None, at: self.now, data });
-        Ok(())
     }
 }
 

@@ -97,7 +97,10 @@ impl Hands {
         spec.wall_clock = self.left + WALL_CLOCK_MARGIN;
         self.platform.reached(EffectKind::SandboxCreate, Phase::Before);
         let sandbox = self.platform.during(EffectKind::SandboxCreate, sandboxes.create(spec)).await;
-        let sandbox = sandbox.map_err(|error| unavailable(error.to_string()))?;
+        let sandbox = sandbox.map_err(|error| {
+            self.platform.metrics.sandbox_failed();
+            unavailable(error.to_string())
+        })?;
         self.platform.reached(EffectKind::SandboxCreate, Phase::After);
         let sandbox = Arc::new(sandbox);
         let now = self.platform.clock.now();
@@ -107,6 +110,7 @@ impl Hands {
             self.platform.reached(EffectKind::SandboxFill, Phase::After);
         }
         let data = json!({"tier": self.spec.tier, "start_ms": now.millis_since(begun), "image": self.spec.image});
+        self.platform.metrics.sandbox_started(Duration::from_millis(now.millis_since(begun)));
         // Only a run that is over hears no signals.
         let _ = self.signals.send(Signal::Event(EventType::SandboxStarted, data)).await;
         Ok(sandbox)
@@ -157,6 +161,14 @@ impl Hands {
             }
             node.reached(EffectKind::SandboxRemoval, Phase::After);
         });
+    }
+}
+
+impl Drop for Hands {
+    fn drop(&mut self) {
+        if self.sandbox.initialized() {
+            self.platform.metrics.sandbox_ended();
+        }
     }
 }
 

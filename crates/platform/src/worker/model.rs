@@ -1,6 +1,7 @@
 //! `CallModel`: a scripted model plays its script here; every other is asked through the broker.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use livery_broker::error::Phase;
 use livery_broker::transport::Timeouts;
@@ -38,6 +39,8 @@ pub(super) struct Call {
     request: Option<Request>,
     call_id_prefix: String,
     idempotency: String,
+    /// The kind of provider, once it is known; for the metrics.
+    kind: OnceLock<&'static str>,
 }
 
 /// An answer and what it cost.
@@ -57,6 +60,7 @@ impl Call {
             request: None,
             call_id_prefix: String::new(),
             idempotency: String::new(),
+            kind: OnceLock::new(),
         };
         if let Effect::CallModel { step, attempt, model, request, idempotency, call_id_prefix } = effect {
             call.step = step;
@@ -76,8 +80,10 @@ impl Call {
             // Readers forget what the failed attempt had begun to say.
             self.platform.live.publish(self.run, "model.reset", || json!({"step": step, "attempt": attempt}));
         }
-        let begun = self.platform.clock.now();
-        match self.ask().await {
+        let (begun, asked) = (self.platform.clock.now(), Instant::now());
+        let answered = self.ask().await;
+        self.count(&answered, asked.elapsed());
+        match answered {
             Ok((response, cost)) => {
                 let latency_ms = self.platform.clock.now().millis_since(begun);
                 Input::ModelDone { step, attempt, response, cost, latency_ms }
@@ -86,6 +92,19 @@ impl Call {
                 let jitter_per_mille = u16::try_from(self.platform.mint() % 1000).unwrap_or(0);
                 Input::ModelFailed { step, attempt, error, jitter_per_mille }
             }
+        }
+    }
+
+    fn count(&self, answered: &Result<Answered, ModelError>, took: Duration) {
+        let (metrics, kind) = (&self.platform.metrics, self.kind.get().copied().unwrap_or("unknown"));
+        match answered {
+            Ok((response, _)) => {
+                metrics.model_called(kind, "ok", took);
+                let used = &response.usage;
+                let input = used.input_uncached + used.input_cache_read + used.input_cache_write;
+                metrics.tokens_used(kind, input, used.output_total);
+            }
+            Err(error) => metrics.model_called(kind, error.class.as_str(), took),
         }
     }
 
@@ -101,13 +120,14 @@ impl Call {
     }
 
     async fn play(&self, path: &str, request: &ModelRequest) -> Result<Answered, ModelError> {
+        let _ = self.kind.set("scripted");
         let script = self.agent.scripts.get(path);
         let script =
             script.ok_or_else(|| failed(ModelErrorClass::ModelNotFound, &format!("the agent has no {path}")))?;
         let turn = usize::try_from(self.step.saturating_sub(1)).unwrap_or(usize::MAX);
         let (response, delay_ms) = script.play(turn, request, &self.call_id_prefix)?;
         if delay_ms > 0 {
-            let delay = tokio::time::sleep(std::time::Duration::from_millis(delay_ms));
+            let delay = tokio::time::sleep(Duration::from_millis(delay_ms));
             self.platform.during(EffectKind::ModelCall, delay).await;
         }
         Ok((response, Some(Usd::ZERO)))
@@ -118,6 +138,7 @@ impl Call {
         let encoded = provider.dialect.encode(request, &Options { stream: true, ..Options::default() });
         let mut decoder = Decoder::new(&provider.dialect, request, &self.call_id_prefix);
         let kind = provider.kind;
+        let _ = self.kind.set(kind.as_str());
         let outbound = self.outbound(provider, encoded)?;
         let mut answer = self.platform.broker.send(outbound).await.map_err(|error| transport(&error))?;
         if !answer.status.is_success() {

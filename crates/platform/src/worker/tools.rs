@@ -4,7 +4,7 @@
 mod files;
 mod search;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use livery_core::agent::OwnTool;
 use livery_core::{ErrorCode, RunError};
@@ -30,17 +30,39 @@ pub(super) enum Trouble {
 
 /// Performs a call and says how it went.
 pub(super) async fn perform(hands: &Hands, call_id: String, invocation: Invocation) -> Input {
-    let begun = hands.platform.clock.now();
+    let (begun, tool, asked) = (hands.platform.clock.now(), name_of(&invocation), Instant::now());
     let outcome = match hands.sandbox().await {
         Ok(sandbox) => Box::pin(run(hands, &sandbox, &call_id, invocation)).await,
         Err(error) => Err(Trouble::Fatal(error)),
     };
+    hands.platform.metrics.tool_called(tool, word_of(&outcome), asked.elapsed());
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(Trouble::Answer(message)) => ToolOutcome::failed(message),
         Err(Trouble::Fatal(error)) => return Input::Fatal { error },
     };
     Input::ToolDone { call_id, outcome, duration_ms: hands.platform.clock.now().millis_since(begun) }
+}
+
+/// The tool as the metrics call it: never a name out of an agent.
+const fn name_of(invocation: &Invocation) -> &'static str {
+    match invocation {
+        Invocation::Shell(_) => "shell",
+        Invocation::Own(_) => "own",
+        Invocation::ReadFile(_) => "read_file",
+        Invocation::WriteFile(_) => "write_file",
+        Invocation::EditFile(_) => "edit_file",
+        Invocation::ListFiles(_) => "list_files",
+        Invocation::SearchFiles(_) => "search_files",
+    }
+}
+
+const fn word_of(outcome: &Result<ToolOutcome, Trouble>) -> &'static str {
+    match outcome {
+        Ok(ToolOutcome::Failed { .. }) | Err(Trouble::Answer(_)) => "failed",
+        Ok(_) => "ok",
+        Err(Trouble::Fatal(_)) => "fatal",
+    }
 }
 
 async fn run(hands: &Hands, sandbox: &Sandbox, call_id: &str, invocation: Invocation) -> Result<ToolOutcome, Trouble> {

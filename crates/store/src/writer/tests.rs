@@ -23,7 +23,7 @@ fn start(folder: &Path) -> (Writer, Arc<Readers>) {
     let path = folder.join("test.db");
     let mut connection = Connection::open(&path, Access::Write).unwrap();
     connection.migrate().unwrap();
-    (Writer::start(path.clone(), connection, Doorbells::new()).unwrap(), Readers::new(path, 1))
+    (Writer::start(path.clone(), connection, Doorbells::new(), None).unwrap(), Readers::new(path, 1))
 }
 
 async fn stored(readers: &Arc<Readers>) -> i64 {

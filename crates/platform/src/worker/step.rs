@@ -1,0 +1,92 @@
+//! One step of a run, written in one commit: events, what was spilled, artifacts, the row and the webhooks, all or nothing.
+
+use livery_core::id::{AppId, OrgId, RunId};
+use livery_core::{EventType, Timestamp};
+use livery_store::{Error, FileRole, FileRow, Lease, NewEvent, Progress, Result, Terminal, Tx};
+
+use tokio_util::sync::CancellationToken;
+
+use super::patience::patiently;
+use crate::Platform;
+use crate::webhooks::Outbox;
+
+/// Who did it, in the log.
+pub(super) const ACTOR: &str = "worker";
+
+/// What is to be written; kept until it is.
+pub(super) struct Step {
+    pub(super) lease: Lease,
+    /// The last sequence of the stream before it.
+    pub(super) head: u64,
+    pub(super) events: Vec<NewEvent>,
+    pub(super) spilled: Vec<FileRow>,
+    pub(super) artifacts: Vec<(String, FileRow)>,
+    pub(super) progress: Progress,
+    pub(super) end: Option<Terminal>,
+    pub(super) outbox: Outbox,
+}
+
+impl Step {
+    /// Writes it. `again`: an earlier attempt failed, perhaps after the database had committed it.
+    pub(super) async fn write(&self, tx: &mut Tx, again: bool) -> Result<()> {
+        if again && self.is_written(tx).await? {
+            return Ok(());
+        }
+        for row in &self.spilled {
+            tx.insert_file(row).await?;
+        }
+        for (path, row) in &self.artifacts {
+            tx.insert_file(row).await?;
+            tx.attach_file(self.lease.org, self.lease.run, FileRole::Artifact, path, row.id).await?;
+        }
+        let first_seq = match &self.end {
+            Some(end) => tx.finish_run(&self.lease, end, &self.events).await?,
+            None => tx.update_run_progress(&self.lease, &self.progress, &self.events).await?,
+        };
+        self.outbox.append(tx, first_seq, &self.events).await
+    }
+
+    /// Whether the attempt whose answer was lost had been committed after all. Only the holder of a lease moves the head of
+    /// its stream, and the fenced update waits for an attempt that is still being committed, so the head tells.
+    async fn is_written(&self, tx: &mut Tx) -> Result<bool> {
+        let written = self.head + self.events.len() as u64;
+        match tx.update_run_progress(&self.lease, &self.progress, &[]).await {
+            Ok(next) => Ok(!self.events.is_empty() && next > written),
+            Err(Error::LeaseLost) if self.end.is_some() => {
+                let row = tx.get_run(self.lease.org, self.lease.run).await?;
+                let ended = row.is_some_and(|row| {
+                    row.status.is_terminal() && row.lease_epoch == self.lease.epoch && row.last_seq == written
+                });
+                if ended { Ok(true) } else { Err(Error::LeaseLost) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A step being put together.
+pub(super) struct Written {
+    pub(super) platform: Platform,
+    pub(super) run: RunId,
+    pub(super) org: OrgId,
+    pub(super) application: Option<AppId>,
+    pub(super) lost: CancellationToken,
+    pub(super) events: Vec<NewEvent>,
+    pub(super) spilled: Vec<FileRow>,
+    pub(super) progress: Progress,
+    pub(super) now: Timestamp,
+}
+
+impl Written {
+    /// Adds an event; a payload too large for the log is stored as a file first.
+    pub(super) async fn event(&mut self, event_type: EventType, data: String) -> Result<()> {
+        let fit = |_| {
+            let fitted = self.platform.fit(self.org, self.application, data.clone());
+            async { Ok(fitted.await?) }
+        };
+        let (data, spilled) = patiently(self.run, "an event", &self.lost, fit).await?;
+        self.spilled.extend(spilled);
+        self.events.push(NewEvent { event_type, actor: ACTOR.to_owned(), on_behalf_of: None, at: self.now, data });
+        Ok(())
+    }
+}
