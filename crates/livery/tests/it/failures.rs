@@ -213,7 +213,7 @@ fn a_read_only_disk_is_told_and_survived() {
     let device = disk.device.clone().unwrap();
     let target = disk.path.to_string_lossy().into_owned();
     assert!(tool("mount", &["-o", "remount,abort", &target]), "the file system cannot be made to fail");
-    serves_what_it_can(&mut server, &run, "the disk is read-only");
+    serves_what_it_can(&mut server, &run, "the disk");
     server.kill();
     drop(server);
 
