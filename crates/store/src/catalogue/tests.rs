@@ -87,6 +87,7 @@ fn lists_and_claims_walk_an_index() {
     check("deliveries::CLAIM", "deliveries_due");
     check("deliveries::LIST", "deliveries_page");
     check("deliveries::NEXT_DUE", "deliveries_due");
+    check("deliveries::COUNT_PENDING", "deliveries_due");
     check("keys::FIND", "api_keys_hash");
     check("keys::LIST", "api_keys_page");
     check("files::LIST", "files_page");
@@ -109,6 +110,7 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("deliveries::CLAIM", "system: a node delivers for all"),
     ("deliveries::CLAIMED", "the delivery was claimed in the same operation"),
     ("deliveries::EXPIRE_ALL", "system: start-up"),
+    ("deliveries::COUNT_PENDING", "system: the metrics are the operator's"),
     ("deliveries::NEXT_DUE", "system: a node delivers for all"),
     ("events::INSERT_PAYLOAD", "the header names the tenant, in the same operation"),
     ("events::SYSTEM_READ", "system: recovery"),
