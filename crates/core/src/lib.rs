@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 pub mod agent;
+pub mod canonical;
 pub mod error;
 pub mod event;
 pub mod finding;

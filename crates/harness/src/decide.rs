@@ -19,7 +19,8 @@ use serde_json::Value;
 pub use retry::{ATTEMPTS_MAX, BACKOFF_MS_FIRST, BACKOFF_MS_MAX, SERVER_DELAY_MS_MAX};
 
 use crate::effect::{Decision, Effect, Input, Request, Terminal};
-use crate::record::{ModelRequested, Note, Record, RunStopped, RunSucceeded};
+use crate::record::{ModelRequested, Note, Record, RunStopped, RunSucceeded, StopCause};
+use crate::request_digest;
 use crate::setup::Loop;
 use crate::state::{Phase, Stage, State};
 use crate::tools::Checked;
@@ -124,7 +125,7 @@ impl Draft<'_> {
             }
             Input::ModelFailed { step, attempt, error, jitter_per_mille } => {
                 if self.is_asking(step, attempt) {
-                    self.model_failed(attempt, &error, jitter_per_mille);
+                    self.model_failed(attempt, error, jitter_per_mille);
                 }
             }
             Input::RetryDue { step } => {
@@ -139,13 +140,17 @@ impl Draft<'_> {
                 let reason = reason.filter(|reason| !reason.trim().is_empty());
                 let message = reason
                     .map_or_else(|| "stopped on request".to_owned(), |text| format!("stopped on request: {text}"));
-                self.end(Record::RunCancelled(RunStopped { error: RunError::fatal(ErrorCode::Cancelled, message) }));
+                let error = RunError::fatal(ErrorCode::Cancelled, message);
+                self.end(Record::RunCancelled(RunStopped { error, cause: None }));
             }
             Input::TimedOut => {
                 let message = format!("the run took longer than its limit of {} s", self.run.limits.timeout_s());
-                self.end(Record::RunTimedOut(RunStopped { error: RunError::fatal(ErrorCode::TimedOut, message) }));
+                let error = RunError::fatal(ErrorCode::TimedOut, message);
+                self.end(Record::RunTimedOut(RunStopped { error, cause: None }));
             }
-            Input::Fatal { error } => self.fail(error),
+            Input::Fatal { error } => {
+                self.end(Record::RunFailed(RunStopped { error, cause: Some(StopCause::Outside) }));
+            }
             Input::Recovered { sandbox } => self.recovered(sandbox),
         }
     }
@@ -171,7 +176,15 @@ impl Draft<'_> {
             Err(error) => return self.fail(error),
         };
         let model = self.state.model.as_ref().unwrap_or_else(|| self.run.first_model()).clone();
-        self.record(Record::ModelRequested(ModelRequested { step, attempt, model, max_output_tokens, note }));
+        let request_digest = Some(request_digest::of(self.run, &self.state, &model, max_output_tokens, note.as_ref()));
+        self.record(Record::ModelRequested(ModelRequested {
+            step,
+            attempt,
+            model,
+            max_output_tokens,
+            note,
+            request_digest,
+        }));
         self.decision.effects.extend(self.run.call_model(&self.state, attempt, max_output_tokens));
     }
 
@@ -180,7 +193,7 @@ impl Draft<'_> {
     }
 
     fn fail(&mut self, error: RunError) {
-        self.end(Record::RunFailed(RunStopped { error }));
+        self.end(Record::RunFailed(RunStopped { error, cause: None }));
     }
 
     /// The last record of a run, and its last effect.

@@ -13,7 +13,8 @@
 //! [`Input`] like everybody else.
 //!
 //! Walk on: [`setup`] is what does not change during a run, [`state`] what does, [`record`] what the log stores,
-//! [`effect`] what goes in and comes out, [`decide`] the rules, [`tools`] what the model may call, [`text`] how results look.
+//! [`effect`] what goes in and comes out, [`decide`] the rules, [`tools`] what the model may call, [`text`] how results look,
+//! [`replay`] the same again from a log.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 pub mod decide;
@@ -21,6 +22,8 @@ pub mod effect;
 pub mod outcome;
 pub mod prompt;
 pub mod record;
+pub mod replay;
+pub mod request_digest;
 pub mod setup;
 pub mod state;
 pub mod text;

@@ -60,6 +60,15 @@ pub enum ToolOutcome {
         /// For the model: what went wrong and what to do.
         message: String,
     },
+    /// As the log of an earlier life has it: a replay's outcome.
+    Recorded {
+        /// Whether it did what was asked.
+        ok: bool,
+        /// The text the model read.
+        text: String,
+        /// What it got beside the text.
+        attachments: Vec<Part>,
+    },
 }
 
 /// What a command printed.
@@ -166,6 +175,10 @@ impl ToolOutcome {
             Self::Files { entries, more } => (true, files(&entries, more)),
             Self::Matches { matches, more } => (true, found(&matches, more)),
             Self::Failed { message } => (false, message),
+            Self::Recorded { ok, text, attachments: recorded } => {
+                attachments = recorded;
+                (ok, text)
+            }
         };
         let text = clean(shorten(&text, RESULT_BYTES_MAX).into_owned());
         Rendered { ok, text, attachments }

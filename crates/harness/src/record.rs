@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use livery_core::agent::ModelRef;
-use livery_core::{EventType, RunError, RunStatus, Usd};
+use livery_core::{EventType, RunError, RunStatus, Usd, canonical};
 use livery_llm::message::{Message, Part};
 use livery_llm::stream::{StopReason, TokenUsage};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,10 @@ pub struct ModelRequested {
     /// What the harness told the model before this call: a reminder, a wish to go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Note>,
+    /// SHA-256 over what is asked, hex, chained to the request before it: see [`crate::request_digest`]. Absent in logs of
+    /// before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_digest: Option<String>,
 }
 
 /// Words of the harness to the model.
@@ -91,6 +95,30 @@ pub struct ModelRetried {
     pub delay_ms: u64,
     /// The model of the next try.
     pub model: ModelRef,
+    /// The failure as it came, for a replay; absent when the model declined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<ModelFailure>,
+}
+
+/// A failed model call, as far as the rules look at it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFailure {
+    /// A [`livery_llm::stream::ModelErrorClass`] in snake case.
+    pub class: String,
+    /// The provider's words, shortened.
+    pub message: String,
+    /// When the provider said to come back, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// The HTTP status, when there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The provider's explicit word on whether to try again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub should_retry: Option<bool>,
+    /// The randomness the delay was made with.
+    #[serde(default)]
+    pub jitter_per_mille: u16,
 }
 
 /// `tool.requested`: the model asked for a tool and the call was looked at.
@@ -181,6 +209,22 @@ pub struct RunSucceeded {
 pub struct RunStopped {
     /// Why.
     pub error: RunError,
+    /// What led to it, when it was not a rule of the loop alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<StopCause>,
+}
+
+/// What made a run end, for a replay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum StopCause {
+    /// Something outside the loop, which gave the error as it stands.
+    Outside,
+    /// A model call that failed.
+    ModelFailed(ModelFailure),
+    /// A cause of a newer version.
+    #[serde(other)]
+    Other,
 }
 
 macro_rules! records {
@@ -201,9 +245,14 @@ macro_rules! records {
                 match self { $(Self::$name(data) => to_value(data),)* }
             }
 
-            /// The event's data as JSON text, without the detour over a [`Value`].
+            /// The event's data as canonical JSON text: what the log stores and its digest is made of.
             pub fn data_json(&self) -> String {
-                match self { $(Self::$name(data) => to_json(data),)* }
+                match self { $(Self::$name(data) => canonical::text(data),)* }
+            }
+
+            /// Whether records are kept as events of this type.
+            pub const fn is_kept_as(event_type: EventType) -> bool {
+                matches!(event_type, $(EventType::$event)|*)
             }
 
             /// The record of a stored event; `None` for events that are not the loop's (`run.queued`, `sandbox.started`, …).
@@ -279,8 +328,4 @@ const fn is_zero(count: &u64) -> bool {
 // A record is made of strings, numbers and maps with string keys, for which serialisation cannot fail.
 fn to_value(data: &impl Serialize) -> Value {
     serde_json::to_value(data).unwrap_or(Value::Null)
-}
-
-fn to_json(data: &impl Serialize) -> String {
-    serde_json::to_string(data).unwrap_or_else(|_| "null".to_owned())
 }

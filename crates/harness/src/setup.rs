@@ -14,8 +14,8 @@ use livery_llm::request::MAX_OUTPUT_TOKENS_DEFAULT;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::prompt;
 use crate::tools::Toolbox;
+use crate::{prompt, request_digest};
 
 /// Everything the loop needs to know about a run before it starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ pub struct Loop {
     pub(crate) system: Arc<str>,
     pub(crate) first: Arc<Message>,
     pub(crate) toolbox: Toolbox,
+    /// Digest of what every request begins with: the system prompt, the tools, the first message.
+    pub(crate) opening: String,
 }
 
 impl Loop {
@@ -75,9 +77,12 @@ impl Loop {
             return Err(RunError::fatal(ErrorCode::AgentError, "the agent names no model"));
         }
         let toolbox = Toolbox::new(&setup).map_err(|cause| RunError::fatal(ErrorCode::AgentError, cause))?;
+        let system = prompt::system(&setup, &toolbox);
+        let first = prompt::first_message(&setup.input);
         Ok(Self {
-            system: prompt::system(&setup, &toolbox).into(),
-            first: Arc::new(prompt::first_message(&setup.input)),
+            opening: request_digest::opening(&system, &toolbox.specs, &first),
+            system: system.into(),
+            first: Arc::new(first),
             models: setup.models,
             limits: setup.limits,
             max_output_tokens: setup.max_output_tokens.max(1),

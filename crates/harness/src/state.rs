@@ -37,6 +37,9 @@ pub struct State {
     /// The calls of the last answer, in source order.
     pub(crate) calls: Vec<Call>,
     pub(crate) last_stop: Option<StopReason>,
+    /// The last request with a digest, which the next one's is chained to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked: Option<Asked>,
     /// The last plain text, joined with the pieces before it that were cut off.
     pub(crate) answer: String,
     pub(crate) counts: Counts,
@@ -60,6 +63,15 @@ pub(crate) enum Phase {
     Tools,
     /// Nothing, for ever.
     Done,
+}
+
+/// A request that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    /// Its digest.
+    pub(crate) digest: Arc<str>,
+    /// Messages of the transcript that it covers.
+    pub(crate) messages: usize,
 }
 
 /// One call of the last answer.
@@ -140,6 +152,7 @@ impl Default for State {
             failures: 0,
             calls: Vec::new(),
             last_stop: None,
+            asked: None,
             answer: String::new(),
             counts: Counts::default(),
             totals: Totals::default(),
@@ -262,6 +275,8 @@ impl State {
             }
             self.transcript.push(Arc::new(Message::user(note.text.clone())));
         }
+        let messages = self.transcript.len();
+        self.asked = data.request_digest.as_deref().map(|digest| Asked { digest: digest.into(), messages });
     }
 
     fn model_responded(&mut self, data: &ModelResponded) {

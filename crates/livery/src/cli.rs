@@ -191,6 +191,16 @@ pub(crate) enum Runs {
         #[command(flatten)]
         server: Server,
     },
+    /// Replay a finished run from its log, without network or sandbox, and compare; exit code 1 when something differs.
+    Replay {
+        /// `run_…`
+        id: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
 }
 
 /// `livery agents …`.

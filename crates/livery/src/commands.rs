@@ -7,6 +7,7 @@ mod demo;
 mod dev;
 mod doctor;
 mod keys;
+mod replay;
 mod run;
 mod runs;
 mod up;

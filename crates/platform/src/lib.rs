@@ -27,6 +27,7 @@ mod prices;
 pub mod principal;
 pub mod providers;
 pub mod readiness;
+pub mod replay;
 pub mod runs;
 mod vault;
 pub mod webhooks;

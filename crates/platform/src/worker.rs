@@ -8,6 +8,7 @@ mod hands;
 mod model;
 mod patience;
 mod running;
+mod setup;
 mod spill;
 mod step;
 mod tools;
@@ -19,6 +20,7 @@ use livery_store::ClaimedRun;
 use tokio::task::JoinSet;
 
 pub(crate) use self::running::Running;
+pub(crate) use self::setup::{models_of, setup_of};
 use crate::Platform;
 use crate::effects::{EffectKind, Phase};
 

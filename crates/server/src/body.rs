@@ -37,6 +37,13 @@ pub(crate) struct PostTo<T> {
     pub(crate) id: T,
 }
 
+/// A POST with a JSON body to something in the path: who asks, to what, and for what.
+pub(crate) struct PostIn<I, T> {
+    pub(crate) caller: Caller,
+    pub(crate) id: I,
+    pub(crate) body: T,
+}
+
 /// A POST of an agent's folder, as a zip or as JSON. Holds its share of the body budget.
 pub(crate) struct PostAgent {
     pub(crate) caller: Caller,
@@ -87,6 +94,21 @@ impl<T: FromStr + Noun + Send> FromRequest<App> for PostTo<T> {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
+
+impl<I: FromStr + Noun + Send, T: DeserializeOwned> FromRequest<App> for PostIn<I, T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        let (mut parts, body) = request.into_parts();
+        let opening = Opening::of(&parts, app).await?;
+        let Id(id) = Id::from_request_parts(&mut parts, app).await?;
+        require_json(&parts.headers)?;
+        let (bytes, _share) = collect(body, &parts.headers, app.options.json_bytes_max, app).await?;
+        let value = json::parse(&bytes)?;
+        let caller = caller_of(opening, &value);
+        Ok(Self { caller, id, body: typed(value)? })
+    }
+}
 
 impl FromRequest<App> for PostAgent {
     type Rejection = Problem;

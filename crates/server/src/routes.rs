@@ -6,6 +6,7 @@ mod files;
 mod metrics;
 mod model_providers;
 mod organizations;
+mod replay;
 mod runs;
 mod system;
 mod webhooks;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(runs::events))
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::artifacts))
+        .routes(routes!(replay::replay))
         .routes(routes!(agents::list, agents::create))
         .routes(routes!(agents::validate))
         .routes(routes!(agents::get))

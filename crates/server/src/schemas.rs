@@ -6,6 +6,7 @@
 
 mod agents;
 mod ids;
+mod proofs;
 mod runs;
 mod system;
 mod tenants;
@@ -13,6 +14,7 @@ mod webhooks;
 
 pub(crate) use agents::{Agent, AgentPage, InlineAgent, Validation};
 pub(crate) use ids::*;
+pub(crate) use proofs::{ReplayReport, ReplayRun};
 pub(crate) use runs::{Artifacts, EventPage, NewRun, Run, RunPage, RunStatus};
 pub(crate) use system::{File, Health, PageQuery, Problem, Readiness};
 pub(crate) use tenants::{

@@ -4,13 +4,12 @@
 //! organization's stream through [`Tx::append_org_event`]. Nothing updates an event; a payload may be deleted, its header
 //! and digest stay.
 
-use livery_core::Timestamp;
 use livery_core::event::{Event, EventType};
 use livery_core::id::{OrgId, RunId};
 use livery_core::run::EVENT_PAYLOAD_BYTES_MAX;
+use livery_core::{Timestamp, canonical};
 use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::json::Json;
@@ -57,12 +56,13 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
-    /// An event of nobody's end user.
+    /// An event of nobody's end user. Its data is stored as canonical JSON, so that the digest means the value.
     ///
     /// # Errors
     /// When `data` cannot be JSON.
     pub fn new(event_type: EventType, actor: impl Into<String>, at: Timestamp, data: &impl Serialize) -> Result<Self> {
-        Ok(Self { event_type, actor: actor.into(), on_behalf_of: None, at, data: Json::of(data)? })
+        let data = Json::from_text(canonical::text(data))?;
+        Ok(Self { event_type, actor: actor.into(), on_behalf_of: None, at, data })
     }
 }
 
@@ -138,12 +138,7 @@ impl StoredEvent {
 
 /// The digest an event carries for this payload: SHA-256 over its bytes, hex.
 pub(crate) fn digest(data: &Json) -> String {
-    use std::fmt::Write;
-    Sha256::digest(data.as_str()).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        write!(hex, "{byte:02x}").unwrap_or_default();
-        hex
-    })
+    canonical::sha256_hex(data.as_str())
 }
 
 impl Tx {

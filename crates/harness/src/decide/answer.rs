@@ -90,6 +90,7 @@ impl Draft<'_> {
             message: words,
             delay_ms: 0,
             model,
+            failure: None,
         }));
         self.next_turn(None);
     }

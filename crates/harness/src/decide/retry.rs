@@ -16,7 +16,7 @@ use livery_llm::stream::{ModelError, ModelErrorClass};
 
 use super::Draft;
 use crate::effect::Effect;
-use crate::record::{ModelRetried, Record};
+use crate::record::{ModelFailure, ModelRetried, Record, RunStopped, StopCause};
 use crate::setup::Loop;
 use crate::state::State;
 use crate::text::shorten;
@@ -47,23 +47,43 @@ enum Plan {
 }
 
 impl Draft<'_> {
-    pub(super) fn model_failed(&mut self, attempt: u32, error: &ModelError, jitter_per_mille: u16) {
+    pub(super) fn model_failed(&mut self, attempt: u32, mut error: ModelError, jitter_per_mille: u16) {
+        // Shortened before anything is made of it: the log keeps it so, and a replay begins with what the log keeps.
+        error.message = shorten(error.message.trim(), MESSAGE_BYTES_MAX).into_owned();
+        let failure = failure_of(&error, jitter_per_mille);
+        let error = &error;
         let current = self.state.model.as_ref().unwrap_or_else(|| self.run.first_model()).clone();
         let (model, delay_ms) = match plan(self.run, &self.state, error, jitter_per_mille) {
             Plan::Again { delay_ms } => (current, delay_ms),
             Plan::Fallback(model) => (model, 0),
-            Plan::GiveUp => return self.fail(run_error(&current, error)),
+            Plan::GiveUp => {
+                let error = run_error(&current, error);
+                return self.end(Record::RunFailed(RunStopped { error, cause: Some(StopCause::ModelFailed(failure)) }));
+            }
         };
         let step = self.state.step;
         self.record(Record::ModelRetried(ModelRetried {
             step,
             attempt,
             class: class_name(error.class),
-            message: shorten(&error.message, MESSAGE_BYTES_MAX).into_owned(),
+            message: error.message.clone(),
             delay_ms,
             model,
+            failure: Some(failure),
         }));
         self.decision.effects.push(Effect::RetryAfter { step, delay_ms });
+    }
+}
+
+/// What the log keeps of a failure.
+fn failure_of(error: &ModelError, jitter_per_mille: u16) -> ModelFailure {
+    ModelFailure {
+        class: class_name(error.class),
+        message: error.message.clone(),
+        retry_after_ms: error.retry_after_ms,
+        status: error.status,
+        should_retry: error.should_retry,
+        jitter_per_mille,
     }
 }
 
@@ -122,8 +142,7 @@ fn run_error(model: &ModelRef, error: &ModelError) -> RunError {
         _ => ErrorCode::ModelError,
     };
     let status = error.status.map(|status| format!(", status {status}")).unwrap_or_default();
-    let words = shorten(error.message.trim(), MESSAGE_BYTES_MAX);
-    let message = format!("{model}: {}{status}: {words}", describe(error.class));
+    let message = format!("{model}: {}{status}: {}", describe(error.class), error.message);
     RunError { code, message, retryable: error.class.retryable() && error.should_retry != Some(false) }
 }
 

@@ -6,6 +6,7 @@ mod calls;
 mod invariants;
 mod limits;
 mod recovery;
+mod replay;
 mod retries;
 mod run;
 mod transcript;

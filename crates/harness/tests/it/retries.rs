@@ -42,7 +42,7 @@ fn a_retry_as_it_is_logged() {
       model.requested {"attempt":1,"max_output_tokens":16384,"model":"acme/large","step":1}
       -> ask acme/large step-1-attempt-1, at most 16384, 1 messages, last: "Your input, as JSON:\n{\"month\":\"2026-10\"}"
     > Overloaded in step 1 attempt 1
-      model.retried {"attempt":1,"class":"overloaded","delay_ms":500,"message":"too bad","model":"acme/large","step":1}
+      model.retried {"attempt":1,"class":"overloaded","delay_ms":500,"failure":{"class":"overloaded","jitter_per_mille":0,"message":"too bad","status":503},"message":"too bad","model":"acme/large","step":1}
       -> retry step 1 after 500 ms
     > retry of step 1 due
       model.requested {"attempt":2,"max_output_tokens":16384,"model":"acme/large","step":1}

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use livery_core::agent::{Agent, Prompt, text_output};
-use livery_core::{RunError, Usd};
+use livery_core::{RunError, Usd, canonical};
+use livery_harness::replay::{Logged, Verdict, replay};
 use livery_harness::{Effect, Input, Loop, Record, Request, Setup, State, ToolOutcome};
 use livery_llm::message::{Arguments, Message, Part, Role, ToolCall};
 use livery_llm::stream::{ModelError, ModelErrorClass, ModelResponse, StopReason, TokenUsage};
@@ -83,7 +84,24 @@ impl Run {
         assert_eq!(self.state, self.folded(), "the log alone gives the same state");
         let snapshot: State = serde_json::from_str(&serde_json::to_string(&self.state).unwrap()).unwrap();
         assert_eq!(self.state, snapshot, "a snapshot gives the same state");
+        if self.state.is_finished() {
+            let report = replay(&self.machine, &self.logged());
+            assert_eq!(report.result, Verdict::Identical, "{report:#?}");
+            assert_eq!(report.unchecked.len(), 0, "{report:#?}");
+            assert_eq!(report.compared_events, self.log.len() as u64, "{report:#?}");
+        }
         self
+    }
+
+    /// The log as a replay gets it.
+    pub(crate) fn logged(&self) -> Vec<Logged> {
+        let logged = |(index, (event_type, data)): (usize, &(String, String))| Logged {
+            seq: index as u64 + 1,
+            event_type: event_type.clone(),
+            digest: Some(canonical::sha256_hex(data)),
+            data: Some(data.clone()),
+        };
+        self.log.iter().enumerate().map(logged).collect()
     }
 
     /// The records in the log.
@@ -217,7 +235,12 @@ fn show_record(record: &Record) -> String {
             let parts: Vec<String> = data.message.parts.iter().map(show_part).collect();
             format!("  model.responded {} {}: {}", data.step, stop.as_str().unwrap(), parts.join(" | "))
         }
-        _ => format!("  {} {}", record.event_type(), record.data()),
+        _ => {
+            let mut data = record.data();
+            // It names every word of the prompt at once; `replay` looks at it.
+            data.as_object_mut().map(|fields| fields.remove("request_digest"));
+            format!("  {} {data}", record.event_type())
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{cell, client, print, print_json, say, table};
+use super::{cell, client, print, print_json, replay, say, table};
 use crate::cli::Runs;
 use crate::client::Client;
 use crate::show::{Paint, event_line, label_model, one_line, summary};
@@ -33,6 +33,7 @@ pub(super) async fn runs(command: Runs) -> anyhow::Result<ExitCode> {
                 if run["finished_at"].is_null() { "stopping".to_owned() } else { cell(&run["status"]) }
             ));
         }
+        Runs::Replay { id, json, server } => return replay::replay(&client(&server)?, &escape(&id), json).await,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use livery_core::id::RunId;
 use livery_core::{Error, ErrorCode, EventType, Result, RunError, RunStatus};
+use livery_harness::record::{RunStopped, StopCause};
 use livery_store::{CancelRequest, NewEvent, Terminal};
-use serde_json::json;
 
 use super::view::RunView;
 use crate::effects::{EffectKind, Phase};
@@ -23,7 +23,8 @@ impl Platform {
         let row = self.visible_run(principal, run).await?;
         let now = self.clock.now();
         let error = RunError::fatal(ErrorCode::Cancelled, "cancelled on request");
-        let event = NewEvent::new(EventType::RunCancelled, principal.key.to_string(), now, &json!({"error": error}))?;
+        let data = RunStopped { error: error.clone(), cause: Some(StopCause::Outside) };
+        let event = NewEvent::new(EventType::RunCancelled, principal.key.to_string(), now, &data)?;
         let end = Terminal {
             status: RunStatus::Cancelled,
             output: None,

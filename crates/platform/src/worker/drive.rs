@@ -10,8 +10,7 @@ use std::time::Duration;
 use livery_core::agent::{ModelRef, SandboxSpec};
 use livery_core::run::{Cost, Pricing, Usage};
 use livery_core::{Error, ErrorCode, EventType, Result, RunError, Timestamp};
-use livery_harness::record::SandboxFate;
-use livery_harness::setup::Setup;
+use livery_harness::record::{RunStopped, SandboxFate, StopCause};
 use livery_harness::{Decision, Effect, Input, Loop, Record, State};
 use livery_store::{ClaimedRun, Json, Lease, NewEvent, Progress, RunRow};
 use serde_json::json;
@@ -24,7 +23,7 @@ use super::hands::Hands;
 use super::patience::patiently;
 use super::running::Entry;
 use super::step::{ACTOR, Step, Written};
-use super::{model, tools};
+use super::{model, models_of, setup_of, tools};
 use crate::Platform;
 use crate::agents::LoadedAgent;
 use crate::crash::Commit;
@@ -109,7 +108,7 @@ pub(super) async fn drive(platform: Platform, claimed: ClaimedRun) {
 async fn give_up(platform: &Platform, lease: Lease, row: &RunRow, error: RunError) {
     tracing::error!(run = %lease.run, code = %error.code, message = %error.message, "a run cannot be set up");
     let now = platform.clock.now();
-    let data = json!({"error": error});
+    let data = RunStopped { error: error.clone(), cause: Some(StopCause::Outside) };
     let end = livery_store::Terminal {
         status: livery_core::RunStatus::Failed,
         output: None,
@@ -160,14 +159,7 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     let agent = platform.load_agent(row.org, row.agent_id).await.map_err(internal)?;
     let log = Log::read(&platform, &row, resumed).await.map_err(internal)?;
     let spec: SandboxSpec = row.sandbox.parse().map_err(|error| internal(Error::from(error)))?;
-    let setup = Setup {
-        input: row.input.parse().map_err(|error| internal(Error::from(error)))?,
-        limits: row.limits,
-        models: log.models.clone(),
-        can_sandbox: true,
-        ..Setup::new(agent.agent.clone(), serde_json::Value::Null)
-    };
-    let rules = Loop::new(setup)?;
+    let rules = Loop::new(setup_of(&row, &agent, log.models.clone()).map_err(internal)?)?;
     if row.cancel_requested_at.is_some() {
         entry.signals.cancel.cancel();
     }
@@ -234,7 +226,7 @@ impl Log {
             let data = platform.whole(row.org, data).await?;
             match event_type {
                 EventType::RunQueued => {
-                    log.models = serde_json::from_value(data["models"].clone()).map_err(Error::internal)?;
+                    log.models = models_of(&data)?;
                 }
                 EventType::SandboxStarted => log.had_sandbox = true,
                 _ => {}

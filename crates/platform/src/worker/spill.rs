@@ -2,8 +2,9 @@
 
 use livery_core::id::{AppId, FileId, OrgId};
 use livery_core::run::EVENT_PAYLOAD_BYTES_MAX;
-use livery_core::{Error, Result};
-use livery_store::{FileRow, Json};
+use livery_core::{Error, Result, canonical};
+use livery_harness::replay::Logged;
+use livery_store::{FileRow, Json, StoredEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,6 +23,9 @@ struct Spilled {
 struct Reference {
     file: FileId,
     bytes: u64,
+    /// SHA-256 of the payload itself, hex; the log's own digest is that of this reference. Absent in older logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
 }
 
 impl Platform {
@@ -34,8 +38,8 @@ impl Platform {
         self.reached(EffectKind::Spill, Phase::Before);
         let row = self.keep_file(org, app, "event.json", "application/json", data.into()).await?;
         self.reached(EffectKind::Spill, Phase::After);
-        let reference = Spilled { spilled: Reference { file: row.id, bytes } };
-        Ok((Json::of(&reference)?, Some(row)))
+        let reference = Spilled { spilled: Reference { file: row.id, bytes, sha256: Some(row.sha256.clone()) } };
+        Ok((Json::from_text(canonical::text(&reference))?, Some(row)))
     }
 
     /// The payload itself, wherever it lies.
@@ -44,5 +48,21 @@ impl Platform {
         let row = self.store.get_file(org, reference.spilled.file).await?;
         let row = row.ok_or_else(|| Error::internal("a spilled event payload is gone"))?;
         serde_json::from_slice(&self.file_bytes(&row).await?).map_err(Error::internal)
+    }
+
+    /// An event as a replay gets it: the payload itself with the digest it has to have.
+    pub(crate) async fn logged(&self, org: OrgId, event: StoredEvent) -> Result<Logged> {
+        let mut logged =
+            Logged { seq: event.seq, event_type: event.event_type, digest: Some(event.digest), data: None };
+        let Some(stored) = event.data.map(Json::into_string) else { return Ok(logged) };
+        let reference = serde_json::from_str::<Spilled>(&stored).ok();
+        let Some(Spilled { spilled }) = reference.filter(|_| logged.digest == Some(canonical::sha256_hex(&stored)))
+        else {
+            return Ok(Logged { data: Some(stored), ..logged });
+        };
+        if let Some(row) = self.store.get_file(org, spilled.file).await? {
+            logged.data = Some(String::from_utf8_lossy(&self.file_bytes(&row).await?).into_owned());
+        }
+        Ok(Logged { digest: spilled.sha256, ..logged })
     }
 }

@@ -25,7 +25,12 @@ fn operations(fill: impl Fn(&str) -> String) -> Vec<(Method, String)> {
 async fn call(actor: &Actor<'_>, method: &Method, target: &str) -> Answer {
     let target = if target == "/v1/files" { "/v1/files?name=x" } else { target };
     let request = actor.request(method.clone(), target).header("content-type", "application/json");
-    actor.send(request.body(Body::from(if *method == Method::POST { "{}" } else { "" })).unwrap()).await
+    let body = match method {
+        &Method::POST if target.ends_with("/replay") => r#"{"mode": "recorded"}"#,
+        &Method::POST => "{}",
+        _ => "",
+    };
+    actor.send(request.body(Body::from(body)).unwrap()).await
 }
 
 fn any_id(path: &str) -> String {

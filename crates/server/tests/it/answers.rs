@@ -80,6 +80,8 @@ async fn answers_fit_the_published_schemas() {
     published.check("list_runs", &actor.get("/v1/runs?status=succeeded&metadata[ticket]=42").await);
     published.check("list_run_events", &actor.get(&format!("/v1/runs/{id}/events")).await);
     published.check("list_run_artifacts", &actor.get(&format!("/v1/runs/{id}/artifacts")).await);
+    let replayed = actor.post(&format!("/v1/runs/{id}/replay"), &json!({"mode": "recorded"})).await;
+    assert_eq!(published.check("replay_run", &replayed)["result"], "identical", "{}", replayed.text());
     published.check("cancel_run", &actor.post(&format!("/v1/runs/{id}/cancel"), &json!({})).await);
 
     let agent = json!({"agent_md": "---\nname: a\ndescription: d\nmodel: scripted/talk\n---\nx\n", "files": {"scripts/talk.yaml": "dHVybnM6IFt7dGV4dDogaGl9XQ=="}});
