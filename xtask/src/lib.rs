@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to the person who started it")]
 
 pub mod bench;
+pub mod chaos;
 pub mod dist;
 pub mod escape;
 pub mod lint;

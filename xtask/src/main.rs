@@ -28,6 +28,13 @@ enum Verb {
     Tidy,
     /// The sandbox's escape attempts alone.
     Escape,
+    /// Kill the real binary at every place around every effect, and nodes at random; nothing may be lost.
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// Passed on; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Measure the real server and print a table; fails only when something broke.
     Bench(xtask::bench::Options),
     /// Build the release and pack it into one archive, with its parts list and checksums.
@@ -41,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Lint => xtask::lint::run(),
         Verb::Tidy => xtask::tidy::run(),
         Verb::Escape => xtask::escape::run(),
+        Verb::Chaos { arguments } => xtask::chaos::run(&arguments),
         Verb::Bench(options) => xtask::bench::run(&options),
         Verb::Dist(options) => xtask::dist::run(&options),
     };

@@ -44,7 +44,7 @@ pub struct State {
     pub(crate) answer: String,
     pub(crate) counts: Counts,
     pub(crate) totals: Totals,
-    /// Told to the model with the results of the running calls.
+    /// Told to the model with the results of the running calls, or with whatever it is asked next.
     notice: Option<String>,
     pub(crate) terminal: Option<Terminal>,
 }
@@ -266,6 +266,9 @@ impl State {
         if data.step != self.step || self.model.as_ref() != Some(&data.model) {
             self.failures = 0;
         }
+        if let Some(notice) = self.notice.take() {
+            self.transcript.push(Arc::new(Message::user(notice)));
+        }
         self.step = data.step;
         self.model = Some(data.model.clone());
         self.phase = Phase::Asking { attempt: data.attempt, max_output_tokens: data.max_output_tokens };
@@ -337,11 +340,11 @@ impl State {
 
     fn recovered(&mut self, data: &RunRecovered) {
         let Some(notice) = &data.notice else { return };
-        if self.phase == Phase::Tools {
-            // Results come first in the message that answers calls.
-            self.notice = Some(notice.clone());
-        } else {
-            self.transcript.push(Arc::new(Message::user(notice.clone())));
+        match self.phase {
+            // Results come first in the message that answers calls. A call under way is asked again as it was: the same key
+            // with other words would be refused upstream, or paid for twice.
+            Phase::Tools | Phase::Asking { .. } => self.notice = Some(notice.clone()),
+            _ => self.transcript.push(Arc::new(Message::user(notice.clone()))),
         }
     }
 

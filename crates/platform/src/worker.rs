@@ -55,7 +55,7 @@ pub(crate) async fn work(platform: Platform) {
         }
         tokio::select! {
             () = platform.stop.cancelled() => {}
-            () = bell.rung() => {}
+            () = bell.rung() => platform.reached(EffectKind::QueueClaim, Phase::Before),
             // A finished run makes room here, and in its organization's limit.
             Some(_) = runs.join_next() => while runs.try_join_next().is_some() {},
             () = tokio::time::sleep(POLL) => {}
@@ -91,7 +91,6 @@ async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedRun>> {
     // before anything is claimed, so that it never takes its own runs from itself.
     let late = platform.running.renewed_before(now.plus_millis(-lease_ms(platform) / 2));
     let held = if late { platform.running.leases() } else { Vec::new() };
-    platform.reached(EffectKind::QueueClaim, Phase::Before);
     let claimed = platform
         .store
         .write(move |tx| {

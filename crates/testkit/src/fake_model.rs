@@ -2,12 +2,14 @@
 //!
 //! It plays a script, follows a policy or calls a function; it breaks in the ways [`chaos`] lists; it remembers what it
 //! received and demands the right key. It keeps no conversation: the turn is counted from the request, so a client that
-//! repeats a request gets the same answer again.
+//! repeats a request gets the same answer again. An `Idempotency-Key` is honoured: the same key is the same
+//! answer without asking the script again, and a key with another body is refused.
 //!
 //! Walk on: [`policy`] answers, [`wire`] spells, [`chaos`] breaks, [`serve`] puts them together.
 
 pub mod chaos;
 mod generate;
+mod keys;
 pub mod policy;
 mod serve;
 mod wire;
@@ -25,6 +27,7 @@ use livery_llm::stream::{ModelError, ModelResponse};
 use crate::capture::Capture;
 use crate::listener::Listener;
 pub use chaos::{Chaos, Delay, Fault, Per};
+pub use keys::KeyCounts;
 pub use policy::Policy;
 
 /// How the server behaves. The default listens on a free port of 127.0.0.1, takes any key and echoes.
@@ -174,6 +177,11 @@ impl FakeModel {
     /// How many requests have been answered, whatever the answer.
     pub fn count(&self) -> usize {
         self.state.log.lock().unwrap_or_else(PoisonError::into_inner).count
+    }
+
+    /// What came of the requests with an `Idempotency-Key`.
+    pub fn key_counts(&self) -> KeyCounts {
+        self.state.keys.lock().unwrap_or_else(PoisonError::into_inner).counts
     }
 
     /// All requests in the order of their answers; empty with [`Memory::Count`].

@@ -101,13 +101,26 @@ fn nothing_is_done_twice_over_two_crashes() {
 }
 
 #[test]
-fn a_model_in_mid_answer_is_told_that_its_sandbox_is_new() {
+fn a_model_in_mid_answer_is_asked_the_same_and_told_of_its_new_sandbox_afterwards() {
+    let told = |run: &Run| {
+        let (_, _, request) = run.asked();
+        let last = request.messages.last().unwrap().parts.last().unwrap();
+        matches!(last, Part::Text { text } if text.contains("replaced by a new one"))
+    };
     let mut run = Run::started(agent());
     run.answer(calls([("a", "write_file", json!({"path": "x", "content": "1"}))])).done("a", "ok");
+    let before = run.effects.clone();
     crash(&mut run, SandboxFate::Lost);
-    let (_, _, request) = run.asked();
-    let Part::Text { text } = &request.messages.last().unwrap().parts[0] else { panic!("text") };
-    assert!(text.contains("replaced by a new one"));
+    assert_eq!(run.effects, before, "the same key with other words would be another request");
+    let mut with_calls = run;
+    with_calls.answer(calls([("b", "shell", shell("ls"))])).done("b", "");
+    assert!(told(&with_calls));
+
+    let mut failed = Run::started(agent());
+    failed.answer(calls([("a", "write_file", json!({"path": "x", "content": "1"}))])).done("a", "ok");
+    crash(&mut failed, SandboxFate::Lost);
+    failed.fail(error(ModelErrorClass::Timeout)).retry();
+    assert!(told(&failed), "another attempt has another key");
 }
 
 #[test]

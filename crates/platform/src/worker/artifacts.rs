@@ -40,16 +40,23 @@ pub(super) async fn collect(
     lost: &CancellationToken,
 ) -> Artifacts {
     let mut kept = Artifacts::default();
-    let Some(sandbox) = hands.made() else { return kept };
+    if hands.made().is_none() && !hands.has_workspace() {
+        return kept;
+    }
     let patience = match status {
         RunStatus::Succeeded => COLLECT_MAX,
         RunStatus::Cancelled => return kept,
         _ => COLLECT_AFTER_FAILURE_MAX,
     };
-    // No outputs is the ordinary case, and a sandbox that is gone has told so itself.
-    match tokio::time::timeout(patience, sandbox.artifacts(LIMITS)).await {
-        Ok(Ok(found)) => Box::pin(keep(platform, row, found, &mut kept, lost)).await,
-        Ok(Err(_)) => {}
+    let look = async {
+        // After a crash between the last tool and the end, the workspace waits for a sandbox that nobody has asked for yet.
+        let sandbox = hands.sandbox().await.ok()?;
+        // No outputs is the ordinary case, and a sandbox that is gone has told so itself.
+        sandbox.artifacts(LIMITS).await.ok()
+    };
+    match tokio::time::timeout(patience, Box::pin(look)).await {
+        Ok(Some(found)) => Box::pin(keep(platform, row, found, &mut kept, lost)).await,
+        Ok(None) => {}
         Err(_) => {
             kept.say(format!("collecting artifacts took longer than {} s; they are not kept", patience.as_secs()));
         }

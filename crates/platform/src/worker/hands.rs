@@ -1,13 +1,13 @@
 //! A run's sandbox: made at the first tool call that needs one, filled once, taken down with the run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use livery_core::agent::SandboxSpec;
 use livery_core::{Error, ErrorCode, EventType, RunError};
 use livery_harness::prompt::AGENT_DIR;
-use livery_sandbox::{Sandbox, Spec};
+use livery_sandbox::{Sandbox, Sandboxes, Spec};
 use livery_store::{FileRole, RunRow};
 use serde_json::json;
 use tokio::sync::{OnceCell, mpsc};
@@ -24,6 +24,11 @@ const PIDS_MAX: u32 = 256;
 /// How much longer than its run a sandbox may live, so that the run's own limit is the one that speaks.
 const WALL_CLOCK_MARGIN: Duration = Duration::from_secs(30);
 
+/// How often a workspace is tried to be removed.
+const REMOVE_TRIES_MAX: u32 = 20;
+/// The pause between two tries.
+const REMOVE_PAUSE: Duration = Duration::from_millis(100);
+
 /// The sandbox of one run, there or not.
 pub(super) struct Hands {
     pub(super) platform: Platform,
@@ -35,6 +40,8 @@ pub(super) struct Hands {
     left: Duration,
     signals: mpsc::Sender<Signal>,
     sandbox: OnceCell<Arc<Sandbox>>,
+    /// Whether there may be a workspace, however far its making came.
+    touched: AtomicBool,
     /// When it stood, in microseconds; zero: it does not.
     stood_at: AtomicI64,
 }
@@ -50,7 +57,9 @@ impl Hands {
         signals: mpsc::Sender<Signal>,
     ) -> Self {
         let (sandbox, stood_at) = (OnceCell::new(), AtomicI64::new(0));
-        Self { platform, row: row.clone(), agent, spec, filled, left, signals, sandbox, stood_at }
+        // An earlier life may have died over the making of it, before its log could say so.
+        let touched = AtomicBool::new(filled || row.recoveries > 0);
+        Self { platform, row: row.clone(), agent, spec, filled, left, signals, sandbox, touched, stood_at }
     }
 
     /// The sandbox, made now if there is none. Calls that come together wait for the same one.
@@ -64,6 +73,11 @@ impl Hands {
     /// The sandbox, if one was ever made.
     pub(super) fn made(&self) -> Option<&Arc<Sandbox>> {
         self.sandbox.get()
+    }
+
+    /// Whether an earlier life of the run has left a workspace here.
+    pub(super) const fn has_workspace(&self) -> bool {
+        self.filled
     }
 
     /// Tells whoever follows the run what a tool prints.
@@ -88,6 +102,7 @@ impl Hands {
         let Some(sandboxes) = &self.platform.sandboxes else {
             return Err(unavailable("this host gives no sandboxes; `livery doctor` says why".into()));
         };
+        self.touched.store(true, Ordering::Relaxed);
         let begun = self.platform.clock.now();
         let mut spec = Spec::new(self.row.id.to_string());
         spec.cpu = f64::from(self.spec.cpu.as_millis()) / 1000.0;
@@ -141,7 +156,7 @@ impl Hands {
         let platform = self.platform.clone();
         let id = self.row.id.to_string();
         let sandbox = self.sandbox.get().cloned();
-        let had_workspace = self.filled || sandbox.is_some();
+        let has_workspace = self.touched.load(Ordering::Relaxed);
         let Some(sandboxes) = platform.sandboxes.clone() else { return };
         // Nobody waits for it: the run's end is told already. The tracker does, at shutdown.
         let node = self.platform.clone();
@@ -153,11 +168,8 @@ impl Hands {
                 tracing::warn!(run = %id, %error, "a sandbox did not go; the launcher's own limit ends it");
             }
             node.reached(EffectKind::SandboxRemoval, Phase::During);
-            if ended
-                && had_workspace
-                && let Err(error) = sandboxes.remove_workspace(&id).await
-            {
-                tracing::warn!(run = %id, %error, "a workspace could not be removed; the next start sweeps it");
+            if ended && has_workspace {
+                remove_workspace(&sandboxes, &id).await;
             }
             node.reached(EffectKind::SandboxRemoval, Phase::After);
         });
@@ -168,6 +180,21 @@ impl Drop for Hands {
     fn drop(&mut self) {
         if self.sandbox.initialized() {
             self.platform.metrics.sandbox_ended();
+        }
+    }
+}
+
+/// Removes a workspace, if there is one. A sandbox that was given up while it was made takes a moment to end.
+async fn remove_workspace(sandboxes: &Sandboxes, id: &str) {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match sandboxes.remove_workspace(id).await {
+            Ok(()) | Err(livery_sandbox::Error::Unknown) => return,
+            Err(_) if tries < REMOVE_TRIES_MAX => tokio::time::sleep(REMOVE_PAUSE).await,
+            Err(error) => {
+                return tracing::warn!(run = %id, %error, "a workspace could not be removed; the next start sweeps it");
+            }
         }
     }
 }

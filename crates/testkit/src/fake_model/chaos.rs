@@ -32,6 +32,11 @@ impl Chaos {
         Self { fault, requests, per: Per::Body }
     }
 
+    /// Strikes each `nth` request, from the `nth` on, for ever.
+    pub const fn every(nth: u64, fault: Fault) -> Self {
+        Self { fault, requests: nth, per: Per::Every }
+    }
+
     /// Strikes always.
     pub const fn always(fault: Fault) -> Self {
         Self { fault, requests: u64::MAX, per: Per::Server }
@@ -45,6 +50,8 @@ pub enum Per {
     Server,
     /// Requests with the same body.
     Body,
+    /// All requests, of which each `requests`th is struck.
+    Every,
 }
 
 /// What goes wrong.

@@ -15,6 +15,7 @@ use livery_llm::stream::{ModelError, ModelErrorClass, ModelResponse};
 use serde_json::json;
 
 use super::chaos::{Failure, Fault, Per};
+use super::keys::{Keys, Known};
 use super::wire::{Asked, Wire};
 use super::{Config, KeyCheck, Memory, Mode, Request};
 use crate::listener::{Received, Step};
@@ -32,6 +33,7 @@ pub(super) struct State {
     pub(super) config: Config,
     pub(super) log: Mutex<Log>,
     counts: Mutex<Counts>,
+    pub(super) keys: Mutex<Keys>,
     record: Option<Mutex<File>>,
 }
 
@@ -59,7 +61,7 @@ impl State {
     pub(super) fn new(config: Config) -> std::io::Result<Self> {
         let open = |path| File::options().create(true).append(true).open(path);
         let record = config.record.as_ref().map(open).transpose()?.map(Mutex::new);
-        Ok(Self { config, log: Mutex::default(), counts: Mutex::default(), record })
+        Ok(Self { config, log: Mutex::default(), counts: Mutex::default(), keys: Mutex::default(), record })
     }
 
     /// The fault this request meets, and how many requests there have been.
@@ -80,6 +82,11 @@ impl State {
             let count = match chaos.per {
                 Per::Server => &mut of_all,
                 Per::Body => &mut of_same,
+                // Nothing is used up: the ones between are left to whatever comes next in the list.
+                Per::Every if all % chaos.requests.max(1) == chaos.requests.saturating_sub(1) => {
+                    return (Some(chaos.fault.clone()), all);
+                }
+                Per::Every => continue,
             };
             if *count < chaos.requests {
                 return (Some(chaos.fault.clone()), all);
@@ -133,6 +140,11 @@ pub(super) async fn answer(state: Arc<State>, received: Received) -> Answered {
         state.remember(&received, key, 401, None);
         return json_response(401, wire.error(401, "Incorrect API key provided."));
     }
+    let known = state.keys.lock().unwrap_or_else(PoisonError::into_inner).find(&received);
+    if let Known::Other = known {
+        state.remember(&received, key, 409, None);
+        return json_response(409, wire.error(409, "this Idempotency-Key was used with another body"));
+    }
     let (fault, number) = state.fault(&received.body);
     if let Some(Fault::SlowHeaders { ms }) = fault {
         tokio::time::sleep(Duration::from_millis(ms.min(u64::from(u32::MAX)))).await;
@@ -142,8 +154,10 @@ pub(super) async fn answer(state: Arc<State>, received: Received) -> Answered {
         return failure.into_response();
     }
     let played = wire.parse(&received.body).map_err(|message| (400, message)).and_then(|asked| {
-        let (answer, delay) =
-            play(&state.config.mode, &asked).map_err(|error| (error.status.unwrap_or(400), error.message))?;
+        let (answer, delay) = match known {
+            Known::Same(answer) => (answer, Duration::ZERO),
+            _ => play(&state.config.mode, &asked).map_err(|error| (error.status.unwrap_or(400), error.message))?,
+        };
         Ok((asked, answer, delay))
     });
     let (asked, mut answer, delay) = match played {
@@ -154,6 +168,7 @@ pub(super) async fn answer(state: Arc<State>, received: Received) -> Answered {
         }
     };
     answer.response_id.get_or_insert_with(|| format!("msg_fake_{number}"));
+    state.keys.lock().unwrap_or_else(PoisonError::into_inner).keep(&received, &answer);
     state.remember(&received, key, 200, fault.as_ref());
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
