@@ -101,13 +101,7 @@ pub fn telling_cells(engine: Engine) -> Vec<Cell> {
 ///
 /// # Errors
 /// Not even the first start works.
-pub async fn run(
-    binary: &Path,
-    work: &Path,
-    cells: &[Cell],
-    keep: bool,
-    say: fn(&str),
-) -> anyhow::Result<Results> {
+pub async fn run(binary: &Path, work: &Path, cells: &[Cell], keep: bool, say: fn(&str)) -> anyhow::Result<Results> {
     let keeper = Keeper::start(if keep { Path::new("") } else { work })?;
     let mut results = Results::new();
     for engine in Engine::ALL {

@@ -116,9 +116,10 @@ fn answer(models: &Models, request: &ModelRequest) -> Result<(ModelResponse, Dur
     }
     played.effects += 1;
     let turn = turn_index(request);
-    let script = played.script.as_ref().ok_or_else(|| {
-        refused(404, ModelErrorClass::ModelNotFound, format!("{} was taught nothing", request.model))
-    })?;
+    let script = played
+        .script
+        .as_ref()
+        .ok_or_else(|| refused(404, ModelErrorClass::ModelNotFound, format!("{} was taught nothing", request.model)))?;
     let (response, delay_ms) = script.play(turn, request, &format!("call_t{turn}"))?;
     Ok((response, Duration::from_millis(delay_ms)))
 }

@@ -39,17 +39,12 @@ pub fn of(effect: EffectKind) -> Scenario {
     let plain = Scenario { script: script(&[]), ..Scenario::default() };
     let marking = |turn: &str| Scenario { script: script(&[turn, LOOK]), marks: true, ..Scenario::default() };
     match effect {
-        EffectKind::RunAcceptance
-        | EffectKind::QueueClaim
-        | EffectKind::Finish
-        | EffectKind::WebhookDelivery => plain,
+        EffectKind::RunAcceptance | EffectKind::QueueClaim | EffectKind::Finish | EffectKind::WebhookDelivery => plain,
         // The second call: the run has a sandbox by then, of which recovery has something to tell.
         EffectKind::ModelCall => Scenario { nth: Some(2), script: script(&[&shell(MARK)]), ..Scenario::default() },
-        EffectKind::FileUpload => Scenario {
-            script: script(&[&shell("cat input.txt")]),
-            uploads: true,
-            ..Scenario::default()
-        },
+        EffectKind::FileUpload => {
+            Scenario { script: script(&[&shell("cat input.txt")]), uploads: true, ..Scenario::default() }
+        }
         EffectKind::LeaseRenewal => Scenario {
             script: format!("turns:\n  - text: done\n    delay_ms: {LONGER_THAN_A_HEARTBEAT_MS}\n"),
             ..Scenario::default()

@@ -96,7 +96,8 @@ mod tests {
         let good = page(&Vec::new());
         assert_eq!(differences(&good), Vec::<String>::new());
         assert!(!differences(&good.replace("| `shell` |", "| `shall` |")).is_empty());
-        let with_phase = good.replacen("| `finish` | repeated, which does no harm | – |", "| `finish` | x | not run |", 1);
+        let with_phase =
+            good.replacen("| `finish` | repeated, which does no harm | – |", "| `finish` | x | not run |", 1);
         assert!(!differences(&with_phase).is_empty());
     }
 
