@@ -164,6 +164,8 @@ impl Tx {
     /// # Errors
     /// `NotFound` for an application that is not of this tenant.
     pub async fn insert_agent_version(&mut self, agent: &NewAgent) -> Result<(AgentRow, Saved)> {
+        // Versions are counted one save at a time.
+        self.lock_organization(agent.org).await?;
         let latest: Option<AgentRow> = self.fetch_optional(LATEST, args![agent.org, &agent.name]).await?;
         if let Some(latest) = latest.filter(|latest| latest.digest == agent.digest) {
             return Ok((latest, Saved::Unchanged));
@@ -213,7 +215,7 @@ impl Tx {
 
     async fn insert_agent_files(&mut self, agent: &NewAgent) -> Result<()> {
         for file in &agent.files {
-            self.execute(INSERT_FILE, args![agent.id, &file.path, file.mode, file.bytes.clone()]).await?;
+            self.execute_ahead(INSERT_FILE, args![agent.id, &file.path, file.mode, file.bytes.clone()]).await?;
         }
         Ok(())
     }

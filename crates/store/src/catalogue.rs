@@ -1,7 +1,6 @@
 //! Every statement of the crate in one list, for the test that prepares each on each engine.
 //!
-//! The statements that will have a Postgres variant, each for a reason: `CLAIM_QUEUED`, `CLAIM_EXPIRED` and `CLAIM`
-//! (`for update skip locked`). All others are one text for both engines.
+//! One text serves both engines. The few that have another for Postgres are listed here, each with its reason.
 
 use crate::sql::Statement;
 
@@ -22,6 +21,17 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("tenants", crate::tenants::STATEMENTS),
     ("vault", crate::vault::STATEMENTS),
     ("webhooks", crate::webhooks::STATEMENTS),
+];
+
+/// The statements with a text of their own for Postgres, and why one text does not do. Sorted.
+pub(crate) const ON_POSTGRES: &[(&str, &str)] = &[
+    ("deliveries::CLAIM", "claimants skip what another one is just taking"),
+    ("idempotency::PURGE", "nodes that purge at once skip each other's rows"),
+    ("queue::CLAIM_EXPIRED", "claimants skip what another one is just taking"),
+    ("queue::CLAIM_QUEUED", "claimants skip what another one is just taking"),
+    ("queue::ENQUEUE", "a run that is just being claimed is not queued once more"),
+    ("queue::LOCK_ROOM", "a tenant's limit is counted by one node at a time; SQLite has one writer"),
+    ("tenants::LOCK_ORGANIZATION", "what is counted before it is written; SQLite has one writer"),
 ];
 
 #[cfg(test)]

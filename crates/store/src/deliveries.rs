@@ -38,7 +38,12 @@ statements! {
     CLAIM = "update deliveries set attempt = attempt + 1, lease_owner = $1, lease_until = $2
         where id in (select x.id from deliveries x where x.status = 'pending' and x.next_attempt_at <= $3
             and (x.lease_until is null or x.lease_until <= $3) order by x.next_attempt_at, x.id limit $4)
-        and status = 'pending' and (lease_until is null or lease_until <= $3) returning id";
+        and status = 'pending' and (lease_until is null or lease_until <= $3) returning id"
+        => postgres "with due as materialized (select x.id from deliveries x where x.status = 'pending'
+            and x.next_attempt_at <= $3 and (x.lease_until is null or x.lease_until <= $3)
+            order by x.next_attempt_at, x.id limit $4 for update skip locked)
+        update deliveries set attempt = attempt + 1, lease_owner = $1, lease_until = $2
+        where id in (select id from due) returning id";
     /// The endpoint's own address and secret as they are now; a delivery for one run alone brings its own.
     CLAIMED = concat!("select ", delivery_columns!(), ", d.body, coalesce(w.url, d.url), coalesce(w.sealed_secret,
             d.sealed_secret), r.application_id
@@ -256,7 +261,7 @@ impl Tx {
             &delivery.body,
             delivery.created_at,
         ];
-        self.execute(INSERT, args).await?;
+        self.execute_ahead(INSERT, args).await?;
         self.rings.deliveries = true;
         Ok(())
     }

@@ -84,6 +84,12 @@ impl Doorbells {
         plain(&self.deliveries)
     }
 
+    /// Rings every bell there is: after a time in which news may have been lost.
+    pub(crate) fn ring_everything(&self) {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(ring);
+        [&self.any_run, &self.queue, &self.deliveries].into_iter().for_each(ring);
+    }
+
     pub(crate) fn ring(&self, rings: &Rings) {
         if !rings.runs.is_empty() {
             let bells = self.runs.lock().unwrap_or_else(PoisonError::into_inner);

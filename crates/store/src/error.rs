@@ -34,7 +34,7 @@ pub enum Error {
         /// The limit in bytes.
         limit_bytes: u64,
     },
-    /// The write queue stayed full, or this operation did not start before its deadline. Nothing was written.
+    /// A wait ended: for a place in the queue, a connection, a row another write holds. Nothing was written.
     #[error("the store is busy: {reason}")]
     Busy {
         /// Which wait ended.
@@ -43,6 +43,13 @@ pub enum Error {
     /// The disk or the database cannot serve now (full, read-only, locked by another process). Nothing was written.
     #[error("the store is unavailable: {reason}")]
     Unavailable {
+        /// For the operator.
+        reason: String,
+    },
+    /// The connection was lost while the commit was on its way: written or not, nobody knows. Only a server of its own can
+    /// do that; an idempotency key makes it safe to ask again.
+    #[error("the outcome of a commit is unknown: {reason}")]
+    Unknown {
         /// For the operator.
         reason: String,
     },
@@ -110,6 +117,12 @@ impl From<Error> for livery_core::Error {
             }
             Error::Unavailable { reason } => Self::Unavailable {
                 detail: format!("the database is unavailable: {}", told(&reason)),
+                retry_after_s: RETRY_AFTER_S,
+            },
+            Error::Unknown { .. } => Self::Unavailable {
+                detail: "the database was lost while it committed, and whether it did is unknown; \
+                         ask again with the same Idempotency-Key"
+                    .into(),
                 retry_after_s: RETRY_AFTER_S,
             },
             Error::Closed => Self::Unavailable { detail: "shutting down".into(), retry_after_s: RETRY_AFTER_S },

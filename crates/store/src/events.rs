@@ -179,8 +179,8 @@ impl Tx {
             SCHEMA_VERSION,
             digest(data),
         ];
-        self.execute(INSERT_HEADER, args).await?;
-        self.execute(INSERT_PAYLOAD, args![stream.to_owned(), seq, data]).await.map(drop)
+        self.execute_ahead(INSERT_HEADER, args).await?;
+        self.execute_ahead(INSERT_PAYLOAD, args![stream.to_owned(), seq, data]).await
     }
 
     /// Appends to the organization's own stream; the event's sequence.

@@ -13,6 +13,8 @@ use crate::sql::{FromRow, Row, args, statements};
 use crate::store::Store;
 use crate::tx::Tx;
 
+/// How often a key that is given back and taken at the same moment is tried for.
+const RESERVE_TRIES: u32 = 3;
 /// Rows one purge removes at most, so that it never holds up other writes.
 const PURGE_MAX: u32 = 1000;
 
@@ -35,7 +37,9 @@ statements! {
     RELEASE = "delete from idempotency where org_id = $1 and scope = $2 and key = $3 and fingerprint = $4
         and status is null";
     PURGE = "delete from idempotency where (org_id, scope, key) in (select x.org_id, x.scope, x.key
-        from idempotency x where x.expires_at <= $1 order by x.expires_at limit $2)";
+        from idempotency x where x.expires_at <= $1 order by x.expires_at limit $2)"
+        => postgres "delete from idempotency where (org_id, scope, key) in (select x.org_id, x.scope, x.key
+        from idempotency x where x.expires_at <= $1 order by x.expires_at limit $2 for update skip locked)";
     VOID_RESERVATIONS = "delete from idempotency where status is null";
 }
 
@@ -128,11 +132,18 @@ impl Tx {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Reservation> {
-        let args = args![key.org, &key.scope, &key.key, &key.fingerprint, now, until];
-        match self.execute(RESERVE, args).await? {
-            0 => self.idempotency_find(key, now).await,
-            _ => Ok(Reservation::Free),
+        for _ in 0..RESERVE_TRIES {
+            let args = args![key.org, &key.scope, &key.key, &key.fingerprint, now, until];
+            if self.execute(RESERVE, args).await? > 0 {
+                return Ok(Reservation::Free);
+            }
+            match self.idempotency_find(key, now).await? {
+                // Its holder gave it back between the two statements: it may be had now.
+                Reservation::Free => {}
+                held => return Ok(held),
+            }
         }
+        Ok(Reservation::InProgress)
     }
 
     /// Stores the answer until `expires_at`, over a reservation of the same request or on a free key. `false` when the

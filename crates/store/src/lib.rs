@@ -1,13 +1,13 @@
 //! The only crate with SQL; every function takes a tenant or is named `system_…`.
 //!
 //! One ordered log, the runs that are readings of it, the queue, the outbox and the few tables around them, in SQLite
-//! (WAL, `synchronous=FULL`). Writes go through one group-commit writer ([`Store::write`]), reads through a small pool.
-//! Statements are portable text with `$1` placeholders; what is engine-specific is the schema folder, `sqlite` and the
-//! statements named in `catalogue`.
+//! (WAL, `synchronous=FULL`) for one node or in Postgres for many. Writes go through [`Store::write`]: one group-commit
+//! writer there, a transaction each here; reads through a pool of their own. Statements are portable text with `$1`
+//! placeholders; what is engine-specific is the schema folder, `sqlite`, `postgres` and the statements named in `catalogue`.
 //!
 //! Absent on purpose: policy decisions, clocks (times are arguments), minting of ids, HTTP, sealing (secrets arrive sealed).
 //!
-//! Walk on: `writer` is how a write becomes durable, `progress` and `events` are the log, `queue` is who may work on a run,
+//! Walk on: `writer` and `postgres` are how a write becomes durable, `progress` and `events` are the log, `queue` is who may work on a run,
 //! `doorbell` is how readers learn of a commit.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
@@ -27,6 +27,7 @@ mod meta;
 mod migrations;
 mod observe;
 mod page;
+mod postgres;
 mod progress;
 mod providers;
 mod queue;
@@ -53,6 +54,7 @@ pub use json::Json;
 pub use keys::{ApiKeyRow, NewApiKey};
 pub use observe::{Observer, WriteOutcome};
 pub use page::{List, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Page};
+pub use postgres::PostgresOptions;
 pub use progress::{Progress, Terminal};
 pub use providers::ProviderRow;
 pub use queue::{ClaimedRun, Heartbeat};

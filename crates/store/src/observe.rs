@@ -47,7 +47,7 @@ impl WriteOutcome {
         match result {
             Ok(_) => Self::Committed,
             Err(Error::Busy { .. }) => Self::Busy,
-            Err(Error::Unavailable { .. } | Error::Closed) => Self::Unavailable,
+            Err(Error::Unavailable { .. } | Error::Unknown { .. } | Error::Closed) => Self::Unavailable,
             Err(Error::Database(_) | Error::Corrupt { .. }) => Self::Failed,
             Err(_) => Self::Refused,
         }

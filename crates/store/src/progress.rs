@@ -136,7 +136,7 @@ impl Tx {
         args.extend(terminal_args(end)?);
         let last = self.fetch_optional(FINISH_UNLEASED, args).await?;
         if last.is_some() {
-            self.execute(DEQUEUE, args![org, run]).await?;
+            self.execute_ahead(DEQUEUE, args![org, run]).await?;
         }
         self.append_at(org, run, last, events).await
     }

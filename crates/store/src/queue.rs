@@ -4,8 +4,8 @@
 //! whatever the previous holder still wants to write is void. Tenants take turns: each gets its share of a claim before
 //! anybody gets more, the one that waits longest first.
 //!
-//! Written for many nodes; on SQLite the writer makes it trivially exclusive. The claim statements are the ones Postgres
-//! gets a variant of (`for update skip locked`).
+//! Many nodes claim at once on Postgres: what one of them is just taking the others skip (`for update skip locked`), and the
+//! room of a tenant with a limit is counted under a lock. On SQLite the writer makes it trivially exclusive.
 
 use livery_core::Timestamp;
 use livery_core::id::{OrgId, RunId};
@@ -26,7 +26,10 @@ const ROUNDS_MAX: u32 = 4;
 statements! {
     ENQUEUE = "insert into run_queue (run_id, org_id, available_at)
         select r.id, r.org_id, $3 from runs r where r.org_id = $1 and r.id = $2 and r.status in ('queued', 'waiting')
-        on conflict (run_id) do nothing";
+        on conflict (run_id) do nothing"
+        => postgres "insert into run_queue (run_id, org_id, available_at)
+        select r.id, r.org_id, $3 from runs r where r.org_id = $1 and r.id = $2 and r.status in ('queued', 'waiting')
+        for no key update of r on conflict (run_id) do nothing";
     /// Hops from tenant to tenant through the index, so that a long queue of one costs nothing.
     DUE_TENANTS = "with recursive tenant (org_id) as (
             select min(org_id) from run_queue
@@ -34,28 +37,48 @@ statements! {
             select (select min(q.org_id) from run_queue q where q.org_id > tenant.org_id)
             from tenant where tenant.org_id is not null
         )
-        select org_id, room from (
+        select org_id, room, limited from (
             select o.id as org_id,
                 (select min(q.available_at) from run_queue q where q.org_id = o.id) as oldest,
                 case when o.max_concurrent_runs is null then 1000000
                     else o.max_concurrent_runs
                         - (select count(*) from runs r where r.org_id = o.id and r.status = 'running')
-                end as room
+                end as room,
+                case when o.max_concurrent_runs is null then 0 else 1 end as limited
             from tenant join organizations o on o.id = tenant.org_id
         ) due
         where oldest <= $1 and room > 0 order by oldest, org_id limit $2";
+    /// Whoever has this counts and fills a tenant's room; another node goes on to the next tenant meanwhile.
+    LOCK_ROOM = "select id from organizations where id = $1"
+        => postgres "select id from organizations where id = $1 for no key update skip locked";
+    ROOM = "select o.max_concurrent_runs
+            - (select count(*) from runs r where r.org_id = o.id and r.status = 'running')
+        from organizations o where o.id = $1";
     CLAIM_QUEUED = concat!("update runs set status = 'running', lease_owner = $1, lease_epoch = lease_epoch + 1,
             lease_expires_at = $2, started_at = coalesce(started_at, $3)
         where id in (select q.run_id from run_queue q where q.org_id = $4 and q.available_at <= $3
             order by q.available_at, q.run_id limit $5)
-        and status in ('queued', 'waiting') returning ", run_columns!());
+        and status in ('queued', 'waiting') returning ", run_columns!())
+        => postgres concat!("with due as materialized (select q.run_id from run_queue q join runs r on r.id = q.run_id
+            where q.org_id = $4 and q.available_at <= $3 and r.status in ('queued', 'waiting')
+            order by q.available_at, q.run_id limit $5 for update skip locked)
+        update runs set status = 'running', lease_owner = $1, lease_epoch = lease_epoch + 1,
+            lease_expires_at = $2, started_at = coalesce(started_at, $3)
+        where id in (select run_id from due) and status in ('queued', 'waiting') returning ", run_columns!());
     DEQUEUE = "delete from run_queue where org_id = $1 and run_id = $2";
     /// A lease given back (no owner) is no recovery; one that ran out is.
     CLAIM_EXPIRED = concat!("update runs set lease_owner = $1, lease_epoch = lease_epoch + 1, lease_expires_at = $2,
             recoveries = recoveries + case when lease_owner is null then 0 else 1 end
         where id in (select x.id from runs x where x.lease_expires_at is not null and x.lease_expires_at <= $3
             order by x.lease_expires_at limit $4)
-        and status = 'running' and lease_expires_at <= $3 returning ", run_columns!());
+        and status = 'running' and lease_expires_at <= $3 returning ", run_columns!())
+        => postgres concat!("with due as materialized (select x.id as run_id from runs x
+            where x.lease_expires_at is not null and x.lease_expires_at <= $3 and x.status = 'running'
+            order by x.lease_expires_at limit $4 for update skip locked)
+        update runs set lease_owner = $1, lease_epoch = lease_epoch + 1, lease_expires_at = $2,
+            recoveries = recoveries + case when lease_owner is null then 0 else 1 end
+        where id in (select run_id from due) and status = 'running' and lease_expires_at <= $3
+        returning ", run_columns!());
     HEARTBEAT = "update runs set lease_expires_at = $4
         where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'
         returning case when cancel_requested_at is null then 0 else 1 end";
@@ -91,11 +114,12 @@ pub struct Heartbeat {
 struct Tenant {
     org: OrgId,
     room: u32,
+    limited: bool,
 }
 
 impl FromRow for Tenant {
     fn from_row(row: &mut impl Row) -> Result<Self> {
-        Ok(Self { org: row.take()?, room: row.take()? })
+        Ok(Self { org: row.take()?, room: row.take()?, limited: row.take()? })
     }
 }
 
@@ -105,7 +129,7 @@ impl Tx {
     /// # Errors
     /// Those of the database. A run that is not in such a state is left alone.
     pub async fn enqueue(&mut self, org: OrgId, run: RunId, available_at: Timestamp) -> Result<()> {
-        self.execute(ENQUEUE, args![org, run, available_at]).await?;
+        self.execute_ahead(ENQUEUE, args![org, run, available_at]).await?;
         self.rings.queue = true;
         Ok(())
     }
@@ -151,13 +175,14 @@ impl Tx {
         let turns = u32::try_from(tenants.len()).unwrap_or(u32::MAX);
         for (turn, tenant) in (0..turns).zip(tenants) {
             let share = wanted.div_ceil(turns - turn).min(tenant.room);
+            let share = if tenant.limited && share > 0 { share.min(self.room(tenant.org).await?) } else { share };
             if share == 0 {
                 continue;
             }
             let args = args![owner.to_owned(), lease_until, now, tenant.org, share];
             let mut runs: Vec<RunRow> = self.fetch_all(CLAIM_QUEUED, args).await?;
             for run in &runs {
-                self.execute(DEQUEUE, args![run.org, run.id]).await?;
+                self.execute_ahead(DEQUEUE, args![run.org, run.id]).await?;
             }
             runs.sort_unstable_by_key(|run| (run.created_at, run.id));
             wanted = wanted.saturating_sub(u32::try_from(runs.len()).unwrap_or(u32::MAX));
@@ -166,15 +191,28 @@ impl Tx {
         Ok(())
     }
 
+    /// How many runs a tenant with a limit may still start; nobody else starts any before this operation ends.
+    async fn room(&mut self, org: OrgId) -> Result<u32> {
+        if self.fetch_optional::<(OrgId,)>(LOCK_ROOM, args![org]).await?.is_none() {
+            return Ok(0);
+        }
+        let room: Option<(Option<i64>,)> = self.fetch_optional(ROOM, args![org]).await?;
+        Ok(room.map_or(0, |(room,)| room.map_or(CLAIM_MAX, |room| u32::try_from(room.max(0)).unwrap_or(CLAIM_MAX))))
+    }
+
     /// Extends these leases to `lease_until` and says which are lost.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn heartbeat(&mut self, leases: &[Lease], lease_until: Timestamp) -> Result<Heartbeat> {
         let mut heartbeat = Heartbeat::default();
-        for lease in leases {
-            let args = args![lease.org, lease.run, lease.epoch, lease_until];
-            match self.fetch_optional::<(bool,)>(HEARTBEAT, args).await? {
+        // Two nodes that both believe in a lease lock the rows in the same order, or they would wait for each other.
+        let mut leases: Vec<&Lease> = leases.iter().collect();
+        leases.sort_unstable_by_key(|lease| lease.run);
+        let args = leases.iter().map(|lease| args![lease.org, lease.run, lease.epoch, lease_until]).collect();
+        let answers: Vec<Option<(bool,)>> = self.fetch_each(HEARTBEAT, args).await?;
+        for (lease, answer) in leases.into_iter().zip(answers) {
+            match answer {
                 None => heartbeat.lost.push(lease.run),
                 Some((true,)) => heartbeat.cancel_requested.push(lease.run),
                 Some((false,)) => {}

@@ -230,7 +230,7 @@ impl Tx {
             events.len(),
             run.created_at,
         ];
-        self.execute(INSERT, args).await?;
+        self.execute_ahead(INSERT, args).await?;
         self.insert_metadata(run).await?;
         self.insert_run_events(run.org, run.id, 1, events).await
     }
@@ -244,7 +244,7 @@ impl Tx {
                 Value::String(text) => text,
                 value => value.to_string(),
             };
-            self.execute(INSERT_METADATA, args![run.org, key, text, run.created_at, run.id]).await?;
+            self.execute_ahead(INSERT_METADATA, args![run.org, key, text, run.created_at, run.id]).await?;
         }
         Ok(())
     }

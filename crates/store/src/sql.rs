@@ -3,7 +3,7 @@
 //! A statement is one `&'static str` with `$1` placeholders and belongs to a catalogue, so that a test can prepare every
 //! one of them on every engine. Arguments are typed even when they are null, because Postgres wants to know.
 //!
-//! Read next: `arguments` and `columns` say which types go in and come out, `sqlite` is the one file that knows the driver.
+//! Read next: `arguments` and `columns` say which types go in and come out, `sqlite` and `postgres` are what knows a driver.
 
 use std::borrow::Cow;
 
@@ -20,12 +20,38 @@ mod ids;
 pub(crate) struct Statement {
     pub(crate) name: &'static str,
     pub(crate) sql: &'static str,
+    /// What Postgres gets instead. The few that have one are listed in `catalogue`, each with its reason.
+    postgres: Option<&'static str>,
 }
 
-/// Declares statements as constants and lists them in `STATEMENTS` for the catalogue.
+impl Statement {
+    pub(crate) const fn new(name: &'static str, sql: &'static str) -> Self {
+        Self { name, sql, postgres: None }
+    }
+
+    /// The same with a text of its own for Postgres.
+    pub(crate) const fn on_postgres(self, text: &'static str) -> Self {
+        Self { postgres: Some(text), ..self }
+    }
+
+    /// What Postgres is asked.
+    pub(crate) fn postgres_sql(&self) -> &'static str {
+        self.postgres.unwrap_or(self.sql)
+    }
+
+    /// Whether Postgres gets a text of its own.
+    #[cfg(test)]
+    pub(crate) fn has_own_postgres_text(&self) -> bool {
+        self.postgres.is_some()
+    }
+}
+
+/// Declares statements as constants and lists them in `STATEMENTS` for the catalogue. `NAME = "…" => postgres "…";` gives
+/// Postgres a text of its own.
 macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
-        $($(#[$doc])* const $name: $crate::sql::Statement = $crate::sql::Statement { name: stringify!($name), sql: $sql };)*
+    ($($(#[$doc:meta])* $name:ident = $sql:expr $(=> postgres $postgres:expr)?;)*) => {
+        $($(#[$doc])* const $name: $crate::sql::Statement =
+            $crate::sql::Statement::new(stringify!($name), $sql)$(.on_postgres($postgres))?;)*
         /// Every statement of this file.
         #[cfg(test)]
         pub(crate) const STATEMENTS: &[$crate::sql::Statement] = &[$($name),*];

@@ -12,7 +12,7 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{ErrorCode, OpenFlags, ffi};
 
 use crate::error::{DISK_FAILS, DISK_FULL, DISK_READ_ONLY, Error, LOCKED, Result};
-use crate::migrations::MIGRATIONS;
+use crate::migrations::{MIGRATIONS, pending};
 use crate::sql::{Arg, Cell, FromRow, Row, Rows, Statement};
 
 /// How long a connection waits for a lock that another connection holds.
@@ -112,13 +112,8 @@ impl Connection {
             .inner
             .query_row("select coalesce(max(version), 0) from schema_migrations", [], |row| row.get(0))
             .map_err(translate)?;
-        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-        if applied > known {
-            return Err(Error::Unavailable {
-                reason: format!("the database has schema {applied}, this version knows {known}: use a newer Livery"),
-            });
-        }
-        for (version, migration) in (1..).zip(MIGRATIONS).skip_while(|(version, _)| *version <= applied) {
+        for (version, _) in pending(applied)? {
+            let Some(migration) = MIGRATIONS.get(version as usize - 1) else { break };
             let transaction = self.inner.transaction().map_err(translate)?;
             transaction.execute_batch(migration.sqlite).map_err(translate)?;
             transaction
@@ -187,6 +182,15 @@ impl Connection {
     pub(crate) fn prepare(&self, statement: Statement) -> Result<usize> {
         let prepared = self.inner.prepare(statement.sql).map_err(|error| named(statement, error))?;
         Ok(prepared.parameter_count())
+    }
+
+    /// Rows of any query as texts, for the tests of the schema.
+    #[cfg(test)]
+    pub(crate) fn texts(&self, sql: &str) -> Vec<Vec<String>> {
+        let mut prepared = self.inner.prepare(sql).expect("the query prepares");
+        let columns = prepared.column_count();
+        let row = |row: &rusqlite::Row<'_>| (0..columns).map(|column| row.get(column)).collect();
+        prepared.query_map([], row).expect("the query runs").map(|row| row.expect("texts")).collect()
     }
 
     /// How the database means to answer, one line per step.

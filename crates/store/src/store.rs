@@ -12,6 +12,7 @@ use crate::doorbell::{Doorbell, Doorbells};
 use crate::error::{Error, Result};
 use crate::lock::DatabaseLock;
 use crate::observe::{Observer, Watched};
+use crate::postgres::{Postgres, PostgresOptions};
 use crate::reader::{Lane, Readers};
 use crate::sql::{Arg, FromRow, Rows, Statement};
 use crate::sqlite::{Access, Connection};
@@ -43,13 +44,16 @@ pub struct Store {
 }
 
 struct Inner {
-    writer: Writer,
-    readers: Arc<Readers>,
+    engine: Engine,
     doorbells: Arc<Doorbells>,
     /// When a key's last use was last written, so that a busy key costs one write a minute.
     touched: Mutex<HashMap<KeyId, Timestamp>>,
-    lock: Mutex<Option<DatabaseLock>>,
     observer: Option<Arc<dyn Observer>>,
+}
+
+enum Engine {
+    Sqlite { writer: Writer, readers: Arc<Readers>, lock: Mutex<Option<DatabaseLock>> },
+    Postgres(Arc<Postgres>),
 }
 
 impl Store {
@@ -71,41 +75,63 @@ impl Store {
         let doorbells = Doorbells::new();
         let writer = Writer::start(path.clone(), connection, Arc::clone(&doorbells), options.observer.clone())?;
         let readers = Readers::new(path, options.reader_connections);
-        Ok(Self {
-            inner: Arc::new(Inner {
-                writer,
-                readers,
-                doorbells,
-                touched: Mutex::default(),
-                lock: Mutex::new(Some(lock)),
-                observer: options.observer,
-            }),
-        })
+        Ok(Self::over(Engine::Sqlite { writer, readers, lock: Mutex::new(Some(lock)) }, doorbells, options.observer))
     }
 
-    /// Finishes queued writes, folds the write-ahead log into the database, stops, and lets another process open the file.
-    /// Later calls on any clone answer `Closed`.
-    pub async fn close(self) {
-        self.inner.readers.close();
-        self.inner.writer.close().await;
-        self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    /// Runs `operation` in a savepoint of a transaction shared with other writers and answers after its commit, when the
-    /// write is on the disk. If the operation fails, only its own changes are undone.
-    ///
-    /// The operation holds up all others, so it awaits nothing but `Tx` calls; one that does fails.
+    /// Connects to a Postgres database and brings its schema up to date. Many nodes may do so at once. Needs a Tokio
+    /// runtime.
     ///
     /// # Errors
-    /// Those of the operation; `Busy` when its turn did not come in time and `Unavailable` when the commit failed, both of
-    /// which mean that nothing was written.
+    /// `Unavailable` when there is no connection to be had, a schema step fails, or a newer version wrote the schema.
+    pub async fn connect(options: &PostgresOptions) -> Result<Self> {
+        let doorbells = Doorbells::new();
+        let engine = Postgres::connect(options, Arc::clone(&doorbells)).await?;
+        Ok(Self::over(Engine::Postgres(engine), doorbells, options.observer.clone()))
+    }
+
+    fn over(engine: Engine, doorbells: Arc<Doorbells>, observer: Option<Arc<dyn Observer>>) -> Self {
+        Self { inner: Arc::new(Inner { engine, doorbells, touched: Mutex::default(), observer }) }
+    }
+
+    /// Whether this process alone has the database. Where it has not, other nodes' leases, claims and reservations are
+    /// theirs.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.inner.engine, Engine::Sqlite { .. })
+    }
+
+    /// Finishes writes that were begun, closes the database (on SQLite: folds the write-ahead log into it and lets another
+    /// process open the file), and stops. Later calls on any clone answer `Closed`.
+    pub async fn close(self) {
+        match &self.inner.engine {
+            Engine::Sqlite { writer, readers, lock } => {
+                readers.close();
+                writer.close().await;
+                lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+            }
+            Engine::Postgres(engine) => engine.close().await,
+        }
+    }
+
+    /// Runs `operation` in a transaction (on SQLite: in a savepoint of one shared with other writers) and answers after
+    /// its commit, when the write is on the disk. If the operation fails, only its own changes are undone.
+    ///
+    /// The operation holds up others, so it awaits nothing but `Tx` calls; on SQLite one that does fails. An operation
+    /// cannot go on after an error of the database, and what it checks before it writes may have changed meanwhile unless
+    /// one statement does both.
+    ///
+    /// # Errors
+    /// Those of the operation; `Busy` and `Unavailable` mean that nothing was written, `Unknown` (Postgres alone) that the
+    /// answer to the commit was lost.
     pub async fn write<T, F>(&self, operation: F) -> Result<T>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
     {
         let watched = Watched::begin(self.inner.observer.as_ref());
-        watched.end(self.inner.writer.write(operation).await)
+        watched.end(match &self.inner.engine {
+            Engine::Sqlite { writer, .. } => writer.write(operation).await,
+            Engine::Postgres(engine) => engine.write(operation).await,
+        })
     }
 
     /// Rings when events of this run were committed. Take it before reading.
@@ -127,7 +153,10 @@ impl Store {
     where
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<()>> + Send + 'static,
     {
-        self.inner.writer.write_if_idle(operation);
+        match &self.inner.engine {
+            Engine::Sqlite { writer, .. } => writer.write_if_idle(operation),
+            Engine::Postgres(engine) => engine.write_if_idle(operation),
+        }
     }
 
     pub(crate) fn touched(&self) -> &Mutex<HashMap<KeyId, Timestamp>> {
@@ -139,7 +168,12 @@ impl Store {
         statement: Statement,
         args: Vec<Arg>,
     ) -> Result<Option<T>> {
-        self.inner.readers.read(Lane::Point, move |connection| connection.fetch_optional(statement, &args)).await
+        match &self.inner.engine {
+            Engine::Sqlite { readers, .. } => {
+                readers.read(Lane::Point, move |connection| connection.fetch_optional(statement, &args)).await
+            }
+            Engine::Postgres(engine) => engine.fetch_optional(statement, &args).await,
+        }
     }
 
     pub(crate) async fn fetch_all<T: FromRow + Send + 'static>(
@@ -148,7 +182,12 @@ impl Store {
         statement: Statement,
         args: Vec<Arg>,
     ) -> Result<Vec<T>> {
-        self.inner.readers.read(lane, move |connection| connection.fetch_all(statement, &args)).await
+        match &self.inner.engine {
+            Engine::Sqlite { readers, .. } => {
+                readers.read(lane, move |connection| connection.fetch_all(statement, &args)).await
+            }
+            Engine::Postgres(engine) => engine.fetch_all(lane, statement, &args).await,
+        }
     }
 
     /// The rows of one page, within [`PAGE_BYTES_MAX`].
@@ -158,7 +197,12 @@ impl Store {
         statement: Statement,
         args: Vec<Arg>,
     ) -> Result<Rows<T>> {
-        let query = move |connection: &Connection| connection.fetch_up_to(PAGE_BYTES_MAX, statement, &args);
-        self.inner.readers.read(lane, query).await
+        match &self.inner.engine {
+            Engine::Sqlite { readers, .. } => {
+                let query = move |connection: &Connection| connection.fetch_up_to(PAGE_BYTES_MAX, statement, &args);
+                readers.read(lane, query).await
+            }
+            Engine::Postgres(engine) => engine.fetch_up_to(lane, PAGE_BYTES_MAX, statement, &args).await,
+        }
     }
 }

@@ -15,6 +15,8 @@ const APPLICATIONS_MAX: u32 = 1000;
 
 statements! {
     INSERT_ORGANIZATION = "insert into organizations (id, name, max_concurrent_runs, created_at) values ($1, $2, $3, $4)";
+    LOCK_ORGANIZATION = "select id from organizations where id = $1"
+        => postgres "select id from organizations where id = $1 for no key update";
     GET_ORGANIZATION = "select id, name, max_concurrent_runs, created_at from organizations where id = $1";
     COUNT_ORGANIZATIONS = "select count(*) from organizations";
     LIST_ORGANIZATIONS = "select id, name, max_concurrent_runs, created_at from organizations
@@ -104,6 +106,12 @@ impl FromRow for EndUserRow {
 }
 
 impl Tx {
+    /// From here to its end this operation is the only one that has this tenant locked: for what is counted or looked for
+    /// before it is written, and no single statement can do. Everything else of the tenant goes on.
+    pub(crate) async fn lock_organization(&mut self, org: OrgId) -> Result<()> {
+        self.fetch_optional::<(OrgId,)>(LOCK_ORGANIZATION, args![org]).await.map(drop)
+    }
+
     /// A new tenant.
     ///
     /// # Errors

@@ -48,11 +48,13 @@ impl Tx {
         Ok(self.execute(INSERT, args![row.org, &row.kid, &row.wrapped, row.created_at]).await? == 1)
     }
 
-    /// The tenant's data keys, newest first, as this transaction sees them.
+    /// The tenant's data keys, newest first. Until the operation ends nobody else reads them like this, so that one that
+    /// is missing is made once.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn list_data_keys(&mut self, org: OrgId) -> Result<Vec<DataKeyRow>> {
+        self.lock_organization(org).await?;
         self.fetch_all(LIST, args![org, DATA_KEYS_MAX]).await
     }
 

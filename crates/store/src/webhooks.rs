@@ -103,11 +103,13 @@ impl Tx {
         self.execute(INSERT, args).await.map(drop)
     }
 
-    /// How many endpoints the tenant has, of one application or in all, for its limit.
+    /// How many endpoints the tenant has, of one application or in all, for its limit: until the operation ends nobody else
+    /// counts.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn count_webhooks(&mut self, org: OrgId, app: Option<AppId>) -> Result<u64> {
+        self.lock_organization(org).await?;
         Ok(self.fetch_optional::<(u64,)>(COUNT, args![org, app]).await?.map_or(0, |(count,)| count))
     }
 

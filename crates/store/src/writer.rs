@@ -21,7 +21,7 @@ use crate::doorbell::Doorbells;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::sqlite::{Access, Connection};
-use crate::tx::{Rings, Tx};
+use crate::tx::Tx;
 
 /// Operations waiting for the writer; a caller beyond that waits for a place.
 const QUEUE_MAX: usize = 4096;
@@ -284,7 +284,7 @@ impl Loop {
         }
         let committed = match broken {
             Some(error) => Err(error),
-            None => tx.connection.control("commit"),
+            None => tx.sqlite().and_then(|connection| connection.control("commit")),
         };
         self.settle(tx, committed, done);
         close
@@ -300,43 +300,44 @@ impl Loop {
             self.connection = connection.is_idle().then_some(connection);
             return Err(error);
         }
-        Ok(Tx { connection, rings: Rings::default() })
+        Ok(Tx::on_sqlite(connection))
     }
 
     /// Runs one operation so that it can be undone alone. An error here is the transaction's, not the operation's.
     fn perform(tx: &mut Tx, operation: &mut dyn Operation, undo: Undo) -> Result<()> {
         if undo == Undo::Savepoint {
-            tx.connection.control("savepoint operation")?;
+            tx.sqlite()?.control("savepoint operation")?;
         }
         let before = (tx.rings.runs.len(), tx.rings.queue, tx.rings.deliveries);
         let succeeded = operation.run(tx);
         if !succeeded {
-            if tx.connection.is_idle() {
+            if tx.sqlite()?.is_idle() {
                 let given_up = || Error::Unavailable { reason: "the database gave the transaction up".into() };
                 return Err(operation.outage().unwrap_or_else(given_up));
             }
             tx.rings.runs.truncate(before.0);
             (tx.rings.queue, tx.rings.deliveries) = (before.1, before.2);
         }
+        let connection = tx.sqlite()?;
         match (undo, succeeded) {
             (Undo::Transaction, true) => Ok(()),
             (Undo::Transaction, false) => {
-                tx.connection.control("rollback")?;
-                tx.connection.control("begin immediate")
+                connection.control("rollback")?;
+                connection.control("begin immediate")
             }
-            (Undo::Savepoint, true) => tx.connection.control("release operation"),
+            (Undo::Savepoint, true) => connection.control("release operation"),
             (Undo::Savepoint, false) => {
-                tx.connection.control("rollback to operation")?;
-                tx.connection.control("release operation")
+                connection.control("rollback to operation")?;
+                connection.control("release operation")
             }
         }
     }
 
     fn settle(&mut self, tx: Tx, committed: Result<()>, done: Vec<Box<dyn Operation>>) {
-        let Tx { connection, rings } = tx;
+        let (connection, rings) = tx.into_sqlite();
         match committed {
             Ok(()) => {
-                self.connection = Some(connection);
+                self.connection = connection;
                 self.doorbells.ring(&rings);
                 if let Some(observer) = &self.observer {
                     observer.committed(done.len());
@@ -345,10 +346,11 @@ impl Loop {
             }
             Err(error) => {
                 tracing::error!(%error, operations = done.len(), "a commit failed; its operations are undone");
-                if !connection.is_idle() && connection.control("rollback").is_err() {
+                let undo = |connection: &Connection| connection.is_idle() || connection.control("rollback").is_ok();
+                self.connection = connection.filter(undo);
+                if self.connection.is_none() {
                     tracing::error!("the rollback failed as well; opening a new connection");
                 }
-                self.connection = connection.is_idle().then_some(connection);
                 for mut operation in done {
                     operation.fail(error.clone());
                     operation.answer();

@@ -1,19 +1,22 @@
 //! Fakes with teeth: a model server that plays scripts, obeys every instruction it reads or breaks in every known way,
-//! and a webhook receiver that checks signatures. Both remember every byte they were sent.
+//! and a webhook receiver that checks signatures. Both remember every byte they were sent. And one real thing: a Postgres
+//! server of the tests' own.
 //!
 //! Refused: outbound calls. Everything here only listens, on 127.0.0.1 and a port of the kernel's choice unless told otherwise.
 //!
-//! Walk on: [`fake_model`], then [`webhook_sink`].
+//! Walk on: [`fake_model`], then [`webhook_sink`], then [`postgres`].
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 mod capture;
 pub mod fake_model;
 mod listener;
+pub mod postgres;
 pub mod webhook_sink;
 
 use std::path::PathBuf;
 
 pub use fake_model::{Config, FakeModel};
+pub use postgres::Postgres;
 pub use webhook_sink::WebhookSink;
 
 /// The recorded traffic and packages tests read: `LIVERY_FIXTURES`, or `shared/fixtures` beside the checkout. `None` when

@@ -83,7 +83,8 @@ pub const CONFINED_WORDS: &[ConfinedWord] = &[
     },
     ConfinedWord {
         words: "Command :: new",
-        crates: &["sandbox", "guest", "xtask", "chaos"],
+        // The test kit starts the database server that tests run against; nothing of it runs in a product's process.
+        crates: &["sandbox", "guest", "testkit", "xtask", "chaos"],
         tests: true,
         instead: "only sandbox and guest start programs",
     },

@@ -1,7 +1,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use tokio_postgres::types::Type;
+
 use super::ALL;
+use crate::postgres::tests::{engine, types};
 use crate::sql::Statement;
 use crate::sqlite::{Access, Connection};
 
@@ -35,6 +38,28 @@ fn every_statement_prepares_and_numbers_its_parameters_without_gaps() {
             .collect();
         assert_eq!(numbers, (1..=count).collect(), "{name}: Postgres wants every number to be used");
     }
+}
+
+/// Postgres knows every table and column, infers the types the arguments have, and answers types a row can be read from.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_statement_prepares_on_postgres_with_the_types_that_are_sent() {
+    let Some(engine) = engine().await else { return };
+    for (name, statement) in every() {
+        let (params, columns) = types(&engine, statement).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let sent = |kind: &Type| matches!(*kind, Type::INT8 | Type::TEXT | Type::BYTEA);
+        assert!(params.iter().all(sent), "{name} takes {params:?}: cast what is not bigint, text or bytea");
+        let read = |kind: &Type| sent(kind) || *kind == Type::INT4;
+        assert!(columns.iter().all(read), "{name} answers {columns:?}: cast what is not bigint, text or bytea");
+    }
+}
+
+#[test]
+fn a_text_of_its_own_for_postgres_has_a_reason() {
+    let mut found: Vec<String> =
+        every().filter(|(_, statement)| statement.has_own_postgres_text()).map(|(name, _)| name).collect();
+    found.sort_unstable();
+    let expected: Vec<&str> = super::ON_POSTGRES.iter().map(|(name, _)| *name).collect();
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -122,10 +147,13 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("queue::CLAIM_EXPIRED", "system: a node works for all"),
     ("queue::COUNT", "system: readiness"),
     ("queue::EXPIRE_ALL", "system: start-up"),
+    ("queue::LOCK_ROOM", "the id is the tenant"),
+    ("queue::ROOM", "the id is the tenant"),
     ("tenants::COUNT_ORGANIZATIONS", "system: the first start"),
     ("tenants::GET_ORGANIZATION", "the id is the tenant"),
     ("tenants::INSERT_ORGANIZATION", "the id is the tenant"),
     ("tenants::LIST_ORGANIZATIONS", "system: the operator's list"),
+    ("tenants::LOCK_ORGANIZATION", "the id is the tenant"),
     ("tenants::UPDATE_CONCURRENCY", "the id is the tenant"),
 ];
 

@@ -7,11 +7,8 @@ use crate::sql::Statement;
 use crate::sqlite::{Access, Connection};
 
 /// Counts for hours.
-const ENDLESS: Statement = Statement {
-    name: "ENDLESS",
-    sql: "with recursive n (i) as (select 1 union all select i + 1 from n) select count(*) from n",
-};
-const COUNT: Statement = Statement { name: "COUNT", sql: "select count(*) from meta" };
+const ENDLESS: Statement = Statement::new("ENDLESS", "with recursive n (i) as (select 1 union all select i + 1 from n) select count(*) from n");
+const COUNT: Statement = Statement::new("COUNT", "select count(*) from meta");
 
 fn readers(folder: &Path, connections: usize) -> Arc<Readers> {
     let path = folder.join("test.db");
@@ -46,7 +43,7 @@ async fn an_endless_query_is_given_up_and_points_go_on_meanwhile() {
 async fn a_reader_cannot_write() {
     let folder = tempfile::tempdir().unwrap();
     let readers = readers(folder.path(), 1);
-    let write = Statement { name: "WRITE", sql: "insert into meta (key, value) values ('a', 'b')" };
+    let write = Statement::new("WRITE", "insert into meta (key, value) values ('a', 'b')");
     let refused = readers.read(Lane::Point, move |connection| connection.execute(write, &[])).await;
     assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
 }

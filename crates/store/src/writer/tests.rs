@@ -14,10 +14,10 @@ use crate::sql::{Statement, args};
 use crate::sqlite::{Access, Connection};
 use crate::tx::Tx;
 
-const SET: Statement = Statement { name: "SET", sql: "insert into meta (key, value) values ($1, 'x')" };
-const COUNT: Statement = Statement { name: "COUNT", sql: "select count(*) from meta" };
+const SET: Statement = Statement::new("SET", "insert into meta (key, value) values ($1, 'x')");
+const COUNT: Statement = Statement::new("COUNT", "select count(*) from meta");
 const ORPHAN: Statement =
-    Statement { name: "ORPHAN", sql: "insert into org_streams (org_id, last_seq) values ('org_nobody', 1)" };
+    Statement::new("ORPHAN", "insert into org_streams (org_id, last_seq) values ('org_nobody', 1)");
 
 fn start(folder: &Path) -> (Writer, Arc<Readers>) {
     let path = folder.join("test.db");
@@ -38,7 +38,7 @@ fn set(key: String) -> impl for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<(
 /// A commit that fails: the foreign key is checked only then.
 fn poison(tx: &mut Tx) -> BoxFuture<'_, Result<()>> {
     async move {
-        tx.connection.control("pragma defer_foreign_keys = on")?;
+        tx.sqlite()?.control("pragma defer_foreign_keys = on")?;
         tx.execute(ORPHAN, args![]).await.map(drop)
     }
     .boxed()
@@ -133,9 +133,9 @@ async fn a_full_disk_refuses_what_needs_room_and_heals() {
     let folder = tempfile::tempdir().unwrap();
     let (writer, readers) = start(folder.path());
     let limit =
-        |pages: i64| writer.write(move |tx| async move { tx.connection.pragma("max_page_count", pages) }.boxed());
+        |pages: i64| writer.write(move |tx| async move { tx.sqlite()?.pragma("max_page_count", pages) }.boxed());
     let large = || {
-        let statement = Statement { name: "LARGE", sql: "insert into meta (key, value) values ($1, $2)" };
+        let statement = Statement::new("LARGE", "insert into meta (key, value) values ($1, $2)");
         writer.write(move |tx| {
             async move { tx.execute(statement, args!["large", "x".repeat(10_000_000)]).await.map(drop) }.boxed()
         })

@@ -1,5 +1,5 @@
 //! The conformance suite: what every engine has to do. Each test is written against a [`world::World`] and runs once per
-//! engine; SQLite is the one there is.
+//! engine, as `NAME::sqlite` and `NAME::postgres`. The Postgres is the tests' own, a database for each.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod agents;
@@ -8,8 +8,10 @@ mod deliveries;
 mod events;
 mod idempotency;
 mod lists;
+mod postgres;
 mod queue;
 mod rows;
+mod server;
 mod runs;
 mod tenancy;
 mod world;
@@ -20,10 +22,21 @@ macro_rules! conformance {
     ($($(#[$doc:meta])* async fn $name:ident($world:ident) $body:block)*) => {
         $(
             $(#[$doc])*
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                let $world = $crate::world::World::sqlite().await;
-                $body
+            mod $name {
+                #[allow(unused_imports, reason = "not every test uses all that its file imports")]
+                use super::*;
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn sqlite() {
+                    let $world = $crate::world::World::sqlite().await;
+                    $body
+                }
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn postgres() {
+                    let Some($world) = $crate::world::World::postgres().await else { return };
+                    $body
+                }
             }
         )*
     };

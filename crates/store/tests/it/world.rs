@@ -14,6 +14,8 @@ use livery_store::{
 };
 use serde_json::json;
 
+use crate::server::Database;
+
 /// Counts up, so that ids and times are unique and in order.
 static COUNTER: AtomicU64 = AtomicU64::new(1);
 
@@ -40,26 +42,58 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) one: Tenant,
     pub(crate) two: Tenant,
-    folder: tempfile::TempDir,
+    place: Place,
+}
+
+/// Where the store keeps its data.
+pub(crate) enum Place {
+    Folder(tempfile::TempDir),
+    Database(Database),
+}
+
+impl Place {
+    async fn open(&self) -> Store {
+        match self {
+            Self::Folder(folder) => Store::open(&folder.path().join("livery.db"), Options::default()).await.unwrap(),
+            Self::Database(database) => Store::connect(&database.options()).await.unwrap(),
+        }
+    }
 }
 
 impl World {
     pub(crate) async fn sqlite() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("livery.db"), Options::default()).await.unwrap();
+        Self::at(Place::Folder(tempfile::tempdir().unwrap())).await
+    }
+
+    /// `None`, after saying so, without a server on this machine.
+    pub(crate) async fn postgres() -> Option<Self> {
+        Some(Self::at(Place::Database(Database::new().await?)).await)
+    }
+
+    async fn at(place: Place) -> Self {
+        let store = place.open().await;
         let (one, two) = (tenant(&store).await, tenant(&store).await);
-        Self { store, one, two, folder }
+        Self { store, one, two, place }
     }
 
     /// Closes the store and opens it again.
     pub(crate) async fn reopened(self) -> Self {
         self.store.close().await;
-        let store = Store::open(&self.folder.path().join("livery.db"), Options::default()).await.unwrap();
+        let store = self.place.open().await;
         Self { store, ..self }
     }
 
+    /// The file of an embedded store.
     pub(crate) fn path(&self) -> std::path::PathBuf {
-        self.folder.path().join("livery.db")
+        match &self.place {
+            Place::Folder(folder) => folder.path().join("livery.db"),
+            Place::Database(_) => panic!("this store has no file"),
+        }
+    }
+
+    /// Another node on the same database.
+    pub(crate) async fn other_node(&self) -> Store {
+        self.place.open().await
     }
 
     /// One write, unwrapped.
@@ -90,7 +124,7 @@ impl World {
     }
 }
 
-async fn tenant(store: &Store) -> Tenant {
+pub(crate) async fn tenant(store: &Store) -> Tenant {
     let (org, app, agent) = (OrgId::from_bits(bits()), AppId::from_bits(bits()), AgentId::from_bits(bits()));
     store
         .write(move |tx| {

@@ -6,7 +6,7 @@ use livery_core::event::EventType;
 use livery_store::{Error, Options, Store};
 
 use crate::conformance;
-use crate::world::{accepted, event, new_run};
+use crate::world::{World, accepted, event, new_run};
 
 conformance! {
     /// Every third write fails after it has written; the others are there, the failed ones are not, not even in part.
@@ -48,30 +48,34 @@ conformance! {
         assert!(bell.rung().now_or_never().is_none());
     }
 
-    async fn a_second_process_is_refused_and_a_later_one_is_not(world) {
-        let path = world.path();
-        let second = Store::open(&path, Options::default()).await;
-        assert!(matches!(second.err(), Some(Error::Unavailable { .. })));
-        let id = accepted(&world.store, new_run(&world.one)).await;
-        let world = world.reopened().await;
-        assert!(world.store.get_run(world.one.org, id).await.unwrap().is_some());
-    }
-
     async fn a_closed_store_answers_closed(world) {
         let store = world.store.clone();
         world.store.close().await;
         assert!(matches!(store.system_count_queued().await, Err(Error::Closed)));
         assert!(matches!(store.write(|_| async { Ok(()) }.boxed()).await, Err(Error::Closed)));
     }
+}
 
-    #[cfg(unix)]
-    async fn only_the_owner_can_read_the_database(world) {
-        use std::os::unix::fs::PermissionsExt;
-        accepted(&world.store, new_run(&world.one)).await;
-        let folder = world.path().parent().unwrap().to_owned();
-        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            let mode = entry.metadata().unwrap().permissions().mode();
-            assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", entry.file_name());
-        }
+/// An embedded store alone has a file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_is_refused_and_a_later_one_is_not() {
+    let world = World::sqlite().await;
+    let path = world.path();
+    let second = Store::open(&path, Options::default()).await;
+    assert!(matches!(second.err(), Some(Error::Unavailable { .. })));
+    let id = accepted(&world.store, new_run(&world.one)).await;
+    let world = world.reopened().await;
+    assert!(world.store.get_run(world.one.org, id).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_owner_can_read_the_database() {
+    let world = World::sqlite().await;
+    use std::os::unix::fs::PermissionsExt;
+    accepted(&world.store, new_run(&world.one)).await;
+    let folder = world.path().parent().unwrap().to_owned();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", entry.file_name());
     }
 }

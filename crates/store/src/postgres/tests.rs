@@ -1,0 +1,81 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use livery_testkit::postgres::{Error as ServerError, Options};
+use tokio::sync::OnceCell;
+use tokio_postgres::types::Type;
+
+use super::{Postgres, PostgresOptions};
+use crate::Error;
+use crate::doorbell::Doorbells;
+use crate::reader::Lane;
+use crate::sql::{Statement, args};
+
+static SERVER: OnceCell<Option<livery_testkit::Postgres>> = OnceCell::const_new();
+
+/// An engine on an empty database with the schema. `None`, after saying so, without a server on this machine.
+pub(crate) async fn engine() -> Option<Arc<Postgres>> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let start = || livery_testkit::Postgres::start_with(Options { fsync: false, ..Options::default() });
+    let server = SERVER
+        .get_or_init(async || match tokio::task::spawn_blocking(start).await.unwrap() {
+            Ok(server) => Some(server),
+            Err(error @ ServerError::NotInstalled) => {
+                println!("SKIPPED: {error}");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        })
+        .await
+        .as_ref()?;
+    let name = format!("unit_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let url = tokio::task::spawn_blocking(move || server.create_database(&name)).await.unwrap().unwrap();
+    let mut options = PostgresOptions::from_url(&url).unwrap();
+    (options.write_connections, options.read_connections) = (2, 2);
+    Some(Postgres::connect(&options, Doorbells::new()).await.unwrap())
+}
+
+/// Rows of any query as texts, for the tests of the schema.
+pub(crate) async fn texts(engine: &Postgres, sql: &str) -> Vec<Vec<String>> {
+    let lent = engine.lend_writer().await.unwrap();
+    let rows = lent.client().unwrap().query(sql, &[]).await.unwrap();
+    rows.iter().map(|row| (0..row.len()).map(|place| row.get(place)).collect()).collect()
+}
+
+/// What Postgres makes of a statement: the types of its parameters and columns.
+pub(crate) async fn types(engine: &Postgres, statement: Statement) -> Result<(Vec<Type>, Vec<Type>), String> {
+    let lent = engine.lend_writer().await.unwrap();
+    let prepared = lent.client().unwrap().prepare(statement.postgres_sql()).await;
+    let prepared = prepared.map_err(|error| error.as_db_error().map_or(error.to_string(), |error| error.to_string()))?;
+    Ok((prepared.params().to_vec(), prepared.columns().iter().map(|column| column.type_().clone()).collect()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_cannot_write_and_an_endless_query_is_given_up() {
+    let Some(engine) = engine().await else { return };
+    let write = Statement::new("WRITE", "insert into meta (key, value) values ('a', 'b') returning key");
+    let refused = engine.fetch_optional::<(String,)>(write, &[]).await;
+    assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+    let endless = Statement::new(
+        "ENDLESS",
+        "with recursive n (i) as (select 1 union all select i + 1 from n) select count(*) from n",
+    );
+    let count = Statement::new("COUNT", "select count(*) from meta");
+    let scans = [(); 2].map(|()| engine.fetch_all::<(i64,)>(Lane::Scan, endless, &[]));
+    let point = engine.fetch_optional::<(i64,)>(count, &[]);
+    // Both scans want a connection, one has it; the point gets the other.
+    let [first, second] = scans;
+    let (first, second, point) = tokio::join!(first, second, point);
+    assert_eq!(point.unwrap(), Some((0,)));
+    assert!(matches!(first, Err(Error::Busy { .. })) && matches!(second, Err(Error::Busy { .. })));
+    assert_eq!(engine.fetch_optional::<(i64,)>(count, &[]).await.unwrap(), Some((0,)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_argument_of_another_type_is_a_bug_that_is_named() {
+    let Some(engine) = engine().await else { return };
+    let statement = Statement::new("BY_KEY", "select value from meta where key = $1");
+    let refused = engine.fetch_optional::<(String,)>(statement, &args![1i64]).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("BY_KEY"), "{refused}");
+}
