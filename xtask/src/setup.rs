@@ -14,6 +14,8 @@ pub enum Probe {
     Program(&'static str),
     /// A file at this place.
     File(&'static str),
+    /// A file at this place in any folder of that one: a package installs itself under its version.
+    Below(&'static str, &'static str),
 }
 
 /// One thing the tests need.
@@ -70,6 +72,12 @@ pub const NEEDS: &[Need] = &[
         package: "curl",
         why: "the commands of the README are run by a test",
     },
+    Need {
+        thing: "Postgres",
+        probe: Probe::Below("/usr/lib/postgresql", "bin/initdb"),
+        package: "postgresql",
+        why: "the store's tests start a server of their own from it",
+    },
 ];
 
 /// The needs that are not met on this machine.
@@ -80,6 +88,8 @@ pub fn missing() -> Vec<Need> {
 fn is_there(probe: Probe) -> bool {
     match probe {
         Probe::File(path) => Path::new(path).exists(),
+        Probe::Below(folder, file) => std::fs::read_dir(folder)
+            .is_ok_and(|entries| entries.flatten().any(|entry| entry.path().join(file).exists())),
         Probe::Program(name) => on_path(name),
     }
 }
@@ -136,6 +146,8 @@ fn apt(arguments: &[&str]) -> anyhow::Result<()> {
     let status = Command::new("apt-get")
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
+        // Packages start no service they bring: in this run level `invoke-rc.d` starts none.
+        .env("RUNLEVEL", "1")
         .status()
         .context("cannot start apt-get")?;
     anyhow::ensure!(status.success(), "apt-get {} ended with {status}", arguments.join(" "));

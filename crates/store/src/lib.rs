@@ -10,6 +10,7 @@
 //! Walk on: `writer` and `postgres` are how a write becomes durable, `progress` and `events` are the log, `queue` is who may work on a run,
 //! `doorbell` is how readers learn of a commit.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+#![cfg_attr(test, allow(clippy::print_stderr, reason = "a test that is skipped says so"))]
 
 mod agents;
 #[cfg(test)]

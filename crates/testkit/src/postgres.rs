@@ -158,7 +158,7 @@ impl Postgres {
         }
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut server = broken("cannot start it", command.spawn())?;
-        let (ready, said) = mpsc::channel();
+        let (ready, said) = mpsc::sync_channel(1);
         if let Some(stderr) = server.stderr.take() {
             let log = broken("no log", File::options().create(true).append(true).open(self.log_file()))?;
             std::thread::spawn(move || follow(stderr, log, &ready));
@@ -315,7 +315,7 @@ impl Drop for Postgres {
 }
 
 /// Reads the server's words to their end, into its log; says when it is ready, or why it will not be.
-fn follow(stderr: impl io::Read, mut log: File, ready: &mpsc::Sender<std::result::Result<(), String>>) {
+fn follow(stderr: impl io::Read, mut log: File, ready: &mpsc::SyncSender<std::result::Result<(), String>>) {
     let mut words = String::new();
     let mut told = false;
     for line in BufReader::new(stderr).lines().map_while(io::Result::ok) {
@@ -376,11 +376,14 @@ fn owner(folder: &Path) -> Result<Option<(u32, u32)>> {
     }
     let users = broken("cannot read the users", fs::read_to_string("/etc/passwd"))?;
     let find = |name: &str| {
-        let fields: Vec<&str> = users.lines().map(|line| line.split(':').collect()).find(|f: &Vec<&str>| f[0] == name)?;
+        let fields: Vec<&str> =
+            users.lines().map(|line| line.split(':').collect()).find(|f: &Vec<&str>| f[0] == name)?;
         Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
     };
     let found = USERS.iter().find_map(|name| find(name));
-    found.map(Some).ok_or_else(|| Error::Broken("Postgres refuses root, and there is no user postgres or nobody".into()))
+    found
+        .map(Some)
+        .ok_or_else(|| Error::Broken("Postgres refuses root, and there is no user postgres or nobody".into()))
 }
 
 fn free_port() -> Result<u16> {

@@ -148,7 +148,6 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("queue::COUNT", "system: readiness"),
     ("queue::EXPIRE_ALL", "system: start-up"),
     ("queue::LOCK_ROOM", "the id is the tenant"),
-    ("queue::ROOM", "the id is the tenant"),
     ("tenants::COUNT_ORGANIZATIONS", "system: the first start"),
     ("tenants::GET_ORGANIZATION", "the id is the tenant"),
     ("tenants::INSERT_ORGANIZATION", "the id is the tenant"),

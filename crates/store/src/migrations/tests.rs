@@ -29,7 +29,8 @@ const POSTGRES_INDEXES: &str = "select t.relname::text, case when i.indisprimary
     where t.relnamespace = 'public'::regnamespace and t.relname <> 'schema_migrations'";
 
 /// Foreign keys as (table, columns, table referred to, columns, what a deletion does).
-const SQLITE_REFERENCES: &str = "select t.name, group_concat(f.\"from\", ', '), f.\"table\", group_concat(f.\"to\", ', '),
+const SQLITE_REFERENCES: &str =
+    "select t.name, group_concat(f.\"from\", ', '), f.\"table\", group_concat(f.\"to\", ', '),
         lower(f.on_delete)
     from sqlite_schema t, pragma_foreign_key_list(t.name) f
     where t.type = 'table' group by t.name, f.id";

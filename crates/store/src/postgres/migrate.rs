@@ -40,7 +40,9 @@ pub(crate) async fn up(options: &PostgresOptions) -> Result<Pending> {
         let settings = format!("set lock_timeout = {}", TABLE_WAIT_MAX.as_millis());
         ask(client.batch_execute(&settings).await)?;
         ask(client
-            .batch_execute("create table if not exists schema_migrations (version bigint primary key, name text not null)")
+            .batch_execute(
+                "create table if not exists schema_migrations (version bigint primary key, name text not null)",
+            )
             .await)?;
         let steps = pending(applied(client).await?)?;
         for (version, name) in &steps {

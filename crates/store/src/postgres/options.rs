@@ -61,7 +61,7 @@ impl PostgresOptions {
     /// # Errors
     /// `Domain` (`invalid_value`) for anything else; the message never repeats the address.
     pub fn from_url(url: &str) -> Result<Self> {
-        let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
+        let (address, parameters) = url.rsplit_once('?').unwrap_or((url, ""));
         if !address.starts_with("postgres://") && !address.starts_with("postgresql://") {
             return Err(invalid("it starts with postgres://"));
         }

@@ -9,7 +9,7 @@ use super::{Postgres, PostgresOptions};
 use crate::Error;
 use crate::doorbell::Doorbells;
 use crate::reader::Lane;
-use crate::sql::{Statement, args};
+use crate::sql::Statement;
 
 static SERVER: OnceCell<Option<livery_testkit::Postgres>> = OnceCell::const_new();
 
@@ -21,7 +21,7 @@ pub(crate) async fn engine() -> Option<Arc<Postgres>> {
         .get_or_init(async || match tokio::task::spawn_blocking(start).await.unwrap() {
             Ok(server) => Some(server),
             Err(error @ ServerError::NotInstalled) => {
-                println!("SKIPPED: {error}");
+                eprintln!("SKIPPED: {error}");
                 None
             }
             Err(error) => panic!("{error}"),
@@ -46,7 +46,8 @@ pub(crate) async fn texts(engine: &Postgres, sql: &str) -> Vec<Vec<String>> {
 pub(crate) async fn types(engine: &Postgres, statement: Statement) -> Result<(Vec<Type>, Vec<Type>), String> {
     let lent = engine.lend_writer().await.unwrap();
     let prepared = lent.client().unwrap().prepare(statement.postgres_sql()).await;
-    let prepared = prepared.map_err(|error| error.as_db_error().map_or(error.to_string(), |error| error.to_string()))?;
+    let prepared =
+        prepared.map_err(|error| error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string))?;
     Ok((prepared.params().to_vec(), prepared.columns().iter().map(|column| column.type_().clone()).collect()))
 }
 
@@ -75,7 +76,7 @@ async fn a_reader_cannot_write_and_an_endless_query_is_given_up() {
 async fn an_argument_of_another_type_is_a_bug_that_is_named() {
     let Some(engine) = engine().await else { return };
     let statement = Statement::new("BY_KEY", "select value from meta where key = $1");
-    let refused = engine.fetch_optional::<(String,)>(statement, &args![1i64]).await;
+    let refused = engine.fetch_optional::<(String,)>(statement, &[1i64.into()]).await;
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("BY_KEY"), "{refused}");
 }

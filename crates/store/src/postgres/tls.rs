@@ -45,8 +45,9 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore> {
     }
     if roots.is_empty() {
         return Err(Error::Unavailable {
-            reason: "the database's certificate cannot be verified: this machine has no root certificates; name a CA file"
-                .into(),
+            reason:
+                "the database's certificate cannot be verified: this machine has no root certificates; name a CA file"
+                    .into(),
         });
     }
     Ok(roots)

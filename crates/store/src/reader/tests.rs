@@ -7,7 +7,10 @@ use crate::sql::Statement;
 use crate::sqlite::{Access, Connection};
 
 /// Counts for hours.
-const ENDLESS: Statement = Statement::new("ENDLESS", "with recursive n (i) as (select 1 union all select i + 1 from n) select count(*) from n");
+const ENDLESS: Statement = Statement::new(
+    "ENDLESS",
+    "with recursive n (i) as (select 1 union all select i + 1 from n) select count(*) from n",
+);
 const COUNT: Statement = Statement::new("COUNT", "select count(*) from meta");
 
 fn readers(folder: &Path, connections: usize) -> Arc<Readers> {

@@ -1,6 +1,7 @@
 //! The conformance suite: what every engine has to do. Each test is written against a [`world::World`] and runs once per
 //! engine, as `NAME::sqlite` and `NAME::postgres`. The Postgres is the tests' own, a database for each.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 mod agents;
 mod crash;
@@ -11,8 +12,8 @@ mod lists;
 mod postgres;
 mod queue;
 mod rows;
-mod server;
 mod runs;
+mod server;
 mod tenancy;
 mod world;
 mod writes;

@@ -72,7 +72,10 @@ async fn a_limit_holds_over_all_nodes() {
         let claims = (0..8).map(|worker| {
             let store = stores[worker % 2].clone();
             async move {
-                store.write(|tx| async move { tx.system_claim_runs("w", at(10), at(40), 5).await }.boxed()).await.unwrap()
+                store
+                    .write(|tx| async move { tx.system_claim_runs("w", at(10), at(40), 5).await }.boxed())
+                    .await
+                    .unwrap()
             }
         });
         let claimed: Vec<_> = join_all(claims).await.into_iter().flatten().collect();
@@ -89,16 +92,25 @@ async fn saves_on_two_nodes_get_different_versions_and_inline_agents_one_row() {
     let Some(world) = World::postgres().await else { return };
     let (org, app) = (world.one.org, world.one.app);
     let stores = [world.store.clone(), world.other_node().await];
-    let saves = (0..24).map(|index| stores[index % 2].write(move |tx| async move {
-        let agent = new_agent(org, app, AgentId::from_bits(bits()), "busy", &format!("d{index}"));
-        Ok(tx.insert_agent_version(&agent).await?.0.version)
-    }.boxed()));
+    let saves = (0..24).map(|index| {
+        stores[index % 2].write(move |tx| {
+            async move {
+                let agent = new_agent(org, app, AgentId::from_bits(bits()), "busy", &format!("d{index}"));
+                Ok(tx.insert_agent_version(&agent).await?.0.version)
+            }
+            .boxed()
+        })
+    });
     let versions: BTreeSet<_> = join_all(saves).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(versions, (1..=24).map(Some).collect());
 
-    let saves = (0..24).map(|index| stores[index % 2].write(move |tx| async move {
+    let saves = (0..24).map(|index| {
+        stores[index % 2].write(move |tx| {
+            async move {
         tx.insert_inline_agent(&new_agent(org, app, AgentId::from_bits(bits()), "inline", "same")).await
-    }.boxed()));
+    }.boxed()
+        })
+    });
     let saved: Vec<_> = join_all(saves).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(saved.iter().filter(|(_, saved)| *saved == Saved::Created).count(), 1);
     assert_eq!(saved.iter().map(|(row, _)| row.id).collect::<HashSet<_>>().len(), 1);
@@ -109,12 +121,8 @@ async fn a_key_is_reserved_once_however_many_nodes_want_it() {
     let Some(world) = World::postgres().await else { return };
     let stores = [world.store.clone(), world.other_node().await];
     for round in 0..10 {
-        let key = IdempotencyKey {
-            org: world.one.org,
-            scope: "s".into(),
-            key: format!("k{round}"),
-            fingerprint: "f".into(),
-        };
+        let key =
+            IdempotencyKey { org: world.one.org, scope: "s".into(), key: format!("k{round}"), fingerprint: "f".into() };
         let wants = (0..8).map(|index| {
             let key = key.clone();
             stores[index % 2].write(move |tx| async move { tx.idempotency_reserve(&key, at(0), at(60)).await }.boxed())
@@ -154,13 +162,19 @@ async fn an_error_that_is_caught_undoes_the_write_all_the_same() {
     let (id, mut again) = (first.id, twin.clone());
     accepted(&world.store, twin).await;
     again.created_at = at(1);
-    let answer = world.store.write(move |tx| async move {
-        tx.insert_run(&first, &[event(EventType::RunQueued, 1)]).await?;
-        // Sent ahead or not, it fails.
-        drop(tx.insert_run(&again, &[event(EventType::RunQueued, 1)]).await);
-        drop(tx.get_run(again.org, again.id).await);
-        Ok(())
-    }.boxed()).await;
+    let answer = world
+        .store
+        .write(move |tx| {
+            async move {
+                tx.insert_run(&first, &[event(EventType::RunQueued, 1)]).await?;
+                // Sent ahead or not, it fails.
+                drop(tx.insert_run(&again, &[event(EventType::RunQueued, 1)]).await);
+                drop(tx.get_run(again.org, again.id).await);
+                Ok(())
+            }
+            .boxed()
+        })
+        .await;
     assert!(matches!(answer, Err(Error::Exists { .. })), "{answer:?}");
     assert!(world.store.get_run(world.one.org, id).await.unwrap().is_none());
 }
@@ -171,17 +185,26 @@ async fn a_caller_that_leaves_leaves_no_transaction_open() {
     let Some(world) = World::postgres().await else { return };
     for _ in 0..30 {
         let run = new_run(&world.one);
-        let write = world.store.write(move |tx| async move {
-            tx.insert_run(&run, &[event(EventType::RunQueued, 1)]).await?;
-            tx.get_run(run.org, run.id).await
-        }.boxed());
+        let write = world.store.write(move |tx| {
+            async move {
+                tx.insert_run(&run, &[event(EventType::RunQueued, 1)]).await?;
+                tx.get_run(run.org, run.id).await
+            }
+            .boxed()
+        });
         drop(timeout(Duration::from_micros(500), write).await);
     }
     accepted(&world.store, new_run(&world.one)).await;
-    let panicking = world.store.write(|tx| async move {
-        tx.system_set_meta("half", "written").await?;
-        if tx.system_set_meta_once("half", "x").await? { Ok(()) } else { panic!("a bug in an operation") }
-    }.boxed()).await;
+    let panicking = world
+        .store
+        .write(|tx| {
+            async move {
+                tx.system_set_meta("half", "written").await?;
+                if tx.system_set_meta_once("half", "x").await? { Ok(()) } else { panic!("a bug in an operation") }
+            }
+            .boxed()
+        })
+        .await;
     assert!(matches!(panicking, Err(Error::Database(_))), "{panicking:?}");
     assert_eq!(world.store.system_get_meta("half").await.unwrap(), None);
     world.store.clone().close().await;

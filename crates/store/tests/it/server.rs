@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use livery_store::{PostgresOptions, Store};
-use livery_testkit::postgres::{Error, Options};
 use livery_testkit::Postgres;
+use livery_testkit::postgres::{Error, Options};
 use tokio::sync::OnceCell;
 
 /// The database that has the schema and nothing in it.
@@ -60,7 +60,7 @@ pub(crate) async fn server(how: Options) -> Option<Postgres> {
     match tokio::task::spawn_blocking(move || Postgres::start_with(how)).await.unwrap() {
         Ok(server) => Some(server),
         Err(error @ Error::NotInstalled) => {
-            println!("SKIPPED: {error}");
+            eprintln!("SKIPPED: {error}");
             None
         }
         Err(error) => panic!("{error}"),
