@@ -67,6 +67,12 @@ pub const NEEDS: &[Need] = &[
         why: "release archives are compressed with it",
     },
     Need {
+        thing: "shellcheck",
+        probe: Probe::Program("shellcheck"),
+        package: "shellcheck",
+        why: "the scripts of a release are checked with it",
+    },
+    Need {
         thing: "curl",
         probe: Probe::Program("curl"),
         package: "curl",

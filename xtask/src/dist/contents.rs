@@ -13,8 +13,14 @@ use super::{Facts, licences, sbom, settings};
 /// Files of the repository that go in under their own name.
 const FILES: &[&str] = &["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"];
 /// Folders of the repository and their names in the archive; `dist` holds what is made for installing.
-const FOLDERS: &[(&str, &str)] =
-    &[("docs", "docs"), ("examples", "examples"), ("dist/systemd", "systemd"), ("dist/docker", "docker")];
+const FOLDERS: &[(&str, &str)] = &[
+    ("docs", "docs"),
+    ("examples", "examples"),
+    ("dist/systemd", "systemd"),
+    ("dist/docker", "docker"),
+    ("dist/compose", "compose"),
+    ("dist/helm", "helm"),
+];
 /// The install script in the repository.
 const INSTALLER: &str = "dist/install.sh";
 /// Deepest folder that is walked, so that a loop of links ends.

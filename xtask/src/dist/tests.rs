@@ -120,6 +120,8 @@ fn a_release_has_everything_in_it() {
         "systemd/livery.tmpfiles",
         "systemd/livery.env",
         "docker/Dockerfile",
+        "compose/compose.yaml",
+        "helm/livery/Chart.yaml",
         "install.sh",
         "sbom.cdx.json",
         "THIRD_PARTY_LICENSES",

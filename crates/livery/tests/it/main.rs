@@ -10,4 +10,5 @@ mod failures;
 mod proofs;
 mod providers;
 mod server;
+mod settings;
 mod support;

@@ -60,6 +60,9 @@ pub(crate) fn calm_signals() {
 
 /// Prepares everything; the error names the step.
 pub(crate) fn prepare(config: SandboxConfig) -> Result<Prepared, step::Error> {
+    // What is made for sandboxes must be readable to their users, whatever the umask this process was started with; what is
+    // not for them is made with a mode of its own, in folders closed to others.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let privileged = rustix::process::geteuid().is_root();
     let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let lock = step::with("state folder", || config.state_dir.display().to_string(), enter(&config.state_dir))?;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use livery_sandbox::{Error, Exec, Spec, Stream};
+use livery_sandbox::{Error, Exec, LauncherCommand, Spec, Stream};
 
-use crate::house::{House, everyone, output, shell};
+use crate::house::{As, House, everyone, is_root, output, shell};
 
 #[tokio::test]
 async fn runs_commands_and_moves_files() {
@@ -41,6 +41,21 @@ async fn runs_commands_and_moves_files() {
         assert!(house.sandboxes.workspaces().await.unwrap().is_empty());
         house.sandboxes.shutdown().await.unwrap();
     }
+}
+
+/// Service managers and careful people set a umask that closes everything to others.
+#[tokio::test]
+async fn a_closed_umask_closes_no_sandbox() {
+    let user = if is_root() { As::Root } else { As::User };
+    let house = House::open_with(user, |config| {
+        let own = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
+        let script = "umask 077; exec \"$0\" \"$@\"".to_owned();
+        let args = ["-c".to_owned(), script, own].into_iter().chain(config.launcher.args.clone()).collect();
+        config.launcher = LauncherCommand { program: "/bin/sh".into(), args, ..config.launcher.clone() };
+    });
+    let sandbox = house.sandbox("one").await;
+    assert_eq!(output(&sandbox, "cat /dev/null; ls -d /tmp; echo kept > file; cat file").await, "/tmp\nkept");
+    house.sandboxes.shutdown().await.unwrap();
 }
 
 #[tokio::test]
