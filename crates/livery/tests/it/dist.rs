@@ -39,7 +39,7 @@ fn a_release_is_installed_run_and_removed_as_the_page_says() {
     let mut bytes = std::fs::read(&archive).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&archive, bytes).unwrap();
-    let refused = shell(home.path(), &release).arg(&commands(&blocks[..1])).output().unwrap();
+    let refused = shell(home.path(), &release).arg(commands(&blocks[..1])).output().unwrap();
     assert!(!refused.status.success());
     assert!(text(&refused.stderr).contains("nothing was changed"), "{}", text(&refused.stderr));
     assert!(!installed.exists());

@@ -10,5 +10,4 @@ mod failures;
 mod proofs;
 mod providers;
 mod server;
-mod settings;
 mod support;
