@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod schedules;
+
+pub(crate) use schedules::{NewSchedule, Schedules};
+
 /// Livery runs AI agents for many users: every run in a sandbox of its own, credentials out of the model's reach.
 #[derive(Debug, Parser)]
 #[command(name = "livery", version, propagate_version = true, arg_required_else_help = true, after_help = EXIT_CODES)]
@@ -28,6 +32,9 @@ pub(crate) enum Command {
     /// Look at runs and stop them.
     #[command(subcommand)]
     Runs(Runs),
+    /// Run agents at certain times.
+    #[command(subcommand)]
+    Schedules(Schedules),
     /// Check, store and list agents.
     #[command(subcommand)]
     Agents(Agents),
@@ -118,6 +125,12 @@ pub(crate) struct Run {
     /// Print the finished run as JSON; with --follow, every event as a JSON line before it.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Start it this many seconds from now.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "start_at")]
+    pub(crate) delay: Option<u64>,
+    /// Start it at this moment (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) start_at: Option<String>,
     /// Save the run's artifacts into this folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) artifacts: Option<PathBuf>,
@@ -149,6 +162,9 @@ pub(crate) enum Runs {
         /// Only runs of this agent.
         #[arg(long)]
         agent: Option<String>,
+        /// Only runs that this schedule started.
+        #[arg(long, value_name = "sch_…")]
+        schedule: Option<String>,
         /// How many.
         #[arg(long, default_value_t = 20)]
         limit: u32,

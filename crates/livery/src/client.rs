@@ -80,6 +80,12 @@ impl Client {
         json_of(self.send(Method::POST, path, &headers, Bytes::from(body.to_string())).await?).await
     }
 
+    /// `PATCH path` with JSON → JSON.
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let headers = [("content-type", "application/json")];
+        json_of(self.send(Method::PATCH, path, &headers, Bytes::from(body.to_string())).await?).await
+    }
+
     /// `POST path` with bytes → JSON.
     pub(crate) async fn post_bytes(&self, path: &str, content_type: &str, body: Bytes) -> anyhow::Result<Value> {
         json_of(self.send(Method::POST, path, &[("content-type", content_type)], body).await?).await

@@ -10,6 +10,7 @@ mod keys;
 mod replay;
 mod run;
 mod runs;
+mod schedules;
 mod up;
 
 use std::io::Write as _;
@@ -33,6 +34,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::demo(args),
         Command::Run(args) => run::run(args),
         Command::Runs(command) => async_main(runs::runs(command)),
+        Command::Schedules(command) => async_main(schedules::schedules(command)),
         Command::Agents(command) => agents::agents(command),
         Command::Keys(command) => async_main(keys::keys(command)),
         Command::Doctor(args) => doctor::doctor(&args),

@@ -29,6 +29,7 @@ pub mod providers;
 pub mod readiness;
 pub mod replay;
 pub mod runs;
+pub mod schedules;
 mod vault;
 pub mod webhooks;
 mod worker;

@@ -7,6 +7,7 @@ use livery_core::id::RequestId;
 use livery_core::{Error, Result};
 use livery_sandbox::Sandboxes;
 use livery_store::{Options, Store};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -55,6 +56,8 @@ pub struct Inner {
     pub(crate) live: LiveBus,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) running: Running,
+    /// Rings on this node when a run that waited for its time may start.
+    pub(crate) runs_due: Notify,
     pub(crate) keys: KeyCache,
     pub(crate) agents: AgentCache,
     pub(crate) tasks: TaskTracker,
@@ -94,6 +97,7 @@ impl Platform {
             live: LiveBus::default(),
             metrics,
             running: Running::default(),
+            runs_due: Notify::new(),
             keys: KeyCache::default(),
             agents: AgentCache::default(),
             tasks: TaskTracker::new(),
@@ -122,6 +126,8 @@ impl Platform {
             tracing::info!(runs = voided, "runs of an earlier life go on");
         }
         self.tasks.spawn(crate::worker::work(self.clone()));
+        self.tasks.spawn(crate::runs::wake_delayed(self.clone()));
+        self.tasks.spawn(crate::schedules::keep_time(self.clone()));
         self.tasks.spawn(crate::webhooks::deliver(self.clone()));
         self.tasks.spawn(crate::housekeeping::keep_house(self.clone()));
         Ok(())

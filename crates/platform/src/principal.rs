@@ -42,6 +42,14 @@ scopes! {
     WebhooksRead = "webhooks:read";
     /// Create and delete webhook endpoints.
     WebhooksWrite = "webhooks:write";
+    /// See schedules.
+    SchedulesRead = "schedules:read";
+    /// Create, change and delete schedules, and start one out of turn. What they start needs `runs:write` too.
+    SchedulesWrite = "schedules:write";
+    /// See triggers and what came to them.
+    TriggersRead = "triggers:read";
+    /// Create, change and delete triggers. What they start needs `runs:write` too.
+    TriggersWrite = "triggers:write";
     /// See model providers (never their keys).
     ModelProvidersRead = "model_providers:read";
     /// Create, replace and delete model providers.

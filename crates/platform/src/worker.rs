@@ -56,6 +56,7 @@ pub(crate) async fn work(platform: Platform) {
         tokio::select! {
             () = platform.stop.cancelled() => {}
             () = bell.rung() => platform.reached(EffectKind::QueueClaim, Phase::Before),
+            () = platform.runs_due.notified() => platform.reached(EffectKind::QueueClaim, Phase::Before),
             // A finished run makes room here, and in its organization's limit.
             Some(_) = runs.join_next() => while runs.try_join_next().is_some() {},
             () = tokio::time::sleep(POLL) => {}

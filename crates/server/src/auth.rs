@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath};
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use livery_core::Error;
@@ -77,7 +77,8 @@ impl Opening {
     pub(crate) async fn of(parts: &Parts, app: &App) -> Result<Self> {
         let principal = authenticate(parts, app).await?;
         let on_behalf_of = on_behalf_of(&parts.headers, &principal)?;
-        let key = idempotency::key(&parts.headers)?;
+        // A change by PATCH or DELETE is the same when it is made twice: nothing has to be remembered for it.
+        let key = idempotency::key(&parts.headers)?.filter(|_| parts.method == Method::POST);
         let route = match (&key, parts.extensions.get::<MatchedPath>()) {
             (Some(_), Some(path)) => route_name(path.as_str())?,
             _ => "",
@@ -107,6 +108,8 @@ pub(crate) const POSTS: &[(&str, &str)] = &[
     ("/v1/agents/validate", "POST /v1/agents/validate"),
     ("/v1/api_keys", "POST /v1/api_keys"),
     ("/v1/webhooks", "POST /v1/webhooks"),
+    ("/v1/schedules", "POST /v1/schedules"),
+    ("/v1/schedules/{id}/run", "POST /v1/schedules/{id}/run"),
     ("/v1/model_providers", "POST /v1/model_providers"),
     ("/v1/files", "POST /v1/files"),
     ("/v1/organizations", "POST /v1/organizations"),

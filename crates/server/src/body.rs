@@ -37,7 +37,7 @@ pub(crate) struct PostTo<T> {
     pub(crate) id: T,
 }
 
-/// A POST with a JSON body to something in the path: who asks, to what, and for what.
+/// A POST or PATCH with a JSON body to something in the path: who asks, to what, and for what.
 pub(crate) struct PostIn<I, T> {
     pub(crate) caller: Caller,
     pub(crate) id: I,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 use livery_core::Error;
-use livery_core::id::{FileId, KeyId, RunId, WebhookId};
+use livery_core::id::{FileId, KeyId, RunId, ScheduleId, WebhookId};
 
 use crate::app::App;
 use crate::problem::{Problem, Result};
@@ -26,6 +26,7 @@ macro_rules! nouns {
 nouns! {
     RunId = "run";
     KeyId = "API key";
+    ScheduleId = "schedule";
     WebhookId = "webhook";
     FileId = "file";
 }

@@ -8,6 +8,7 @@ mod model_providers;
 mod organizations;
 mod replay;
 mod runs;
+mod schedules;
 mod system;
 mod webhooks;
 
@@ -29,6 +30,10 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::artifacts))
         .routes(routes!(replay::replay))
+        .routes(routes!(schedules::list, schedules::create))
+        .routes(routes!(schedules::preview))
+        .routes(routes!(schedules::get, schedules::update, schedules::delete))
+        .routes(routes!(schedules::run))
         .routes(routes!(agents::list, agents::create))
         .routes(routes!(agents::validate))
         .routes(routes!(agents::get))

@@ -8,6 +8,7 @@ mod agents;
 mod ids;
 mod proofs;
 mod runs;
+mod schedules;
 mod system;
 mod tenants;
 mod webhooks;
@@ -16,6 +17,7 @@ pub(crate) use agents::{Agent, AgentPage, InlineAgent, Validation};
 pub(crate) use ids::*;
 pub(crate) use proofs::{ReplayReport, ReplayRun};
 pub(crate) use runs::{Artifacts, EventPage, NewRun, Run, RunPage, RunStatus};
+pub(crate) use schedules::{NewSchedule, Preview, Schedule, SchedulePage, SchedulePatch};
 pub(crate) use system::{File, Health, PageQuery, Problem, Readiness};
 pub(crate) use tenants::{
     ApiKey, ApiKeyCreated, ApiKeyPage, ModelProvider, ModelProviderPage, NewApiKey, NewModelProvider, NewOrganization,

@@ -91,6 +91,9 @@ async fn accept_one(store: &Store, bits: u128) -> Result<()> {
         webhook: None,
         pricing: Pricing::Free,
         created_at: at,
+        schedule: None,
+        trigger: None,
+        start_at: None,
     };
     store
         .write(move |tx| {

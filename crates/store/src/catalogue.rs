@@ -18,6 +18,7 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("queue", crate::queue::STATEMENTS),
     ("run_list", crate::run_list::STATEMENTS),
     ("runs", crate::runs::STATEMENTS),
+    ("schedules", crate::schedules::STATEMENTS),
     ("tenants", crate::tenants::STATEMENTS),
     ("vault", crate::vault::STATEMENTS),
     ("webhooks", crate::webhooks::STATEMENTS),

@@ -86,6 +86,15 @@ statements! {
         where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'";
     EXPIRE_ALL = "update runs set lease_expires_at = 0 where status = 'running' and lease_expires_at is not null";
     COUNT = "select count(*) from run_queue";
+    /// The earliest start that is still to come. Hops like `DUE_TENANTS`; what is due and has no room does not count.
+    NEXT_START = "with recursive tenant (org_id) as (
+            select min(org_id) from run_queue
+            union all
+            select (select min(q.org_id) from run_queue q where q.org_id > tenant.org_id)
+            from tenant where tenant.org_id is not null
+        )
+        select min(at) from (select (select min(q.available_at) from run_queue q
+            where q.org_id = tenant.org_id and q.available_at > $1) as at from tenant) starts";
 }
 
 /// A run this caller now holds.
@@ -267,6 +276,15 @@ fn count(runs: &[ClaimedRun]) -> u32 {
 }
 
 impl Store {
+    /// When the next run that waits for its time may start, seen from `now`.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn system_next_start_at(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        let next: Option<(Option<Timestamp>,)> = self.fetch_optional(NEXT_START, args![now]).await?;
+        Ok(next.and_then(|(at,)| at))
+    }
+
     /// Runs in the queue, of all tenants.
     ///
     /// # Errors

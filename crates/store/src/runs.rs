@@ -2,7 +2,7 @@
 //!
 //! Read next: `progress`, the fenced writes of whoever holds a run, and `run_list`.
 
-use livery_core::id::{AgentId, AppId, EndUserId, OrgId, RunId};
+use livery_core::id::{AgentId, AppId, EndUserId, OrgId, RunId, ScheduleId, TriggerId};
 use livery_core::run::{Cost, Limits, Pricing, RunError, Usage};
 use livery_core::{RunStatus, Timestamp};
 use serde_json::{Map, Value};
@@ -22,7 +22,7 @@ macro_rules! run_columns {
     () => {
         "id, org_id, application_id, end_user_id, agent_id, agent_name, agent_version, status, input, output, error, \
          model, sandbox, limits, metadata, connections, webhook, usage, cost_micros, pricing, last_seq, created_at, \
-         started_at, finished_at, cancel_requested_at, lease_epoch, recoveries"
+         started_at, finished_at, cancel_requested_at, lease_epoch, recoveries, schedule_id, trigger_id, start_at"
     };
 }
 pub(crate) use run_columns;
@@ -30,8 +30,9 @@ pub(crate) use run_columns;
 statements! {
     INSERT = "insert into runs (id, org_id, application_id, end_user_id, agent_id, agent_name, agent_version, status,
         input, model, sandbox, limits, metadata, connections, webhook, usage, cost_micros, pricing, last_seq,
-        created_at, lease_epoch, recoveries)
-        values ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $9, $10, $11, $12, $13, $14, $15, 0, $16, $17, $18, 0, 0)";
+        created_at, lease_epoch, recoveries, schedule_id, trigger_id, start_at)
+        values ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $9, $10, $11, $12, $13, $14, $15, 0, $16, $17, $18, 0, 0,
+        $19, $20, $21)";
     INSERT_METADATA = "insert into run_metadata (org_id, key, value, created_at, run_id) values ($1, $2, $3, $4, $5)";
     GET = concat!("select ", run_columns!(), " from runs where org_id = $1 and id = $2");
     COUNT_BY_STATUS = "select count(*) from runs where org_id = $1 and status = $2";
@@ -86,6 +87,12 @@ pub struct NewRun {
     pub pricing: Pricing,
     /// When it was accepted.
     pub created_at: Timestamp,
+    /// The schedule that started it.
+    pub schedule: Option<ScheduleId>,
+    /// The trigger that started it.
+    pub trigger: Option<TriggerId>,
+    /// Not to be started before.
+    pub start_at: Option<Timestamp>,
 }
 
 /// A run.
@@ -143,6 +150,12 @@ pub struct RunRow {
     pub lease_epoch: u64,
     /// How often another life took it over.
     pub recoveries: u32,
+    /// The schedule that started it.
+    pub schedule: Option<ScheduleId>,
+    /// The trigger that started it.
+    pub trigger: Option<TriggerId>,
+    /// Not to be started before.
+    pub start_at: Option<Timestamp>,
 }
 
 impl FromRow for RunRow {
@@ -174,6 +187,9 @@ impl FromRow for RunRow {
             cancel_requested_at: row.take()?,
             lease_epoch: row.take()?,
             recoveries: row.take()?,
+            schedule: row.take()?,
+            trigger: row.take()?,
+            start_at: row.take()?,
         })
     }
 
@@ -229,6 +245,9 @@ impl Tx {
             text_of(&run.pricing)?,
             events.len(),
             run.created_at,
+            run.schedule,
+            run.trigger,
+            run.start_at,
         ];
         self.execute_ahead(INSERT, args).await?;
         self.insert_metadata(run).await?;

@@ -39,7 +39,7 @@ pub(super) fn run(args: cli::Run) -> anyhow::Result<ExitCode> {
 }
 
 /// Inline JSON, or `@FILE`.
-fn read_input(text: &str) -> anyhow::Result<Value> {
+pub(super) fn read_input(text: &str) -> anyhow::Result<Value> {
     let (text, name) = match text.strip_prefix('@') {
         Some(path) => (std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?, path),
         None => (text.to_owned(), "--input"),
@@ -85,7 +85,16 @@ async fn follow_through(client: &Client, args: &cli::Run, agent: &str, input: Va
     if let Some(model) = &args.model {
         body["model"] = model.clone().into();
     }
+    if let Some(seconds) = args.delay {
+        body["delay_s"] = seconds.into();
+    }
+    if let Some(at) = &args.start_at {
+        body["start_at"] = at.clone().into();
+    }
     let run = client.post("/v1/runs", &body).await?;
+    if !run["start_at"].is_null() {
+        say(&format!("{} starts at {}", cell(&run["id"]), cell(&run["start_at"])));
+    }
     let id = cell(&run["id"]);
     let shown = tokio::select! {
         shown = show(client, &id, args) => shown,

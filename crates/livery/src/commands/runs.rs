@@ -12,8 +12,8 @@ use crate::sse::EventStream;
 
 pub(super) async fn runs(command: Runs) -> anyhow::Result<ExitCode> {
     match command {
-        Runs::List { status, agent, limit, json, server } => {
-            let filters = [("status", status), ("agent", agent)];
+        Runs::List { status, agent, schedule, limit, json, server } => {
+            let filters = [("status", status), ("agent", agent), ("schedule", schedule)];
             let query = filters.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", escape(&value?))));
             let path = format!("/v1/runs?limit={limit}{}", query.collect::<String>());
             list(&client(&server)?.get(&path).await?, json)?;

@@ -85,6 +85,8 @@ impl Platform {
             end_user: filter.end_user,
             created_after: filter.created_after,
             created_before: filter.created_before,
+            schedule: filter.schedule,
+            trigger: filter.trigger,
             metadata: filter.metadata.into_iter().collect(),
         };
         let list = self.store.list_runs(principal.org, &filter, &page.into()).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use livery_core::agent::SandboxOverride;
-use livery_core::id::{AppId, ConnectionId, EndUserId, FileId, WebhookId};
+use livery_core::id::{AppId, ConnectionId, EndUserId, FileId, ScheduleId, TriggerId, WebhookId};
 use livery_core::run::Limits;
 use livery_core::{RunStatus, Timestamp};
 use serde::de::value::MapAccessDeserializer;
@@ -18,6 +18,8 @@ use crate::agents::InlineAgent;
 pub const METADATA_KEYS_MAX: usize = 50;
 /// Most bytes of `metadata` as JSON.
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// How far ahead a run may be accepted: a year.
+pub const START_AHEAD_S_MAX: u64 = 366 * 24 * 3600;
 /// Most input files of a run.
 pub const INPUT_FILES_MAX: usize = 100;
 
@@ -51,6 +53,12 @@ pub struct StartRun {
     /// Who is told how it ended, besides the endpoints that listen anyway.
     #[serde(default)]
     pub webhook: Option<RunWebhook>,
+    /// Not to be started before this moment, at most [`START_AHEAD_S_MAX`] ahead; one that has passed is now.
+    #[serde(default)]
+    pub start_at: Option<Timestamp>,
+    /// The same as seconds from now; only one of the two.
+    #[serde(default)]
+    pub delay_s: Option<u64>,
 }
 
 fn empty_object() -> Value {
@@ -106,6 +114,10 @@ pub struct RunFilter {
     pub created_after: Option<Timestamp>,
     /// Before.
     pub created_before: Option<Timestamp>,
+    /// Started by this schedule.
+    pub schedule: Option<ScheduleId>,
+    /// Started by this trigger.
+    pub trigger: Option<TriggerId>,
     /// With all these labels.
     pub metadata: BTreeMap<String, String>,
 }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use livery_broker::Secret;
 use livery_core::agent::{ModelRef, SandboxSpec, Tier};
 use livery_core::error::FieldError;
-use livery_core::id::{AppId, FileId, OrgId, RunId, WebhookId};
+use livery_core::id::{AppId, FileId, OrgId, RunId, ScheduleId, TriggerId, WebhookId};
 use livery_core::run::{INPUT_BYTES_MAX, Limits, Pricing, TIMEOUT_S_MAX, TURNS_MAX};
-use livery_core::{Error, EventType, Result};
-use livery_store::{FileRole, FileRow, Json, NewEvent, NewRun};
+use livery_core::{Error, EventType, Result, Timestamp};
+use livery_store::{FileRole, FileRow, Json, NewEvent, NewRun, Tx};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::request::{
-    AgentSource, INPUT_FILES_MAX, InlineWebhook, METADATA_BYTES_MAX, METADATA_KEYS_MAX, RunWebhook, StartRun,
+    AgentSource, INPUT_FILES_MAX, InlineWebhook, METADATA_BYTES_MAX, METADATA_KEYS_MAX, RunWebhook, START_AHEAD_S_MAX,
+    StartRun,
 };
 use super::view::RunView;
 use crate::agents::LoadedAgent;
@@ -50,6 +51,54 @@ struct Checked {
     webhook: Option<StoredWebhook>,
 }
 
+/// What started a run besides its caller.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cause {
+    /// A schedule, and the slot it fired for; none when it was started out of turn.
+    pub(crate) schedule: Option<(ScheduleId, Option<Timestamp>)>,
+    /// A trigger, and the delivery as its sender names it.
+    pub(crate) trigger: Option<(TriggerId, Option<String>)>,
+}
+
+/// Whether an accepted run goes into the queue in the same transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Queueing {
+    /// It does, to start when its time has come.
+    Enqueue,
+    /// It waits for another of its schedule.
+    Hold(ScheduleId),
+}
+
+/// A run about to be accepted.
+pub(crate) struct Prepared {
+    platform: Platform,
+    row: NewRun,
+    view: RunView,
+    queued: NewEvent,
+    outbox: Outbox,
+    agent: Arc<LoadedAgent>,
+    files: Vec<FileRow>,
+}
+
+impl Prepared {
+    /// Makes it true: the inline agent, the run, event 1, its files, its place in the queue, the outbox.
+    pub(crate) async fn insert(mut self, tx: &mut Tx, queueing: Queueing) -> livery_store::Result<RunView> {
+        let (org, run, queued) = (self.row.org, self.row.id, std::slice::from_ref(&self.queued));
+        self.row.agent_id = self.agent.save_inline(tx).await?;
+        tx.insert_run(&self.row, queued).await?;
+        for file in &self.files {
+            tx.attach_file(org, run, FileRole::Input, &file.name, file.id).await?;
+        }
+        self.platform.reached(EffectKind::RunAcceptance, Phase::During);
+        match queueing {
+            Queueing::Enqueue => tx.enqueue(org, run, self.row.start_at.unwrap_or(self.row.created_at)).await?,
+            Queueing::Hold(schedule) => tx.hold_schedule_run(org, schedule, run).await?,
+        }
+        self.outbox.append(tx, 1, queued).await?;
+        Ok(self.view)
+    }
+}
+
 impl Platform {
     /// Accepts a run.
     ///
@@ -62,37 +111,31 @@ impl Platform {
         if let Some(answered) = self.answered(caller).await? {
             return Ok(answered);
         }
-        self.check_end_user(caller).await?;
-        let run = RunId::from_bits(self.mint());
-        let checked = self.check(principal, run, &request).await?;
-        let application = self.application_of(principal).await?;
-        let row = self.new_run(caller, run, application, &checked, &request)?;
-        let view = queued_view(&row, &checked)?;
-        let queued = queued_event(caller, &row, &checked)?;
-        let outbox = Outbox::of_new_run(self.clone(), &row, checked.webhook.clone());
-        let (agent, files, platform) = (checked.agent, checked.files, self.clone());
+        let prepared = self.prepare_run(caller, &request, &Cause::default()).await?;
         self.reached(EffectKind::RunAcceptance, Phase::Before);
-        let posted = self
-            .post(caller, move |tx| {
-                Box::pin(async move {
-                    let mut row = row;
-                    row.agent_id = agent.save_inline(tx).await?;
-                    tx.insert_run(&row, std::slice::from_ref(&queued)).await?;
-                    for file in &files {
-                        tx.attach_file(row.org, row.id, FileRole::Input, &file.name, file.id).await?;
-                    }
-                    platform.reached(EffectKind::RunAcceptance, Phase::During);
-                    tx.enqueue(row.org, row.id, row.created_at).await?;
-                    outbox.append(tx, 1, std::slice::from_ref(&queued)).await?;
-                    Ok(view)
-                })
-            })
-            .await?;
+        let posted = self.post(caller, move |tx| Box::pin(prepared.insert(tx, Queueing::Enqueue))).await?;
         self.reached(EffectKind::RunAcceptance, Phase::Committed);
         if matches!(posted, Posted::Fresh(_)) {
             self.metrics.run_accepted();
         }
         Ok(posted)
+    }
+
+    /// Looks at every part of a request. What comes back is true once it is inserted, whatever happens in between.
+    ///
+    /// # Errors
+    /// Those of [`Platform::start_run`] but the right to start runs.
+    pub(crate) async fn prepare_run(&self, caller: &Caller, request: &StartRun, cause: &Cause) -> Result<Prepared> {
+        self.check_end_user(caller).await?;
+        let run = RunId::from_bits(self.mint());
+        let checked = self.check(&caller.principal, run, request).await?;
+        let application = self.application_of(&caller.principal).await?;
+        let row = self.new_run(caller, run, application, &checked, request, cause)?;
+        let view = queued_view(&row, &checked)?;
+        let queued = queued_event(caller, &row, &checked, cause)?;
+        let outbox = Outbox::of_new_run(self.clone(), &row, checked.webhook.clone());
+        let platform = self.clone();
+        Ok(Prepared { platform, row, view, queued, outbox, agent: checked.agent, files: checked.files })
     }
 
     async fn check(&self, principal: &Principal, run: RunId, request: &StartRun) -> Result<Checked> {
@@ -250,7 +293,9 @@ impl Platform {
         application: Option<AppId>,
         checked: &Checked,
         request: &StartRun,
+        cause: &Cause,
     ) -> Result<NewRun> {
+        let created_at = self.clock.now();
         let scripted = checked.models.iter().all(ModelRef::is_scripted);
         Ok(NewRun {
             id: run,
@@ -268,20 +313,55 @@ impl Platform {
             connections: Json::of(&request.connections)?,
             webhook: checked.webhook.as_ref().map(Json::of).transpose()?,
             pricing: if scripted { Pricing::Free } else { Pricing::Priced },
-            created_at: self.clock.now(),
+            created_at,
+            schedule: cause.schedule.map(|(id, _)| id),
+            trigger: cause.trigger.as_ref().map(|(id, _)| *id),
+            start_at: start_of(request, created_at)?,
         })
     }
 }
 
-fn queued_event(caller: &Caller, row: &NewRun, checked: &Checked) -> Result<NewEvent> {
-    let data = json!({
+/// When a run may start, when not at once.
+fn start_of(request: &StartRun, now: Timestamp) -> Result<Option<Timestamp>> {
+    let too_far = |pointer: &str| {
+        let days = START_AHEAD_S_MAX / 86_400;
+        Err(Error::invalid_field(pointer, format!("at most {days} days ahead")))
+    };
+    let ahead = |seconds: u64| now.plus_millis(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000));
+    match (request.start_at, request.delay_s) {
+        (Some(_), Some(_)) => Err(Error::invalid_field("/delay_s", "give `start_at` or `delay_s`, not both")),
+        (Some(at), None) if at > ahead(START_AHEAD_S_MAX) => too_far("/start_at"),
+        (None, Some(seconds)) if seconds > START_AHEAD_S_MAX => too_far("/delay_s"),
+        (Some(at), None) => Ok(Some(at)),
+        (None, Some(seconds)) => Ok(Some(ahead(seconds))),
+        (None, None) => Ok(None),
+    }
+}
+
+fn queued_event(caller: &Caller, row: &NewRun, checked: &Checked, cause: &Cause) -> Result<NewEvent> {
+    let mut data = json!({
         "agent": {"id": row.agent_id, "name": row.agent_name, "version": row.agent_version},
         "models": checked.models,
         "sandbox": checked.sandbox,
         "limits": row.limits,
         "request_id": caller.request_id,
     });
-    let mut event = NewEvent::new(EventType::RunQueued, caller.principal.key.to_string(), row.created_at, &data)?;
+    let mut actor = caller.principal.key.to_string();
+    if let Some(at) = row.start_at {
+        data["start_at"] = json!(at);
+    }
+    if let Some((id, slot)) = cause.schedule {
+        data["schedule"] = json!({"id": id, "slot": slot});
+        // A run started out of turn is the doing of whoever asked for it.
+        if slot.is_some() {
+            actor = id.to_string();
+        }
+    }
+    if let Some((id, delivery)) = &cause.trigger {
+        data["trigger"] = json!({"id": id, "delivery": delivery});
+        actor = id.to_string();
+    }
+    let mut event = NewEvent::new(EventType::RunQueued, actor, row.created_at, &data)?;
     event.on_behalf_of = caller.on_behalf_of.map(|end_user| end_user.to_string());
     Ok(event)
 }
@@ -309,6 +389,9 @@ fn queued_view(row: &NewRun, checked: &Checked) -> Result<RunView> {
         created_at: row.created_at,
         started_at: None,
         finished_at: None,
+        schedule: row.schedule,
+        trigger: row.trigger,
+        start_at: row.start_at,
     })
 }
 

@@ -1,7 +1,7 @@
 //! A run as callers see it: exactly the shape of `contracts.md`.
 
 use livery_core::agent::SandboxSpec;
-use livery_core::id::{AppId, EndUserId, FileId, OrgId, RunId};
+use livery_core::id::{AppId, EndUserId, FileId, OrgId, RunId, ScheduleId, TriggerId};
 use livery_core::run::{Cost, Usage};
 use livery_core::{Result, RunError, RunStatus, Timestamp};
 use livery_store::{Json, RunFile, RunRow};
@@ -48,6 +48,12 @@ pub struct RunView {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// The schedule that started it.
+    pub schedule: Option<ScheduleId>,
+    /// The trigger that started it.
+    pub trigger: Option<TriggerId>,
+    /// Not to be started before.
+    pub start_at: Option<Timestamp>,
 }
 
 /// The agent of a run. `version` is null for an inline agent.
@@ -101,6 +107,9 @@ impl RunView {
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
+            schedule: row.schedule,
+            trigger: row.trigger,
+            start_at: row.start_at,
         })
     }
 }

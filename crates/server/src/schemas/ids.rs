@@ -39,6 +39,8 @@ ids! {
     DeliveryId: "One delivery to a webhook endpoint.";
     WebhookEventId: "One event as a webhook names it, the same at every attempt.";
     FileId: "A file.";
+    ScheduleId: "A schedule.";
+    TriggerId: "A trigger.";
 }
 
 fn id(prefix: &str, what: &str) -> RefOr<Schema> {

@@ -6,7 +6,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{AppId, ConnectionId, EndUserId, FileId, InlineAgent, OrgId, RunId, Time, WebhookId, page};
+use super::{
+    AppId, ConnectionId, EndUserId, FileId, InlineAgent, OrgId, RunId, ScheduleId, Time, TriggerId, WebhookId, page,
+};
 
 /// What to run, on what, and within which limits.
 #[derive(ToSchema, Deserialize)]
@@ -44,6 +46,12 @@ pub(crate) struct NewRun {
     /// Who is told how it ended.
     #[schema(inline)]
     webhook: Option<RunWebhook>,
+    /// Not to be started before this moment, at most 366 days ahead.
+    #[schema(value_type = Option<Time>)]
+    start_at: Option<String>,
+    /// The same as seconds from now; only one of the two.
+    #[schema(maximum = 31622400)]
+    delay_s: Option<u64>,
 }
 
 /// `"name"`, `"name@version-or-tag"`, or the agent itself.
@@ -57,7 +65,7 @@ enum AgentSource {
 /// Overrides of the agent's `sandbox`.
 #[derive(ToSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SandboxOverride {
+pub(super) struct SandboxOverride {
     /// `container`, `gvisor`, `microvm` or `isolate`: at least as strong as the agent's.
     tier: Option<String>,
     /// Whether a stronger tier may be given.
@@ -75,7 +83,7 @@ struct SandboxOverride {
 /// What a run may use up.
 #[derive(ToSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Limits {
+pub(super) struct Limits {
     /// Seconds in state `running`.
     #[schema(minimum = 1, maximum = 86400)]
     timeout_s: Option<u64>,
@@ -170,6 +178,15 @@ pub(crate) struct Run {
     /// When it ended.
     #[schema(required)]
     finished_at: Option<Time>,
+    /// The schedule that started it.
+    #[schema(required)]
+    schedule: Option<ScheduleId>,
+    /// The trigger that started it.
+    #[schema(required)]
+    trigger: Option<TriggerId>,
+    /// Not to be started before.
+    #[schema(required)]
+    start_at: Option<Time>,
 }
 
 page!(RunPage of Run);

@@ -27,7 +27,7 @@ async fn call(actor: &Actor<'_>, method: &Method, target: &str) -> Answer {
     let request = actor.request(method.clone(), target).header("content-type", "application/json");
     let body = match method {
         &Method::POST if target.ends_with("/replay") => r#"{"mode": "recorded"}"#,
-        &Method::POST => "{}",
+        &Method::POST | &Method::PATCH => "{}",
         _ => "",
     };
     actor.send(request.body(Body::from(body)).unwrap()).await
@@ -38,6 +38,7 @@ fn any_id(path: &str) -> String {
     let own = match path.split('/').nth(2).unwrap() {
         "runs" => id("run"),
         "webhooks" => id("whk"),
+        "schedules" => id("sch"),
         "api_keys" => id("key"),
         "files" => id("fil"),
         _ => "nobody".to_owned(),
@@ -118,19 +119,23 @@ async fn another_tenants_things_do_not_exist() {
     let provider = json!({"name": "mine", "kind": "openai", "api_key": "sk-x"});
     assert_eq!(one.post("/v1/model_providers", &provider).await.status, 201);
 
+    let schedule = json!({"name": "s", "agent": "secret-agent", "cron": "@daily", "time_zone": "UTC"});
+    let schedule = one.post("/v1/schedules", &schedule).await.json()["id"].as_str().unwrap().to_owned();
+
     let fill = |path: &str| {
         let own = match path.split('/').nth(2).unwrap() {
             "runs" => &run,
             "webhooks" => &hook,
             "api_keys" => &key,
             "files" => &file,
+            "schedules" => &schedule,
             _ => "",
         };
         path.replace("{id}", own).replace("{name}", "secret-agent").replace("{provider}", "mine")
     };
     let named = operations(fill)
         .into_iter()
-        .filter(|(_, target)| target.split('/').count() > 3 && !target.ends_with("/validate"));
+        .filter(|(_, target)| target.split('/').count() > 3 && !target.ends_with("/validate") && !target.ends_with("/preview"));
     for (method, target) in named {
         let answer = call(&two, &method, &target).await;
         // An agent nobody has, has no versions: the list is empty for a name of another tenant as for a name of none.
@@ -140,7 +145,7 @@ async fn another_tenants_things_do_not_exist() {
         }
         assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (404, "not_found"), "{method} {target}");
     }
-    for list in ["runs", "agents", "webhooks", "model_providers"] {
+    for list in ["runs", "agents", "schedules", "webhooks", "model_providers"] {
         assert_eq!(two.get(&format!("/v1/{list}")).await.json()["data"], json!([]), "{list}");
     }
     assert_eq!(one.get(&format!("/v1/runs/{run}")).await.status, 200, "it is still there for its owner");

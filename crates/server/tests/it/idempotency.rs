@@ -54,6 +54,7 @@ async fn every_post_takes_a_key() {
             json!({"agent_md": "---\nname: a\ndescription: d\nmodel: scripted/talk\n---\nx\n", "files": {"scripts/talk.yaml": "dHVybnM6IFt7dGV4dDogaGl9XQ=="}}),
         ),
         ("/v1/api_keys", json!({"name": "k", "scopes": ["runs:read"]})),
+        ("/v1/schedules", json!({"name": "s", "agent": "a", "cron": "@daily", "time_zone": "UTC"})),
         ("/v1/webhooks", json!({"url": "https://example.com/", "events": ["run.*"]})),
         ("/v1/model_providers", json!({"name": "p", "kind": "openai", "api_key": "sk-x"})),
         ("/v1/organizations", json!({"name": "o"})),

@@ -8,5 +8,6 @@ mod bad_input;
 mod events;
 mod idempotency;
 mod pages;
+mod schedules;
 mod site;
 mod sockets;

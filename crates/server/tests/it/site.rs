@@ -117,6 +117,11 @@ impl Actor<'_> {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
+    pub async fn patch(&self, target: &str, body: &Value) -> Answer {
+        let request = self.request(Method::PATCH, target).header("content-type", "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
     pub async fn get(&self, target: &str) -> Answer {
         self.send(self.request(Method::GET, target).body(Body::empty()).unwrap()).await
     }

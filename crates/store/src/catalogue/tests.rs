@@ -105,6 +105,8 @@ fn lists_and_claims_walk_an_index() {
     check("run_list::LIST_AGENT", "runs_agent");
     check("run_list::LIST_APPLICATION", "runs_application");
     check("run_list::LIST_END_USER", "runs_end_user");
+    check("run_list::LIST_SCHEDULE", "runs_schedule");
+    check("run_list::LIST_TRIGGER", "runs_trigger");
     check("run_list::LIST_METADATA", "SEARCH m USING PRIMARY KEY");
     check("events::READ", "PRIMARY KEY");
     check("queue::CLAIM_QUEUED", "run_queue_due");
@@ -116,6 +118,10 @@ fn lists_and_claims_walk_an_index() {
     check("keys::FIND", "api_keys_hash");
     check("keys::LIST", "api_keys_page");
     check("files::LIST", "files_page");
+    check("schedules::DUE", "schedules_due");
+    check("schedules::LIST", "schedules_page");
+    check("schedules::LIVE_RUNS", "runs_schedule_live");
+    check("schedules::NEXT_DUE", "schedules_due");
     check("webhooks::LIST", "webhooks_page");
 }
 
@@ -148,6 +154,9 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("queue::COUNT", "system: readiness"),
     ("queue::EXPIRE_ALL", "system: start-up"),
     ("queue::LOCK_ROOM", "the id is the tenant"),
+    ("schedules::COUNT_HOLDS", "system: a node releases for all"),
+    ("schedules::DUE", "system: a node fires for all"),
+    ("schedules::NEXT_DUE", "system: a node fires for all"),
     ("tenants::COUNT_ORGANIZATIONS", "system: the first start"),
     ("tenants::GET_ORGANIZATION", "the id is the tenant"),
     ("tenants::INSERT_ORGANIZATION", "the id is the tenant"),

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use livery_core::id::{
-    AgentId, AppId, DeliveryId, EndUserId, FileId, KeyId, OrgId, ProviderId, RunId, WebhookEventId, WebhookId,
+    AgentId, AppId, DeliveryId, EndUserId, FileId, KeyId, OrgId, ProviderId, RequestId, RunId, ScheduleId, TriggerId,
+    WebhookEventId, WebhookId,
 };
 
 use crate::error::Result;
@@ -31,4 +32,19 @@ macro_rules! id_columns {
         }
     )*};
 }
-id_columns!(AgentId, AppId, DeliveryId, EndUserId, FileId, KeyId, OrgId, ProviderId, RunId, WebhookEventId, WebhookId,);
+id_columns!(
+    AgentId,
+    AppId,
+    DeliveryId,
+    EndUserId,
+    FileId,
+    KeyId,
+    OrgId,
+    ProviderId,
+    RequestId,
+    RunId,
+    ScheduleId,
+    TriggerId,
+    WebhookEventId,
+    WebhookId,
+);

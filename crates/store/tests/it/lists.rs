@@ -140,6 +140,8 @@ conformance! {
             metadata: vec![pair("ticket", "42"), pair("team", "ops"), pair("urgent", "true")],
             created_after: Some(tagged_at),
             created_before: Some(tagged_at.plus_millis(1)),
+            schedule: None,
+            trigger: None,
         };
         check(all.clone(), vec![tagged]).await;
         check(RunFilter { agent: Some("other".into()), ..all.clone() }, vec![]).await;

@@ -13,6 +13,7 @@ mod postgres;
 mod queue;
 mod rows;
 mod runs;
+mod schedules;
 mod server;
 mod tenancy;
 mod world;

@@ -178,6 +178,9 @@ pub(crate) fn new_run(tenant: &Tenant) -> NewRun {
         webhook: None,
         pricing: Pricing::Free,
         created_at: at(i64::try_from(bits).unwrap()),
+        schedule: None,
+        trigger: None,
+        start_at: None,
     }
 }
 
