@@ -9,14 +9,14 @@ mod start;
 mod template;
 mod view;
 
+pub(crate) use cancel::cancel_in;
+pub(crate) use delayed::wake_delayed;
 pub use follow::{Follow, Followed};
 pub use read::{EVENTS_PAGE_MAX, EventPage, WAIT_MAX};
 pub use request::{
     AgentSource, INPUT_FILES_MAX, InlineWebhook, METADATA_BYTES_MAX, METADATA_KEYS_MAX, RunFilter, RunWebhook,
     START_AHEAD_S_MAX, StartRun,
 };
-pub(crate) use cancel::cancel_in;
-pub(crate) use delayed::wake_delayed;
 pub(crate) use start::{Cause, Prepared, Queueing, StoredWebhook, WEBHOOK_SECRET_FIELD};
 pub(crate) use template::Owner;
 pub use template::RunTemplate;

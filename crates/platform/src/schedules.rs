@@ -144,7 +144,8 @@ impl Platform {
         let moved = (&row.cron, &row.time_zone, row.jitter_s) != (&before.cron, &before.time_zone, before.jitter_s);
         let resumed = before.paused_at.is_some() && row.paused_at.is_none();
         // A clock that went back must not bring a slot a second time.
-        let next = (moved || resumed).then(|| timing.first_after(before.last_slot_at.map_or(now, |last| last.max(now))));
+        let next =
+            (moved || resumed).then(|| timing.first_after(before.last_slot_at.map_or(now, |last| last.max(now))));
         self.store
             .write(move |tx| {
                 Box::pin(async move {

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath};
-use http::{HeaderMap, Method};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, Method};
 use livery_core::Error;
 use livery_core::id::{EndUserId, RequestId};
 use livery_platform::{Caller, Principal, Scope};

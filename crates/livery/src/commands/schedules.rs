@@ -114,8 +114,22 @@ fn list(page: &Value, json: bool) -> anyhow::Result<()> {
 
 fn describe(schedule: &Value) -> String {
     let fields = [
-        "id", "name", "agent", "cron", "time_zone", "overlap", "catch_up", "jitter_s", "paused", "pause_reason", "input",
-        "next_fire_at", "last_slot_at", "last_run", "last_error", "created_at",
+        "id",
+        "name",
+        "agent",
+        "cron",
+        "time_zone",
+        "overlap",
+        "catch_up",
+        "jitter_s",
+        "paused",
+        "pause_reason",
+        "input",
+        "next_fire_at",
+        "last_slot_at",
+        "last_run",
+        "last_error",
+        "created_at",
     ];
     let shown = fields.iter().filter(|field| !schedule[**field].is_null());
     shown.map(|field| format!("{field:<13} {}", one_line(&cell(&schedule[*field])))).collect::<Vec<_>>().join("\n")

@@ -111,9 +111,7 @@ impl Cron {
         while day <= end {
             if self.months & (1 << day.month()) == 0 {
                 day = day.last_of_month().tomorrow().ok()?;
-            } else if let Some((hour, minute)) =
-                self.days.matches(day).then(|| self.first_time(earliest)).flatten()
-            {
+            } else if let Some((hour, minute)) = self.days.matches(day).then(|| self.first_time(earliest)).flatten() {
                 return Some(day.at(hour, minute, 0, 0));
             } else {
                 day = day.tomorrow().ok()?;

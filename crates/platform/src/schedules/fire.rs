@@ -82,7 +82,9 @@ impl Platform {
         let timing = match Timing::new(row.id, &row.cron, &row.time_zone, row.jitter_s) {
             Ok(timing) => timing,
             // Written by a version that knew more zones than this one.
-            Err(error) => return self.give_up(row, Slot { expected, dealt: expected, next: None }, now, &error, 1).await,
+            Err(error) => {
+                return self.give_up(row, Slot { expected, dealt: expected, next: None }, now, &error, 1).await;
+            }
         };
         let Some(due) = timing.due(expected, now) else { return Ok(()) };
         let slot = Slot { expected, dealt: due.newest, next: due.next };
@@ -93,7 +95,9 @@ impl Platform {
         let cause = Cause { schedule: Some((row.id, Some(due.newest))), ..Cause::default() };
         let prepared = match self.prepare_run(&self.caller_for(owner_of(row)), &request_of(row)?, &cause).await {
             Ok(prepared) => prepared,
-            Err(error @ (Error::Unavailable { .. } | Error::Internal { .. } | Error::Limited { .. })) => return Err(error),
+            Err(error @ (Error::Unavailable { .. } | Error::Internal { .. } | Error::Limited { .. })) => {
+                return Err(error);
+            }
             Err(error) => return self.give_up(row, slot, now, &error, FAILURES_MAX).await,
         };
         self.start_slot(row, slot, due, prepared, now).await
@@ -151,14 +155,7 @@ impl Platform {
     }
 
     /// Moves on from a slot whose run cannot be started, and says why where it is seen.
-    async fn give_up(
-        &self,
-        row: &ScheduleRow,
-        slot: Slot,
-        now: Timestamp,
-        error: &Error,
-        pause_at: u32,
-    ) -> Result<()> {
+    async fn give_up(&self, row: &ScheduleRow, slot: Slot, now: Timestamp, error: &Error, pause_at: u32) -> Result<()> {
         let (row, code, detail) = (row.clone(), error.code(), explain(error));
         tracing::info!(schedule = %row.id, code, "a schedule could not start its run");
         self.store

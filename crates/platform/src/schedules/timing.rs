@@ -48,7 +48,8 @@ impl Timing {
     /// # Errors
     /// [`Error::Invalid`], which names the field and the way out.
     pub(super) fn new(id: ScheduleId, cron: &str, time_zone: &str, jitter_s: u32) -> Result<Self> {
-        let cron = cron.parse().map_err(|error: super::cron::Error| Error::invalid_field("/cron", error.to_string()))?;
+        let cron =
+            cron.parse().map_err(|error: super::cron::Error| Error::invalid_field("/cron", error.to_string()))?;
         Ok(Self { cron, zone: zone_of(time_zone)?, jitter_s, id })
     }
 
@@ -97,7 +98,8 @@ impl Timing {
     /// Slots from `first` up to and without `end`.
     fn count(&self, first: Timestamp, end: Timestamp) -> u64 {
         let slots = std::iter::successors(Some(first), |slot| self.slot_after(*slot));
-        slots.take_while(|slot| *slot < end).take(usize::try_from(MISSED_COUNT_MAX).unwrap_or(usize::MAX)).count() as u64
+        slots.take_while(|slot| *slot < end).take(usize::try_from(MISSED_COUNT_MAX).unwrap_or(usize::MAX)).count()
+            as u64
     }
 
     fn slot_after(&self, after: Timestamp) -> Option<Timestamp> {
@@ -110,9 +112,11 @@ impl Timing {
         if self.jitter_s == 0 {
             return slot;
         }
-        let room = self.slot_after(slot).map_or(u64::MAX, |next| next.millis_since(slot).saturating_sub(JITTER_MARGIN_MS));
+        let room =
+            self.slot_after(slot).map_or(u64::MAX, |next| next.millis_since(slot).saturating_sub(JITTER_MARGIN_MS));
         let most = (u64::from(self.jitter_s) * 1000).min(room);
-        let digest = Sha256::new().chain_update(self.id.bits().to_be_bytes()).chain_update(slot.as_micros().to_be_bytes());
+        let digest =
+            Sha256::new().chain_update(self.id.bits().to_be_bytes()).chain_update(slot.as_micros().to_be_bytes());
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&digest.finalize()[..8]);
         let jitter = u64::from_be_bytes(bytes) % (most + 1);

@@ -133,9 +133,9 @@ async fn another_tenants_things_do_not_exist() {
         };
         path.replace("{id}", own).replace("{name}", "secret-agent").replace("{provider}", "mine")
     };
-    let named = operations(fill)
-        .into_iter()
-        .filter(|(_, target)| target.split('/').count() > 3 && !target.ends_with("/validate") && !target.ends_with("/preview"));
+    let named = operations(fill).into_iter().filter(|(_, target)| {
+        target.split('/').count() > 3 && !target.ends_with("/validate") && !target.ends_with("/preview")
+    });
     for (method, target) in named {
         let answer = call(&two, &method, &target).await;
         // An agent nobody has, has no versions: the list is empty for a name of another tenant as for a name of none.

@@ -33,7 +33,10 @@ async fn a_schedule_from_creation_to_deletion() {
     let schedule = created.json();
     let path = format!("/v1/schedules/{}", schedule["id"].as_str().unwrap());
     assert_eq!(created.header("location"), path);
-    assert_eq!((&schedule["overlap"], &schedule["catch_up"], &schedule["paused"]), (&json!("skip"), &json!("none"), &json!(false)));
+    assert_eq!(
+        (&schedule["overlap"], &schedule["catch_up"], &schedule["paused"]),
+        (&json!("skip"), &json!("none"), &json!(false))
+    );
     assert_eq!(actor.get(&path).await.json(), schedule);
     assert_eq!(actor.get("/v1/schedules").await.json()["data"], json!([schedule]));
 

@@ -59,7 +59,8 @@ impl FromStr for Cron {
         };
         let fields: Vec<&str> = text.split_ascii_whitespace().collect();
         let [minute, hour, day, month, weekday] = fields[..] else {
-            let detail = "five fields are needed: minute, hour, day of month, month, day of week, such as `30 8 * * MON-FRI`";
+            let detail =
+                "five fields are needed: minute, hour, day of month, month, day of week, such as `30 8 * * MON-FRI`";
             return Err(Error(format!("{} fields; {detail}", fields.len())));
         };
         let cron = Self {
@@ -95,7 +96,8 @@ fn days(day: &str, weekday: &str) -> Result<Days, Error> {
     for item in weekday.split(',') {
         if let Some((name, nth)) = item.split_once('#') {
             let nth = nth.parse::<u32>().ok().filter(|nth| (1..=5).contains(nth));
-            let nth = nth.ok_or_else(|| WEEKDAY.wrong(item, "after `#` comes 1 to 5: the first to the fifth of a month"))?;
+            let nth =
+                nth.ok_or_else(|| WEEKDAY.wrong(item, "after `#` comes 1 to 5: the first to the fifth of a month"))?;
             days.nth_of_week |= 1 << (7 * (nth - 1) + WEEKDAY.value(name, item)? % 7);
         } else if let Some(name) = item.strip_suffix(['L', 'l']) {
             days.last_of_week |= 1 << (WEEKDAY.value(name, item)? % 7);

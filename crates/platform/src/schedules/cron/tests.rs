@@ -94,10 +94,10 @@ fn calendars_are_read_as_cron_reads_them() {
         ["2104-02-29 00:00+05:45"],
         "2100 is no leap year"
     );
-    assert_eq!(fires("0 0 * FEB MON#5", "UTC", "2026-01-01T00:00:00Z", 2), [
-        "2044-02-29 00:00+00:00",
-        "2072-02-29 00:00+00:00"
-    ]);
+    assert_eq!(
+        fires("0 0 * FEB MON#5", "UTC", "2026-01-01T00:00:00Z", 2),
+        ["2044-02-29 00:00+00:00", "2072-02-29 00:00+00:00"]
+    );
     assert_eq!(
         fires("0 9 * * friL", "UTC", "2026-12-01T00:00:00Z", 2),
         ["2026-12-25 09:00+00:00", "2027-01-29 09:00+00:00"]
@@ -127,7 +127,17 @@ fn what_is_wrong_is_named_with_the_way_out() {
     assert_eq!(said("*/0 * * * *"), "the minute field cannot be `*/0`: after `/` comes a step from 1 to 59");
     assert!(said("0 0 30 2 *").contains("never comes"), "{}", said("0 0 30 2 *"));
     assert!(said("@reboot").starts_with("no such word"));
-    for text in ["", "* * * * * *", "a b c d e", "1,,2 * * * *", "- * * * *", "0 0 15W * *", "0 0 * * 1#6", "0 0 * * #2", "+5 * * * *"] {
+    for text in [
+        "",
+        "* * * * * *",
+        "a b c d e",
+        "1,,2 * * * *",
+        "- * * * *",
+        "0 0 15W * *",
+        "0 0 * * 1#6",
+        "0 0 * * #2",
+        "+5 * * * *",
+    ] {
         said(text);
     }
     said(&"*".repeat(300));

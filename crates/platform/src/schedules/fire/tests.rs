@@ -43,15 +43,15 @@ impl Site {
         let platform = Platform::open(parts).await.unwrap();
         let key = platform.bootstrap().await.unwrap().unwrap().api_key;
         let principal = platform.authenticate(&key).await.unwrap();
-        let caller =
-            Caller { principal, request_id: platform.new_request_id(), on_behalf_of: None, idempotency: None };
+        let caller = Caller { principal, request_id: platform.new_request_id(), on_behalf_of: None, idempotency: None };
         let site = Self { platform, caller, clock, _data: data };
         site.agent("{type: object, properties: {name: {type: string}}, required: [name]}").await;
         site
     }
 
     async fn agent(&self, input: &str) {
-        let agent_md = format!("---\nname: hello\ndescription: d\nmodel: scripted/a\ntools: []\ninput: {input}\n---\nHi.\n");
+        let agent_md =
+            format!("---\nname: hello\ndescription: d\nmodel: scripted/a\ntools: []\ninput: {input}\n---\nHi.\n");
         let agent = json!({"agent_md": agent_md, "files": {"scripts/a.yaml": "dHVybnM6IFt7dGV4dDogaGl9XQ=="}});
         let upload = AgentUpload::Inline(read::<InlineAgent>(agent));
         self.platform.create_agent_version(&self.caller, upload).await.unwrap();
@@ -97,7 +97,11 @@ impl Site {
     async fn notes(&self) -> Vec<(String, Value)> {
         let events = self.platform.store.org_events_after(self.caller.principal.org, 0, 1000).await.unwrap();
         let notes = events.into_iter().filter(|event| event.event_type.starts_with("schedule."));
-        notes.map(|event| (event.event_type, event.data.as_ref().map_or(Value::Null, |data: &Json| data.parse().unwrap()))).collect()
+        notes
+            .map(|event| {
+                (event.event_type, event.data.as_ref().map_or(Value::Null, |data: &Json| data.parse().unwrap()))
+            })
+            .collect()
     }
 
     /// Reasons and counts of what was skipped.

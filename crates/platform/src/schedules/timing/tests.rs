@@ -17,7 +17,12 @@ fn only_a_slot_whose_time_has_come_is_due() {
     let hourly = timing("0 * * * *", 0);
     assert_eq!(hourly.due(at("2026-11-22T12:00:00Z"), at("2026-11-22T11:59:59Z")), None);
     let next = at("2026-11-22T13:00:00Z");
-    let due = |missed| Due { newest: at("2026-11-22T12:00:00Z"), fire: at("2026-11-22T12:00:00Z"), missed, next: Some((next, next)) };
+    let due = |missed| Due {
+        newest: at("2026-11-22T12:00:00Z"),
+        fire: at("2026-11-22T12:00:00Z"),
+        missed,
+        next: Some((next, next)),
+    };
     assert_eq!(hourly.due(at("2026-11-22T12:00:00Z"), at("2026-11-22T12:00:00Z")), Some(due(0)));
     assert_eq!(hourly.due(at("2026-11-22T09:00:00Z"), at("2026-11-22T12:30:00Z")), Some(due(3)));
 }
