@@ -180,6 +180,7 @@ prepare() {
         mkdir -p -- "$lib" 2>/dev/null || die "cannot write $lib: run this as root, or give --prefix \"\$HOME/.local\""
         [ -w "$lib" ] || die "cannot write $lib: run this as root, or give --prefix \"\$HOME/.local\""
         stage=$lib/.incoming.$$
+        forget_interrupted
     fi
     mkdir -- "$stage"
     if [ -n "$url$file" ]; then
@@ -274,6 +275,13 @@ remember() {
 }
 
 previous() { if [ -f "$lib/previous" ]; then cat -- "$lib/previous"; fi; }
+
+# Removes what an installation left that was killed: its process number is in the name.
+forget_interrupted() {
+    for folder in "$lib"/.incoming.*; do
+        if [ -d "$folder" ] && ! kill -0 "${folder##*.}" 2>/dev/null; then rm -rf -- "$folder"; fi
+    done
+}
 
 # Removes releases that are neither the one in use nor the one before.
 forget_older() {

@@ -1,6 +1,6 @@
 //! What a release has in it: the program, what an operator installs with it, what a reader reads, what an auditor asks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -53,6 +53,7 @@ pub fn gather(
     let texts = licences::collect(packages, &facts.target)?;
     say(&format!("{} KiB of licence texts", texts.len() / 1024));
     tree.data("THIRD_PARTY_LICENSES", texts);
+    licences::toolchain(&compiler_folder()?, &mut tree, say);
     let list = sbom::list(facts, &program, packages, c_library().as_deref())?;
     tree.data("sbom.cdx.json", format!("{}\n", serde_json::to_string_pretty(&list)?));
     tree.data("RELEASE", release_note(facts, needs));
@@ -68,6 +69,14 @@ fn release_note(facts: &Facts, needs: &Needs) -> String {
         "version: {version}\ntarget: {target}\ncommit: {commit}\nrustc: {compiler}\nneeds: {needs}\n\
          guest: inside bin/livery, a static program; nothing to install for it\n"
     )
+}
+
+/// Where the compiler and what comes with it lie.
+fn compiler_folder() -> anyhow::Result<PathBuf> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).args(["--print", "sysroot"]).current_dir(crate::root::folder()).output();
+    let text = String::from_utf8(output.context("cannot start rustc; is it on the PATH?")?.stdout);
+    Ok(PathBuf::from(text.context("rustc's output")?.trim()))
 }
 
 /// The version of the C library this machine links with.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use super::archive::Tree;
 use super::packages::{Package, Packages, Role};
 
 /// How the names of files with licence texts begin, in lower case.
@@ -19,7 +20,8 @@ const HEAD: &str = "\
 Licences of the software that is compiled into Livery
 
 Livery itself is under the Apache License, version 2.0: see the file LICENSE.
-Each text below stands once, after the names of all packages that carry it.
+Each text below stands once, after the names of all packages that carry it. Those of the Rust standard library and of the C library
+are in the folder licenses, where the machine that packed this had them.
 The file sbom.cdx.json lists every package with its version and digest.
 ";
 
@@ -28,6 +30,25 @@ The program bin/livery carries a small helper (the guest) that is linked with th
 Lesser General Public License, version 2.1 or later. Its source is that of the distribution's package libc6. Livery's own
 source is published, so the helper can be linked again with another version of that library: `cargo build` does it.
 ";
+
+/// What compiler and C library are delivered under: (below the compiler's folder or from the root, name in the archive).
+const TOOLCHAIN: &[(&str, &str)] = &[
+    ("share/doc/rust/COPYRIGHT-library.html", "licenses/rust-standard-library.html"),
+    ("/usr/share/doc/libc6-dev/copyright", "licenses/glibc.txt"),
+    ("/usr/share/common-licenses/LGPL-2.1", "licenses/LGPL-2.1.txt"),
+];
+
+/// Adds what is not in packages: the licences of the compiler's own library and of the C library, as far as they are here.
+pub fn toolchain(compiler_folder: &Path, tree: &mut Tree, say: &dyn Fn(&str)) {
+    for (from, name) in TOOLCHAIN {
+        // Joining with a path from the root gives that path.
+        let file = compiler_folder.join(from);
+        match std::fs::read(&file) {
+            Ok(text) => tree.data(*name, text),
+            Err(error) => say(&format!("the archive gets no {name}: {}: {error}", file.display())),
+        }
+    }
+}
 
 /// One document with every text, and the packages that carry none.
 pub fn collect(packages: &Packages, target: &str) -> anyhow::Result<String> {

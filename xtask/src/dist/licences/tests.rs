@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::collect;
+use super::{collect, toolchain};
+use crate::dist::archive::Tree;
 use crate::dist::packages::{Package, Packages, Role};
 
 fn package(root: &Path, name: &str, role: Role, files: &[(&str, &str)]) -> Package {
@@ -52,4 +53,17 @@ fn each_text_stands_once_and_nobody_is_forgotten() {
     assert!(text.contains("Two's notice"), "{text}");
     assert!(text.contains("bare@1.0.0: MIT (https://example.com/bare)"), "{text}");
     assert!(!text.contains("of a tool") && !text.contains("code") && !text.contains("GNU C library"), "{text}");
+}
+
+#[test]
+fn what_is_not_on_this_machine_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut tree, said) = (Tree::default(), std::cell::RefCell::new(String::new()));
+    toolchain(folder.path(), &mut tree, &|line| said.borrow_mut().push_str(line));
+    assert!(said.borrow().contains("no licenses/rust-standard-library.html"), "{said:?}");
+    let file = folder.path().join("share/doc/rust/COPYRIGHT-library.html");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, "<p>MIT</p>").unwrap();
+    toolchain(folder.path(), &mut tree, &|_| {});
+    assert_eq!(tree.get("licenses/rust-standard-library.html").unwrap().bytes, b"<p>MIT</p>");
 }
