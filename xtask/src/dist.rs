@@ -89,7 +89,8 @@ pub fn make(options: &Options, say: &dyn Fn(&str)) -> anyhow::Result<Release> {
     say(&format!("the program is {:.1} MiB and needs {needs}", mib(program.len() as u64)));
     let spoken = binary::Spoken::of(&program, say)?;
     let facts = Facts {
-        version: spoken.version.clone().map_or_else(workspace_version, Ok)?,
+        // One that does not run here has the version of its source.
+        version: spoken.version.clone().unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
         target,
         commit: commit(),
         epoch_s: epoch_s()?,
@@ -121,11 +122,6 @@ fn publish(out: &Path, folder: &str, archive: &[u8], tree: &Tree) -> anyhow::Res
 
 fn out_folder(options: &Options) -> PathBuf {
     options.out.clone().unwrap_or_else(|| crate::root::folder().join("target/dist"))
-}
-
-/// The version of the workspace, for a program that does not run here.
-fn workspace_version() -> anyhow::Result<String> {
-    Ok(env!("CARGO_PKG_VERSION").to_owned())
 }
 
 /// `rustc -vV` of the compiler that cargo uses.
