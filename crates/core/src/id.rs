@@ -146,6 +146,8 @@ ids! {
     ImpersonationId = "imp";
     /// A memory.
     MemoryId = "mem";
+    /// A node: one data directory and the process on it.
+    NodeId = "nod";
     /// A file: input or artifact.
     FileId = "fil";
     /// One HTTP request.

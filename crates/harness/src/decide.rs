@@ -76,12 +76,15 @@ impl Loop {
             max_output_tokens,
         };
         let step = state.step;
+        // Another model is asked another thing: a fallback has a key of its own.
+        let place = self.models.iter().position(|listed| *listed == model).unwrap_or(self.models.len());
+        let idempotency = if place == 0 { step.to_string() } else { format!("{step}-{}", place + 1) };
         Some(Effect::CallModel {
             step,
             attempt,
             model,
             request,
-            idempotency: format!("step-{step}-attempt-{attempt}"),
+            idempotency,
             call_id_prefix: format!("call_{step}"),
         })
     }
@@ -151,7 +154,7 @@ impl Draft<'_> {
             Input::Fatal { error } => {
                 self.end(Record::RunFailed(RunStopped { error, cause: Some(StopCause::Outside) }));
             }
-            Input::Recovered { sandbox } => self.recovered(sandbox),
+            Input::Recovered { sandbox, recovery } => self.recovered(sandbox, recovery),
         }
     }
 

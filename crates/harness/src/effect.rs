@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::outcome::ToolOutcome;
-use crate::record::{Record, SandboxFate};
+use crate::record::{Record, Recovery, SandboxFate};
 use crate::tools::Invocation;
 
 /// Something that happened. An input that no longer fits (an answer to an earlier attempt, anything after the end) is
@@ -78,6 +78,8 @@ pub enum Input {
     Recovered {
         /// What became of the run's sandbox; the model is told.
         sandbox: SandboxFate,
+        /// Who goes on, and from where.
+        recovery: Recovery,
     },
 }
 
@@ -94,7 +96,7 @@ pub enum Effect {
         model: ModelRef,
         /// What to ask; cheap to clone.
         request: Request,
-        /// Stable over recoveries, different for every attempt; unique within the run.
+        /// Stable over recoveries and over attempts that ask the same; unique within the run.
         idempotency: String,
         /// Prefix for the ids of the tool calls in the answer, unique within the run.
         call_id_prefix: String,

@@ -31,7 +31,7 @@ pub mod tools;
 
 pub use effect::{Decision, Effect, Input, Request, Terminal};
 pub use outcome::ToolOutcome;
-pub use record::{Record, SandboxFate};
+pub use record::{Record, Recovery, SandboxFate};
 pub use setup::{Loop, Setup};
 pub use state::State;
 pub use tools::Invocation;

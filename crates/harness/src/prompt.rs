@@ -98,6 +98,25 @@ pub(crate) const CONTINUE: &str =
 pub(crate) const SANDBOX_RESTARTED: &str = "The machine was interrupted and your sandbox started again: your files are as they \
      were, every process is gone, those in the background included.";
 
+/// Calls named in [`sandbox_restored`].
+const LACKING_MAX: usize = 20;
+
+/// Told after a crash that was gone on from on another machine, with the files as they were saved last.
+pub(crate) fn sandbox_restored(lacking: &[String]) -> String {
+    let mut text = "The machine was interrupted and your sandbox replaced by a new one: your files were restored from a copy, \
+                    every process is gone, those in the background included."
+        .to_owned();
+    if !lacking.is_empty() {
+        let named = lacking.iter().take(LACKING_MAX).cloned().collect::<Vec<_>>().join(", ");
+        let more = if lacking.len() > LACKING_MAX { " and others" } else { "" };
+        text.push_str(&format!(
+            " The copy is older than these calls, so their changes to files may be missing: {named}{more}. Check before you \
+             rely on them."
+        ));
+    }
+    text
+}
+
 /// Told after a crash that took the sandbox along.
 pub(crate) const SANDBOX_LOST: &str = "The machine was interrupted and your sandbox replaced by a new one: files you wrote and \
      processes you started are gone, the files you began with are there again. Check before you rely on anything.";

@@ -182,6 +182,32 @@ pub struct RunRecovered {
     /// What the model is told about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<String>,
+    /// Who goes on, and from where.
+    #[serde(flatten)]
+    pub recovery: Recovery,
+    /// What was begun and not ended, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<String>,
+}
+
+/// One recovery, as the worker that goes on knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Recovery {
+    /// How often the run was recovered by now; a node that let go in order does not count.
+    #[serde(default)]
+    pub number: u32,
+    /// The node that goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The node that had the run before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// With [`SandboxFate::Restored`]: the event up to which the workspace is as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_seq: Option<u64>,
+    /// With [`SandboxFate::Restored`]: tool calls that ended after that, whose files may be missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<String>,
 }
 
 /// What a crash left of a run's sandbox.
@@ -193,6 +219,8 @@ pub enum SandboxFate {
     Untouched,
     /// Its files are there, its processes are not.
     Restarted,
+    /// On another node: a new one takes its place, filled with the last snapshot of the files.
+    Restored,
     /// A new one takes its place.
     Lost,
 }

@@ -3,13 +3,21 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::Roles;
+
 /// Limits and places of one node. Every queue and wait of the engine has its number here.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The data directory: database, files, workspaces.
     pub data_dir: PathBuf,
-    /// This node's name in leases; unique per life of the process.
+    /// This node's name, for people; what leases say is the id in its data directory.
     pub node: String,
+    /// What this node does.
+    pub roles: Roles,
+    /// Whether other nodes may use the same database.
+    pub shared: bool,
+    /// Where its API listens, for the list of nodes.
+    pub address: Option<String>,
     /// Runs a node works on at a time; the rest stay queued.
     pub concurrent_runs_max: usize,
     /// Model calls and tools performed at a time within one run.
@@ -39,10 +47,13 @@ impl Config {
         Self {
             data_dir,
             node,
+            roles: Roles::ALL,
+            shared: false,
+            address: None,
             concurrent_runs_max: 1000,
             parallel_tools_max: 8,
-            lease: Duration::from_secs(30),
-            heartbeat: Duration::from_secs(10),
+            lease: Duration::from_secs(8),
+            heartbeat: Duration::from_secs(2),
             recoveries_max: 5,
             model_idle: Duration::from_secs(300),
             model_first_byte: Duration::from_secs(120),

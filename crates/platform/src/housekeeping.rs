@@ -6,7 +6,7 @@ use std::time::Duration;
 use livery_core::EventType;
 use livery_core::id::{FileId, OrgId, RunId};
 
-use crate::Platform;
+use crate::{Platform, node};
 
 /// How often the chores are done.
 const EVERY: Duration = Duration::from_secs(300);
@@ -19,8 +19,15 @@ const FILES_PER_ROUND_MAX: usize = 10_000;
 pub(crate) async fn keep_house(platform: Platform) {
     sweep_workspaces(&platform).await;
     while !platform.stop.is_cancelled() {
-        purge_answers(&platform).await;
-        sweep_orphans(&platform).await;
+        match platform.duty("housekeeping", EVERY).await {
+            Ok(true) => {
+                purge_answers(&platform).await;
+                sweep_orphans(&platform).await;
+                sweep_nodes(&platform).await;
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "chores cannot be taken"),
+        }
         tokio::select! {
             () = platform.stop.cancelled() => {}
             () = tokio::time::sleep(EVERY) => {}
@@ -39,6 +46,15 @@ async fn purge_answers(platform: &Platform) {
                 return;
             }
         }
+    }
+}
+
+/// Removes the rows of nodes that are long gone.
+async fn sweep_nodes(platform: &Platform) {
+    let before = platform.clock.now().plus_millis(-node::KEPT_MS);
+    let swept = platform.store.write(move |tx| Box::pin(async move { tx.system_sweep_nodes(before).await })).await;
+    if let Err(error) = swept {
+        tracing::warn!(%error, "nodes that are gone cannot be swept");
     }
 }
 

@@ -7,19 +7,24 @@ use livery_core::id::RequestId;
 use livery_core::{Error, Result};
 use livery_sandbox::Sandboxes;
 use livery_store::{Options, Store};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::agents::AgentCache;
+use crate::duties::Duties;
 use crate::ids::Ids;
 use crate::keys::KeyCache;
 use crate::live::LiveBus;
 use crate::metrics::Metrics;
+use crate::node::Identity;
 use crate::providers::EnvironmentProviders;
 use crate::vault::{RootKey, Vault};
 use crate::worker::Running;
 use crate::{Clock, Config};
+
+/// Runs that are set up at a time; each may hold a long log in memory.
+const SETUPS_MAX: usize = 32;
 
 /// Everything one node is made of, as `livery` hands it over.
 pub struct Parts {
@@ -48,6 +53,8 @@ pub struct Inner {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
+    pub(crate) identity: Identity,
+    pub(crate) duties: Duties,
     pub(crate) store: Store,
     pub(crate) broker: Broker,
     pub(crate) vault: Vault,
@@ -58,6 +65,8 @@ pub struct Inner {
     pub(crate) running: Running,
     /// Rings on this node when a run that waited for its time may start.
     pub(crate) runs_due: Notify,
+    /// Runs that are being set up: after a restart there may be a thousand at once.
+    pub(crate) setups: Semaphore,
     pub(crate) keys: KeyCache,
     pub(crate) agents: AgentCache,
     pub(crate) tasks: TaskTracker,
@@ -79,6 +88,10 @@ impl Platform {
     /// When the database, the root key or the broker's configuration cannot be used.
     pub async fn open(parts: Parts) -> Result<Self> {
         let Parts { config, clock, broker, root_key, environment, sandboxes } = parts;
+        let ids = Ids::default();
+        let (data_dir, bits) = (config.data_dir.clone(), ids.mint(clock.now()));
+        let opened = tokio::task::spawn_blocking(move || Identity::open(&data_dir, bits));
+        let identity = opened.await.map_err(Error::internal)??;
         let metrics = Arc::new(Metrics::new(clock.now()));
         let options = Options { observer: Some(metrics.clone()), ..Options::default() };
         let store = Store::open(&config.data_dir.join("livery.db"), options).await?;
@@ -88,7 +101,9 @@ impl Platform {
         let inner = Inner {
             config,
             clock,
-            ids: Ids::default(),
+            ids,
+            identity,
+            duties: Duties::default(),
             store,
             broker,
             vault,
@@ -98,6 +113,7 @@ impl Platform {
             metrics,
             running: Running::default(),
             runs_due: Notify::new(),
+            setups: Semaphore::new(SETUPS_MAX),
             keys: KeyCache::default(),
             agents: AgentCache::default(),
             tasks: TaskTracker::new(),
@@ -106,29 +122,34 @@ impl Platform {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Starts the tasks of this node: working on runs, delivering webhooks, cleaning up. What an earlier life of this data
-    /// directory had begun goes on at once: nobody else can hold its leases.
+    /// Starts the tasks of this node's roles: working on runs, delivering webhooks, cleaning up. What an earlier life of this
+    /// node had begun goes on at once: its process is gone, so nobody else holds that.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub async fn start(&self) -> Result<()> {
-        let voided = self
-            .store
-            .write(|tx| {
+        let (owner, works) = (self.identity.owner.clone(), self.config.roles.worker);
+        self.join().await?;
+        self.store
+            .write(move |tx| {
                 Box::pin(async move {
-                    tx.system_expire_all_delivery_claims().await?;
-                    tx.system_void_reservations().await?;
-                    tx.system_expire_all_leases().await
+                    tx.system_expire_own_delivery_claims(&owner).await?;
+                    // A node that works takes its own runs itself, before others can; see `worker`.
+                    if works { Ok(0) } else { tx.system_expire_own_leases(&owner).await }
                 })
             })
             .await?;
-        if voided > 0 {
-            tracing::info!(runs = voided, "runs of an earlier life go on");
+        self.tasks.spawn(crate::node::keep_row(self.clone()));
+        if works {
+            self.tasks.spawn(crate::worker::work(self.clone()));
         }
-        self.tasks.spawn(crate::worker::work(self.clone()));
+        if self.config.roles.delivery {
+            self.tasks.spawn(crate::webhooks::deliver(self.clone()));
+        }
         self.tasks.spawn(crate::runs::wake_delayed(self.clone()));
-        self.tasks.spawn(crate::schedules::keep_time(self.clone()));
-        self.tasks.spawn(crate::webhooks::deliver(self.clone()));
+        if self.config.roles.maintenance {
+            self.tasks.spawn(crate::schedules::keep_time(self.clone()));
+        }
         self.tasks.spawn(crate::housekeeping::keep_house(self.clone()));
         Ok(())
     }
@@ -149,6 +170,7 @@ impl Platform {
         {
             tracing::warn!(%error, "the launcher did not end in order; the next start sweeps what it left");
         }
+        self.leave().await;
         self.store.clone().close().await;
     }
 

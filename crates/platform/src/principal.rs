@@ -62,6 +62,8 @@ scopes! {
     EndUsersAct = "end_users:act";
     /// Read the node's metrics: the operator's right, held by the bootstrap key.
     MetricsRead = "metrics:read";
+    /// See the nodes of this installation: the operator's right, held by the bootstrap key.
+    NodesRead = "nodes:read";
     /// Create organizations: the operator's right, held by the bootstrap key.
     OrganizationsWrite = "organizations:write";
 }

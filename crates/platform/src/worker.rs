@@ -5,9 +5,12 @@
 mod artifacts;
 mod drive;
 mod hands;
+mod leases;
 mod model;
 mod patience;
+mod resume;
 mod running;
+mod setdown;
 mod setup;
 mod spill;
 mod step;
@@ -33,9 +36,11 @@ const AFTER_OUTAGE: Duration = Duration::from_secs(2);
 
 /// Works on runs until the node stops, then lets them come to a safe point.
 pub(crate) async fn work(platform: Platform) {
-    let heartbeat = platform.tasks.spawn(keep_leases(platform.clone()));
+    let heartbeat = platform.tasks.spawn(leases::keep(platform.clone()));
+    let mut watch = leases::Watch::start(&platform);
     let mut bell = platform.store.queue_doorbell();
     let mut runs: JoinSet<()> = JoinSet::new();
+    go_on(&platform, &mut runs).await;
     while !platform.stop.is_cancelled() {
         let room = platform.config.concurrent_runs_max.saturating_sub(runs.len()).min(CLAIM_MAX);
         match claim(&platform, room).await {
@@ -57,6 +62,7 @@ pub(crate) async fn work(platform: Platform) {
             () = platform.stop.cancelled() => {}
             () = bell.rung() => platform.reached(EffectKind::QueueClaim, Phase::Before),
             () = platform.runs_due.notified() => platform.reached(EffectKind::QueueClaim, Phase::Before),
+            () = watch.due() => {}
             // A finished run makes room here, and in its organization's limit.
             Some(_) = runs.join_next() => while runs.try_join_next().is_some() {},
             () = tokio::time::sleep(POLL) => {}
@@ -70,7 +76,7 @@ pub(crate) async fn work(platform: Platform) {
 /// own before anybody takes another's for dead.
 async fn outlast(platform: &Platform) {
     let back = async {
-        while renew(platform).await.is_err() {
+        while leases::renew(platform).await.is_err() {
             tokio::time::sleep(POLL).await;
         }
         tokio::time::sleep(AFTER_OUTAGE).await;
@@ -81,16 +87,40 @@ async fn outlast(platform: &Platform) {
     }
 }
 
+/// Takes what earlier lives of this node worked on, before anything else: their workspaces are here.
+async fn go_on(platform: &Platform, runs: &mut JoinSet<()>) {
+    while !platform.stop.is_cancelled() && runs.len() < platform.config.concurrent_runs_max {
+        let (owner, until) = (platform.identity.owner.clone(), leases::until(platform));
+        let room = platform.config.concurrent_runs_max - runs.len();
+        let max = u32::try_from(room).unwrap_or(u32::MAX);
+        let taken = platform
+            .store
+            .write(move |tx| Box::pin(async move { tx.system_claim_own_runs(&owner, until, max).await }))
+            .await;
+        match taken {
+            Ok(taken) if taken.is_empty() => return,
+            Ok(taken) => {
+                tracing::info!(runs = taken.len(), "runs of an earlier life go on");
+                taken.into_iter().for_each(|run| drop(runs.spawn(drive::drive(platform.clone(), run))));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "runs of an earlier life cannot be taken now");
+                tokio::time::sleep(POLL).await;
+            }
+        }
+    }
+}
+
 async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedRun>> {
     let max = u32::try_from(room).unwrap_or(u32::MAX);
     if max == 0 {
         return Ok(Vec::new());
     }
-    let (owner, now) = (platform.config.node.clone(), platform.clock.now());
-    let until = now.plus_millis(lease_ms(platform));
+    let (owner, now) = (platform.identity.owner.clone(), platform.clock.now());
+    let until = leases::until(platform);
     // After a pause of the machine or a disk that stood still, the heartbeat may be late: what this node holds is renewed
     // before anything is claimed, so that it never takes its own runs from itself.
-    let late = platform.running.renewed_before(now.plus_millis(-lease_ms(platform) / 2));
+    let late = platform.running.renewed_before(now.plus_millis(-leases::lease_ms(platform) / 2));
     let held = if late { platform.running.leases() } else { Vec::new() };
     let claimed = platform
         .store
@@ -108,42 +138,4 @@ async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedRun>> {
         platform.running.note_renewal(now);
     }
     Ok(claimed)
-}
-
-/// Renews the leases of this node's runs; a renewal that fails is tried again at once.
-async fn keep_leases(platform: Platform) {
-    let mut pause = platform.config.heartbeat;
-    loop {
-        tokio::time::sleep(pause).await;
-        pause = match renew(&platform).await {
-            Ok(()) => platform.config.heartbeat,
-            Err(error) => {
-                tracing::warn!(%error, "leases cannot be renewed");
-                POLL.min(platform.config.heartbeat)
-            }
-        };
-    }
-}
-
-/// One renewal; a run whose lease is lost, or that somebody asked to stop, is told.
-async fn renew(platform: &Platform) -> Result<()> {
-    let held = platform.running.leases();
-    let now = platform.clock.now();
-    let until = now.plus_millis(lease_ms(platform));
-    let leases = held.clone();
-    platform.reached(EffectKind::LeaseRenewal, Phase::Before);
-    let heartbeat = platform.store.write(move |tx| Box::pin(async move { tx.heartbeat(&leases, until).await })).await?;
-    platform.reached(EffectKind::LeaseRenewal, Phase::Committed);
-    platform.running.note_renewal(now);
-    for lease in held.into_iter().filter(|lease| heartbeat.lost.contains(&lease.run)) {
-        platform.running.lose(lease);
-    }
-    for run in heartbeat.cancel_requested {
-        platform.running.cancel(run);
-    }
-    Ok(())
-}
-
-fn lease_ms(platform: &Platform) -> i64 {
-    i64::try_from(platform.config.lease.as_millis()).unwrap_or(i64::MAX)
 }

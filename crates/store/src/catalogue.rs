@@ -8,11 +8,13 @@ use crate::sql::Statement;
 pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("agents", crate::agents::STATEMENTS),
     ("deliveries", crate::deliveries::STATEMENTS),
+    ("duties", crate::duties::STATEMENTS),
     ("events", crate::events::STATEMENTS),
     ("files", crate::files::STATEMENTS),
     ("idempotency", crate::idempotency::STATEMENTS),
     ("keys", crate::keys::STATEMENTS),
     ("meta", crate::meta::STATEMENTS),
+    ("nodes", crate::nodes::STATEMENTS),
     ("progress", crate::progress::STATEMENTS),
     ("providers", crate::providers::STATEMENTS),
     ("queue", crate::queue::STATEMENTS),

@@ -11,6 +11,7 @@ use livery_core::id::{AppId, DeliveryId, OrgId, RunId, WebhookEventId, WebhookId
 
 use crate::error::{Error, Result};
 use crate::page::{List, Page, Position, Scope};
+use crate::queue::lives_of;
 use crate::reader::Lane;
 use crate::sql::{Arg, Cell, Column, FromRow, Row, args, statements};
 use crate::store::Store;
@@ -69,8 +70,8 @@ statements! {
         0, 'pending', $4, $4 from deliveries d where d.org_id = $1 and d.id = $2";
     NEXT_DUE = "select min(next_attempt_at) from deliveries where status = 'pending'";
     COUNT_PENDING = "select count(*) from (select 1 from deliveries where status = 'pending' limit $1) pending";
-    EXPIRE_ALL = "update deliveries set lease_owner = null, lease_until = null
-        where status = 'pending' and lease_until is not null";
+    EXPIRE_OWN = "update deliveries set lease_owner = null, lease_until = null
+        where status = 'pending' and lease_owner like $1";
 }
 
 /// Where a delivery stands.
@@ -331,13 +332,13 @@ impl Tx {
         }
     }
 
-    /// Voids every claim on a delivery. Only where no other process can hold one: an embedded store at its start.
+    /// Voids the claims that earlier lives of this node held; `owner` is `NODE/LIFE`. How many.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn system_expire_all_delivery_claims(&mut self) -> Result<u64> {
+    pub async fn system_expire_own_delivery_claims(&mut self, owner: &str) -> Result<u64> {
         self.rings.deliveries = true;
-        self.execute(EXPIRE_ALL, args![]).await
+        self.execute(EXPIRE_OWN, args![lives_of(owner)]).await
     }
 }
 

@@ -17,7 +17,8 @@ use crate::tx::Tx;
 
 statements! {
     ADVANCE = "update runs set last_seq = last_seq + $4, usage = coalesce($5, usage),
-        cost_micros = coalesce($6, cost_micros), pricing = coalesce($7, pricing)
+        cost_micros = coalesce($6, cost_micros), pricing = coalesce($7, pricing),
+        postponements = case when $5 is null then postponements else 0 end
         where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running' returning last_seq";
     FINISH = "update runs set last_seq = last_seq + $4, status = $5, output = $6, error = $7, usage = $8,
         cost_micros = $9, pricing = $10, finished_at = $11, lease_owner = null, lease_expires_at = null

@@ -11,6 +11,7 @@ use livery_core::Timestamp;
 use livery_core::id::{OrgId, RunId};
 
 use crate::error::{Error, Result};
+use crate::reader::Lane;
 use crate::runs::{Lease, RunRow, run_columns};
 use crate::sql::{FromRow, Row, args, statements};
 use crate::store::Store;
@@ -79,12 +80,26 @@ statements! {
             recoveries = recoveries + case when lease_owner is null then 0 else 1 end
         where id in (select run_id from due) and status = 'running' and lease_expires_at <= $3
         returning ", run_columns!());
+    /// What earlier lives of the same node held: their process is gone, so nobody waits for the lease to run out.
+    CLAIM_OWN = concat!("update runs set lease_owner = $1, lease_epoch = lease_epoch + 1, lease_expires_at = $2,
+            recoveries = recoveries + 1
+        where id in (select x.id from runs x where x.lease_expires_at is not null
+            and x.lease_owner like $3 and x.lease_owner <> $1 order by x.lease_expires_at limit $4)
+        and status = 'running' and lease_owner like $3 and lease_owner <> $1 returning ", run_columns!());
     HEARTBEAT = "update runs set lease_expires_at = $4
         where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'
         returning case when cancel_requested_at is null then 0 else 1 end";
     RELEASE = "update runs set lease_owner = null, lease_expires_at = $4, lease_epoch = lease_epoch + 1
         where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'";
-    EXPIRE_ALL = "update runs set lease_expires_at = 0 where status = 'running' and lease_expires_at is not null";
+    EXPIRE_OWN = "update runs set lease_expires_at = 0
+        where lease_expires_at is not null and lease_owner like $1 and status = 'running'";
+    POSTPONE = "update runs set lease_owner = null, lease_expires_at = $4, lease_epoch = lease_epoch + 1,
+            postponements = postponements + 1
+        where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'";
+    POSTPONEMENTS = "select postponements from runs where org_id = $1 and id = $2";
+    FIND_EXPIRED = "select lease_epoch from runs where lease_expires_at is not null and lease_expires_at <= $1 limit 1";
+    FIND_CANCELLED = "select id from runs where lease_owner = $1 and cancel_requested_at is not null
+        and lease_expires_at is not null limit 256";
     COUNT = "select count(*) from run_queue";
     /// The earliest start that is still to come. Hops like `DUE_TENANTS`; what is due and has no room does not count.
     NEXT_START = "with recursive tenant (org_id) as (
@@ -209,6 +224,22 @@ impl Tx {
         Ok(room.map_or(0, |(room,)| room.map_or(CLAIM_MAX, |room| u32::try_from(room.max(0)).unwrap_or(CLAIM_MAX))))
     }
 
+    /// Takes what earlier lives of this node held, up to `max` runs (and at most 256). `owner` is `NODE/LIFE`. Only where the
+    /// earlier life is known to be dead: the node's data directory is locked by one process.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn system_claim_own_runs(
+        &mut self,
+        owner: &str,
+        lease_until: Timestamp,
+        max: u32,
+    ) -> Result<Vec<ClaimedRun>> {
+        let args = args![owner.to_owned(), lease_until, lives_of(owner), max.min(CLAIM_MAX)];
+        let runs: Vec<RunRow> = self.fetch_all(CLAIM_OWN, args).await?;
+        Ok(runs.into_iter().map(|run| claimed(run, Origin::Expired)).collect())
+    }
+
     /// Extends these leases to `lease_until` and says which are lost.
     ///
     /// # Errors
@@ -245,15 +276,32 @@ impl Tx {
         }
     }
 
-    /// Voids every lease, so that recovery starts at once. Only where no other process can hold one: an embedded store
-    /// at its start. How many were void.
+    /// Puts a run off to `until`, because what it needs is not there now: nobody takes it before. No recovery.
+    ///
+    /// # Errors
+    /// `LeaseLost` when the caller no longer holds it.
+    pub async fn postpone_run(&mut self, lease: &Lease, until: Timestamp) -> Result<()> {
+        match self.execute(POSTPONE, args![lease.org, lease.run, lease.epoch, until]).await? {
+            0 => Err(Error::LeaseLost),
+            _ => Ok(()),
+        }
+    }
+
+    /// Voids what earlier lives of this node held, so that others take it over at once: for a node that works on runs no
+    /// more. How many.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn system_expire_all_leases(&mut self) -> Result<u64> {
+    pub async fn system_expire_own_leases(&mut self, owner: &str) -> Result<u64> {
         self.rings.queue = true;
-        self.execute(EXPIRE_ALL, args![]).await
+        self.execute(EXPIRE_OWN, args![lives_of(owner)]).await
     }
+}
+
+/// A pattern for the owners that are lives of the node of `owner`, which is `NODE/LIFE`.
+pub(crate) fn lives_of(owner: &str) -> String {
+    let (node, _) = owner.split_once('/').unwrap_or((owner, ""));
+    format!("{node}/%")
 }
 
 enum Origin {
@@ -291,5 +339,30 @@ impl Store {
     /// Those of the database.
     pub async fn system_count_queued(&self) -> Result<u64> {
         Ok(self.fetch_optional::<(u64,)>(COUNT, args![]).await?.map_or(0, |(count,)| count))
+    }
+
+    /// How often in a row the run was put off; see [`Tx::postpone_run`].
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn postponements(&self, org: OrgId, run: RunId) -> Result<u32> {
+        Ok(self.fetch_optional::<(u32,)>(POSTPONEMENTS, args![org, run]).await?.map_or(0, |(count,)| count))
+    }
+
+    /// Whether a lease has run out, or was given back, and nobody has taken the run.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn system_has_expired_lease(&self, now: Timestamp) -> Result<bool> {
+        Ok(self.fetch_optional::<(u64,)>(FIND_EXPIRED, args![now]).await?.is_some())
+    }
+
+    /// Runs of this owner that somebody asked to stop, at most 256.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn system_cancel_requests(&self, owner: &str) -> Result<Vec<RunId>> {
+        let runs: Vec<(RunId,)> = self.fetch_all(Lane::Point, FIND_CANCELLED, args![owner.to_owned()]).await?;
+        Ok(runs.into_iter().map(|(run,)| run).collect())
     }
 }

@@ -6,23 +6,40 @@
 use super::Draft;
 use super::calls::is_safe;
 use crate::prompt;
-use crate::record::{Record, RunRecovered, SandboxFate, ToolOutcomeUnknown};
+use crate::record::{Record, Recovery, RunRecovered, SandboxFate, ToolOutcomeUnknown};
 use crate::state::{Phase, Stage};
 
 impl Draft<'_> {
-    pub(super) fn recovered(&mut self, sandbox: SandboxFate) {
+    pub(super) fn recovered(&mut self, sandbox: SandboxFate, recovery: Recovery) {
         let notice = match sandbox {
             SandboxFate::Untouched => None,
             SandboxFate::Restarted => Some(prompt::SANDBOX_RESTARTED.to_owned()),
+            SandboxFate::Restored => Some(prompt::sandbox_restored(&recovery.lacking)),
             SandboxFate::Lost => Some(prompt::SANDBOX_LOST.to_owned()),
         };
-        self.record(Record::RunRecovered(RunRecovered { sandbox, notice: notice.filter(|_| self.state.step > 0) }));
+        let notice = notice.filter(|_| self.state.step > 0);
+        let pending = self.pending_in_words();
+        self.record(Record::RunRecovered(RunRecovered { sandbox, notice, recovery, pending }));
         match self.state.phase {
             // The log ends between two decisions: before the first, or in one that a commit did not keep whole.
             Phase::Idle => self.next_turn(None),
             Phase::Asking { .. } | Phase::Waiting { .. } => self.decision.effects = self.run.pending(&self.state),
             Phase::Tools => self.recover_tools(),
             Phase::Done => {}
+        }
+    }
+
+    /// For whoever reads the log.
+    fn pending_in_words(&self) -> Vec<String> {
+        let step = self.state.step;
+        match self.state.phase {
+            Phase::Idle | Phase::Done => Vec::new(),
+            Phase::Asking { attempt, .. } => vec![format!("model call of step {step}, attempt {attempt}")],
+            Phase::Waiting { .. } => vec![format!("delay before a retry of step {step}")],
+            Phase::Tools => {
+                let started = self.state.calls.iter().filter(|call| call.stage == Stage::Started);
+                started.map(|call| format!("tool {} ({})", call.tool, call.id)).collect()
+            }
         }
     }
 

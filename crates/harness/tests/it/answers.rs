@@ -16,7 +16,7 @@ fn a_run_from_start_to_end() {
     insta::assert_snapshot!(run.take_text(), @r#"
     > Start
       model.requested {"attempt":1,"max_output_tokens":16384,"model":"acme/large","step":1}
-      -> ask acme/large step-1-attempt-1, at most 16384, 1 messages, last: "Your input, as JSON:\n{\"month\":\"2026-10\"}"
+      -> ask acme/large 1, at most 16384, 1 messages, last: "Your input, as JSON:\n{\"month\":\"2026-10\"}"
     > answer to step 1 attempt 1
       model.responded 1 tool_use: c1 shell
       tool.requested {"arguments":{"command":"ls | wc -l"},"call_id":"c1","tool":"shell"}
@@ -25,7 +25,7 @@ fn a_run_from_start_to_end() {
     > c1 done
       tool.finished {"call_id":"c1","duration_ms":12,"ok":true,"result":"3","tool":"shell"}
       model.requested {"attempt":1,"max_output_tokens":16384,"model":"acme/large","step":2}
-      -> ask acme/large step-2-attempt-1, at most 16384, 3 messages, last: c1 = "3"
+      -> ask acme/large 2, at most 16384, 3 messages, last: c1 = "3"
     > answer to step 2 attempt 1
       model.responded 2 tool_use: c2 finish
       tool.requested {"arguments":{"count":3},"call_id":"c2","tool":"finish"}
@@ -59,11 +59,11 @@ fn text_where_an_output_is_due_is_reminded_once() {
     insta::assert_snapshot!(run.take_text(), @r#"
     > Start
       model.requested {"attempt":1,"max_output_tokens":16384,"model":"acme/large","step":1}
-      -> ask acme/large step-1-attempt-1, at most 16384, 1 messages, last: "Your input, as JSON:\n{\"month\":\"2026-10\"}"
+      -> ask acme/large 1, at most 16384, 1 messages, last: "Your input, as JSON:\n{\"month\":\"2026-10\"}"
     > answer to step 1 attempt 1
       model.responded 1 end_turn: "There are three."
       model.requested {"attempt":1,"max_output_tokens":16384,"model":"acme/large","note":{"kind":"call_finish","text":"You ended your turn without finishing. Call `finish` with your output, or go on working."},"step":2}
-      -> ask acme/large step-2-attempt-1, at most 16384, 3 messages, last: "You ended your turn without finishing. Call `finish` with your output, or go on working."
+      -> ask acme/large 2, at most 16384, 3 messages, last: "You ended your turn without finishing. Call `finish` with your output, or go on working."
     > answer to step 2 attempt 1
       model.responded 2 end_turn: "Three, as I said."
       run.failed {"error":{"code":"output_invalid","message":"the model ended with text instead of an output that fits the agent's schema: Three, as I said.","retryable":false}}
@@ -129,12 +129,12 @@ fn a_refusal_goes_to_the_next_model_which_never_sees_it() {
     insta::assert_snapshot!(run.take_text(), @r#"
     > Start
       model.requested {"attempt":1,"max_output_tokens":16384,"model":"acme/large","step":1}
-      -> ask acme/large step-1-attempt-1, at most 16384, 1 messages, last: "Your input, as JSON:\n{\"month\":\"2026-10\"}"
+      -> ask acme/large 1, at most 16384, 1 messages, last: "Your input, as JSON:\n{\"month\":\"2026-10\"}"
     > answer to step 1 attempt 1
       model.responded 1 refusal: refuses "No."
       model.retried {"attempt":1,"class":"refusal","delay_ms":0,"message":"the model declined: No.","model":"other/small","step":1}
       model.requested {"attempt":1,"max_output_tokens":16384,"model":"other/small","step":2}
-      -> ask other/small step-2-attempt-1, at most 16384, 1 messages, last: "Your input, as JSON:\n{\"month\":\"2026-10\"}"
+      -> ask other/small 2-2, at most 16384, 1 messages, last: "Your input, as JSON:\n{\"month\":\"2026-10\"}"
     "#);
     run.answer(reply(vec![Part::Refusal { text: "Neither.".into() }], StopReason::Refusal));
     assert_eq!(run.error().code, ErrorCode::ModelRefused);

@@ -51,7 +51,7 @@ fn results_come_back_in_source_order_whatever_ends_first() {
     insta::assert_snapshot!(run.take_text(), @r#"
     > Start
       model.requested {"attempt":1,"max_output_tokens":16384,"model":"acme/large","step":1}
-      -> ask acme/large step-1-attempt-1, at most 16384, 1 messages, last: "Your input, as JSON:\n{\"month\":\"2026-10\"}"
+      -> ask acme/large 1, at most 16384, 1 messages, last: "Your input, as JSON:\n{\"month\":\"2026-10\"}"
     > answer to step 1 attempt 1
       model.responded 1 tool_use: a shell | b read_file | c nonsense
       tool.requested {"arguments":{"command":"sleep 3"},"call_id":"a","tool":"shell"}
@@ -67,7 +67,7 @@ fn results_come_back_in_source_order_whatever_ends_first() {
     > a done
       tool.finished {"call_id":"a","duration_ms":12,"ok":false,"result":"killed","tool":"shell"}
       model.requested {"attempt":1,"max_output_tokens":16384,"model":"acme/large","step":2}
-      -> ask acme/large step-2-attempt-1, at most 16384, 3 messages, last: a = "killed" | b = "     1\tx" | c = "There is no tool named `nonsense`. Tools: edit_file, finish, list_files, read_file, search_files, shell, write_file."
+      -> ask acme/large 2, at most 16384, 3 messages, last: a = "killed" | b = "     1\tx" | c = "There is no tool named `nonsense`. Tools: edit_file, finish, list_files, read_file, search_files, shell, write_file."
     "#);
     let order: Vec<(String, bool)> =
         results(&run).into_iter().map(|result| (result.call_id, result.is_error)).collect();

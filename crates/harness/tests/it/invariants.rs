@@ -106,7 +106,7 @@ fn outcome() -> impl Strategy<Value = ToolOutcome> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let fate = prop_oneof![Just(SandboxFate::Untouched), Just(SandboxFate::Restarted), Just(SandboxFate::Lost)];
+    let fate = prop_oneof![Just(SandboxFate::Untouched), Just(SandboxFate::Restarted), Just(SandboxFate::Restored), Just(SandboxFate::Lost)];
     let stray = (0u32..5, 0u32..4, response()).prop_map(|(step, attempt, response)| {
         Box::new(Input::ModelDone { step, attempt, response, cost: None, latency_ms: 0 })
     });
@@ -200,7 +200,7 @@ fn to_input(event: &Event, flight: &mut Flight) -> Option<Input> {
         }
         Event::Recovered(sandbox) => {
             *flight = Flight { ended: flight.ended, ..Flight::default() };
-            Input::Recovered { sandbox: *sandbox }
+            Input::Recovered { sandbox: *sandbox, recovery: livery_harness::Recovery::default() }
         }
         Event::End(input) => input.clone(),
     })

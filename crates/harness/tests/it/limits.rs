@@ -164,7 +164,10 @@ fn time_cancel_and_fatal_end_a_run_in_every_state_once() {
             assert_eq!(Some(terminal), run.state.terminal());
             let length = run.log.len();
             run.put(end.clone()).put(Input::TimedOut).put(Input::Start).done("b", "late").retry();
-            run.put(Input::Recovered { sandbox: livery_harness::SandboxFate::Lost });
+            run.put(Input::Recovered {
+                sandbox: livery_harness::SandboxFate::Lost,
+                recovery: livery_harness::Recovery::default(),
+            });
             assert_eq!(run.log.len(), length, "nothing follows an end");
         }
     }

@@ -1,6 +1,6 @@
 //! A crash at every point: what is asked again, what is run again, and what is never done twice.
 
-use livery_harness::{Effect, Input, SandboxFate};
+use livery_harness::{Effect, Input, Recovery, SandboxFate};
 use livery_llm::message::Part;
 use livery_llm::stream::ModelErrorClass;
 use serde_json::json;
@@ -12,7 +12,7 @@ fn crash(run: &mut Run, sandbox: SandboxFate) {
     run.state = run.folded();
     run.effects.clear();
     run.take_text();
-    run.put(Input::Recovered { sandbox });
+    run.put(Input::Recovered { sandbox, recovery: Recovery::default() });
 }
 
 #[test]
@@ -55,8 +55,8 @@ fn reads_are_repeated_and_everything_else_is_unknown() {
     run.done("done", "made");
     crash(&mut run, SandboxFate::Restarted);
     insta::assert_snapshot!(run.take_text(), @r#"
-    > Recovered { sandbox: Restarted }
-      run.recovered {"notice":"The machine was interrupted and your sandbox started again: your files are as they were, every process is gone, those in the background included.","sandbox":"restarted"}
+    > Recovered { sandbox: Restarted, recovery: Recovery { number: 0, node: None, from: None, snapshot_seq: None, lacking: [] } }
+      run.recovered {"notice":"The machine was interrupted and your sandbox started again: your files are as they were, every process is gone, those in the background included.","number":0,"pending":["tool shell (write)","tool read_file (read)"],"sandbox":"restarted"}
       tool.outcome_unknown {"call_id":"write","result":"Interrupted, outcome unknown: the call was running when the machine was interrupted. It may have done all, some or none of its work. Check before you repeat it.","tool":"shell"}
       -> run read {"tool":"read_file","path":"a","offset":1,"limit":2000} (safe)
     "#);
@@ -144,4 +144,78 @@ fn a_log_cut_inside_a_decision_goes_on_too() {
         crash(&mut run, SandboxFate::Untouched);
         assert!(!run.effects.is_empty(), "cut after {length} of {end} records it stands still");
     }
+}
+
+/// Every tool that only reads is run again without a word; every other one never is, and the model is told.
+#[test]
+fn each_tool_is_repeated_or_told_of() {
+    let tools = [
+        ("shell", shell("pay"), false),
+        ("read_file", json!({"path": "a"}), true),
+        ("write_file", json!({"path": "a", "content": "1"}), false),
+        ("edit_file", json!({"path": "a", "old": "1", "new": "2"}), false),
+        ("list_files", json!({}), true),
+        ("search_files", json!({"pattern": "x"}), true),
+    ];
+    for (tool, arguments, repeats) in tools {
+        let mut run = Run::started(agent());
+        run.answer(calls([("a", tool, arguments)]));
+        let before = run.effects.clone();
+        crash(&mut run, SandboxFate::Untouched);
+        let told = run.records().iter().any(|record| matches!(record, livery_harness::Record::ToolOutcomeUnknown(_)));
+        assert_eq!((run.effects == before, told), (repeats, !repeats), "{tool}");
+    }
+}
+
+#[test]
+fn retries_of_one_step_have_one_key_and_another_step_or_model_another() {
+    let key = |run: &Run| match run.effects.as_slice() {
+        [Effect::CallModel { idempotency, .. }] => idempotency.clone(),
+        other => panic!("{other:?}"),
+    };
+    let mut run = Run::started(agent());
+    assert_eq!(key(&run), "1");
+    run.fail(error(ModelErrorClass::Timeout)).retry();
+    assert_eq!(key(&run), "1", "the same request");
+    run.answer(calls([("a", "read_file", json!({"path": "a"}))]));
+    run.done("a", "x");
+    assert_eq!(key(&run), "2");
+}
+
+#[test]
+fn a_restored_workspace_is_told_with_what_it_may_lack() {
+    let mut run = Run::started(agent());
+    run.answer(calls([("a", "write_file", json!({"path": "x", "content": "1"}))])).done("a", "ok");
+    run.state = run.folded();
+    let recovery = Recovery {
+        number: 2,
+        node: Some("nod_b".into()),
+        from: Some("nod_a".into()),
+        snapshot_seq: Some(4),
+        lacking: vec!["write_file (a)".into()],
+    };
+    run.take_text();
+    run.put(Input::Recovered { sandbox: SandboxFate::Restored, recovery });
+    let (_, _, request) = run.asked();
+    let Part::Text { text } = &request.messages.last().unwrap().parts[0] else { panic!("text") };
+    assert!(text.contains("restored from a copy") && text.contains("missing: write_file (a)"), "{text}");
+    let text = run.take_text();
+    assert!(text.contains(r#""from":"nod_a""#) && text.contains(r#""number":2"#), "{text}");
+    assert!(text.contains(r#""pending":["model call of step 2, attempt 1"]"#), "{text}");
+}
+
+/// A log of another version: fields it added are passed over, fields it did not know have their defaults.
+#[test]
+fn a_log_of_another_version_is_folded() {
+    let log = include_str!("../fixtures/log_of_another_version.jsonl");
+    let mut run = Run::new(agent());
+    for line in log.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        run.log.push((event["type"].as_str().unwrap().to_owned(), event["data"].to_string()));
+    }
+    crash(&mut run, SandboxFate::Restarted);
+    let (step, _, request) = run.asked();
+    assert_eq!((step, request.messages.len()), (2, 5), "input, note, answer, result, notice");
+    run.answer(says("Done."));
+    assert!(run.state.is_finished());
 }

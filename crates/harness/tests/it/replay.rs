@@ -18,7 +18,7 @@ fn eventful() -> Run {
     run.ended("two", ToolOutcome::failed("no such file"));
     run.done("one", "a.txt\nb.txt");
     run.answer(calls([("three", "shell", shell("make")), ("four", "read_file", json!({"path": "a.txt"}))]));
-    run.put(Input::Recovered { sandbox: SandboxFate::Restarted });
+    run.put(Input::Recovered { sandbox: SandboxFate::Restarted, recovery: livery_harness::Recovery::default() });
     run.done("four", "1\thello");
     run.answer(calls([("five", "finish", json!({"count": "two"}))]));
     run.answer(reply(

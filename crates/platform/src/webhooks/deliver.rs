@@ -62,7 +62,7 @@ async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedDelivery>>
     if max == 0 {
         return Ok(Vec::new());
     }
-    let (owner, now) = (platform.config.node.clone(), platform.clock.now());
+    let (owner, now) = (platform.identity.owner.clone(), platform.clock.now());
     let timeout_ms = i64::try_from(platform.config.webhook_timeout.as_millis()).unwrap_or(i64::MAX);
     let until = now.plus_millis(timeout_ms.saturating_add(CLAIM_MARGIN_MS));
     Ok(platform

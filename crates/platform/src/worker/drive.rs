@@ -10,9 +10,9 @@ use std::time::Duration;
 use livery_core::agent::{ModelRef, SandboxSpec};
 use livery_core::run::{Cost, Pricing, Usage};
 use livery_core::{Error, ErrorCode, EventType, Result, RunError, Timestamp};
-use livery_harness::record::{RunStopped, SandboxFate, StopCause};
+use livery_harness::record::SandboxFate;
 use livery_harness::{Decision, Effect, Input, Loop, Record, State};
-use livery_store::{ClaimedRun, Json, Lease, NewEvent, Progress, RunRow};
+use livery_store::{ClaimedRun, Json, Lease, Progress, RunRow};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -22,8 +22,9 @@ use super::artifacts::{self, Artifacts};
 use super::hands::Hands;
 use super::patience::patiently;
 use super::running::Entry;
-use super::step::{ACTOR, Step, Written};
-use super::{model, models_of, setup_of, tools};
+use super::resume::{self, Log};
+use super::step::{Step, Written};
+use super::{model, setdown, setup_of, tools};
 use crate::Platform;
 use crate::agents::LoadedAgent;
 use crate::crash::Commit;
@@ -79,7 +80,12 @@ pub(super) async fn drive(platform: Platform, claimed: ClaimedRun) {
     // Entered first: from here on the heartbeat keeps the lease, however long the log takes to read.
     let entry = platform.running.enter(lease);
     platform.metrics.run_claimed(&claimed);
-    match Box::pin(prepare(platform.clone(), claimed, entry)).await {
+    let prepared = {
+        // Closed never.
+        let _turn = platform.setups.acquire().await;
+        Box::pin(prepare(platform.clone(), claimed, entry)).await
+    };
+    match prepared {
         Ok((mut drive, first)) => {
             let outcome = Box::pin(drive.go(first)).await;
             drive.tasks.shutdown().await;
@@ -93,56 +99,10 @@ pub(super) async fn drive(platform: Platform, claimed: ClaimedRun) {
                     platform.metrics.lease_lost();
                     tracing::info!(run = %lease.run, "the lease is lost; another worker has the run");
                 }
-                Err(Let::Released) => release(&platform, lease).await,
+                Err(Let::Released) => setdown::release(&platform, lease).await,
             }
         }
-        // What may pass is no reason to end a run: its lease runs out, and it is taken again a bounded number of times.
-        Err(error) if error.retryable => {
-            tracing::warn!(run = %lease.run, message = %error.message, "a run cannot be set up now; its lease runs out");
-        }
-        Err(error) => give_up(&platform, lease, &row, error).await,
-    }
-}
-
-/// A run that cannot even be set up ends with the reason, so that it does not come back for ever.
-async fn give_up(platform: &Platform, lease: Lease, row: &RunRow, error: RunError) {
-    tracing::error!(run = %lease.run, code = %error.code, message = %error.message, "a run cannot be set up");
-    let now = platform.clock.now();
-    let data = RunStopped { error: error.clone(), cause: Some(StopCause::Outside) };
-    let end = livery_store::Terminal {
-        status: livery_core::RunStatus::Failed,
-        output: None,
-        error: Some(error),
-        usage: row.usage,
-        cost: row.cost,
-        finished_at: now,
-    };
-    let written = async {
-        let event = NewEvent::new(EventType::RunFailed, ACTOR, now, &data)?;
-        let outbox = Outbox::of_run(platform.clone(), row)?;
-        platform
-            .store
-            .write(move |tx| {
-                Box::pin(async move {
-                    let events = std::slice::from_ref(&event);
-                    let first_seq = tx.finish_run(&lease, &end, events).await?;
-                    outbox.append(tx, first_seq, events).await
-                })
-            })
-            .await?;
-        Ok::<_, Error>(())
-    };
-    platform.metrics.run_ended(livery_core::RunStatus::Failed, Duration::ZERO);
-    if let Err(error) = written.await {
-        tracing::warn!(run = %lease.run, %error, "the end of a run could not be written; its lease runs out");
-    }
-}
-
-async fn release(platform: &Platform, lease: Lease) {
-    let now = platform.clock.now();
-    let released = platform.store.write(move |tx| Box::pin(async move { tx.release_run(&lease, now).await })).await;
-    if let Err(error) = released {
-        tracing::warn!(run = %lease.run, %error, "a run could not be released; its lease runs out");
+        Err(error) => setdown::set_down(&platform, lease, &row, error).await,
     }
 }
 
@@ -165,10 +125,11 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     }
     let (sender, signals) = mpsc::channel(SIGNALS_MAX);
     let left = time_left(&row, platform.clock.now());
-    let sandbox = fate(&platform, &row, log.had_sandbox).await;
+    let sandbox = resume::fate(&platform, &row, &log).await;
     let filled = sandbox == SandboxFate::Restarted;
+    let recovery = resume::recovery(&platform, &row, &log);
     let hands = Hands::new(platform.clone(), &row, Arc::clone(&agent), spec, filled, left, sender.clone());
-    let first = if log.started { Input::Recovered { sandbox } } else { Input::Start };
+    let first = if log.started { Input::Recovered { sandbox, recovery } } else { Input::Start };
     let drive = Drive {
         outbox: Outbox::of_run(platform.clone(), &row).map_err(internal)?,
         tool_slots: Arc::new(Semaphore::new(platform.config.parallel_tools_max)),
@@ -191,55 +152,6 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     Ok((drive, first))
 }
 
-/// What is left of the sandbox of an earlier life: its processes never, its workspace when this node has it.
-async fn fate(platform: &Platform, row: &RunRow, had_sandbox: bool) -> SandboxFate {
-    if !had_sandbox {
-        return SandboxFate::Untouched;
-    }
-    let Some(sandboxes) = &platform.sandboxes else { return SandboxFate::Lost };
-    let workspaces = sandboxes.workspaces().await.unwrap_or_default();
-    if workspaces.contains(&row.id.to_string()) { SandboxFate::Restarted } else { SandboxFate::Lost }
-}
-
-/// What the log of a run says so far.
-struct Log {
-    state: State,
-    models: Vec<ModelRef>,
-    /// Whether the loop ever started.
-    started: bool,
-    /// Whether a sandbox stood and its workspace was filled.
-    had_sandbox: bool,
-}
-
-impl Log {
-    async fn read(platform: &Platform, row: &RunRow, resumed: bool) -> Result<Self> {
-        let mut log = Self { state: State::new(), models: vec![], started: false, had_sandbox: false };
-        // A run that starts now has one event, and that one is in the row already, but for the models.
-        let events = if resumed {
-            platform.store.system_events_of(row.id).await?
-        } else {
-            platform.store.stored_events_after(row.org, row.id, 0, 1).await?
-        };
-        for event in events {
-            let Ok(event_type) = event.event_type.parse::<EventType>() else { continue };
-            let data = event.data.map(|data| data.parse()).transpose()?.unwrap_or(serde_json::Value::Null);
-            let data = platform.whole(row.org, data).await?;
-            match event_type {
-                EventType::RunQueued => {
-                    log.models = models_of(&data)?;
-                }
-                EventType::SandboxStarted => log.had_sandbox = true,
-                _ => {}
-            }
-            if let Some(record) = Record::from_event(event_type, &data).map_err(Error::internal)? {
-                log.started = true;
-                log.state.apply(&record);
-            }
-        }
-        Ok(log)
-    }
-}
-
 /// What is left of the run's time: it counts from its first start.
 fn time_left(row: &RunRow, now: Timestamp) -> Duration {
     let limit_ms = row.limits.timeout_s().saturating_mul(1000);
@@ -250,7 +162,7 @@ fn time_left(row: &RunRow, now: Timestamp) -> Duration {
 impl Drive {
     async fn go(&mut self, first: Input) -> Result<(), Let> {
         let mut opening = matches!(first, Input::Start)
-            .then_some((EventType::RunStarted, json!({"node": self.platform.config.node})));
+            .then_some((EventType::RunStarted, json!({"node": self.platform.identity.id})));
         if opening.is_none() && self.state.is_finished() {
             return Err(Let::Lost);
         }

@@ -124,7 +124,12 @@ impl Hands {
             self.fill(&sandbox).await?;
             self.platform.reached(EffectKind::SandboxFill, Phase::After);
         }
-        let data = json!({"tier": self.spec.tier, "start_ms": now.millis_since(begun), "image": self.spec.image});
+        let data = json!({
+            "tier": self.spec.tier,
+            "start_ms": now.millis_since(begun),
+            "image": self.spec.image,
+            "node": self.platform.identity.id,
+        });
         self.platform.metrics.sandbox_started(Duration::from_millis(now.millis_since(begun)));
         // Only a run that is over hears no signals.
         let _ = self.signals.send(Signal::Event(EventType::SandboxStarted, data)).await;

@@ -169,7 +169,7 @@ impl Call {
             owner: provider.owner,
             version: 1,
         });
-        outbound.idempotency_key = Some(format!("{}-{}", self.run, self.idempotency));
+        outbound.idempotency_key = Some(format!("livery-{}-{}", self.run, self.idempotency));
         outbound.timeouts = Timeouts {
             first_byte: self.platform.config.model_first_byte,
             idle: self.platform.config.model_idle,

@@ -72,6 +72,11 @@ impl Running {
         self.lock().values().map(|signals| signals.lease).collect()
     }
 
+    /// Whether this node works on nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Signals>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -111,6 +111,9 @@ fn lists_and_claims_walk_an_index() {
     check("events::READ", "PRIMARY KEY");
     check("queue::CLAIM_QUEUED", "run_queue_due");
     check("queue::CLAIM_EXPIRED", "runs_lease");
+    check("queue::CLAIM_OWN", "runs_lease");
+    check("queue::FIND_EXPIRED", "runs_lease");
+    check("queue::FIND_CANCELLED", "runs_cancel");
     check("deliveries::CLAIM", "deliveries_due");
     check("deliveries::LIST", "deliveries_page");
     check("deliveries::NEXT_DUE", "deliveries_due");
@@ -140,9 +143,10 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("agents::INSERT_FILE", "the agent was inserted for its tenant in the same operation"),
     ("deliveries::CLAIM", "system: a node delivers for all"),
     ("deliveries::CLAIMED", "the delivery was claimed in the same operation"),
-    ("deliveries::EXPIRE_ALL", "system: start-up"),
     ("deliveries::COUNT_PENDING", "system: the metrics are the operator's"),
+    ("deliveries::EXPIRE_OWN", "system: start-up"),
     ("deliveries::NEXT_DUE", "system: a node delivers for all"),
+    ("duties::TAKE", "system: no tenant's"),
     ("events::INSERT_PAYLOAD", "the header names the tenant, in the same operation"),
     ("events::SYSTEM_READ", "system: recovery"),
     ("idempotency::VOID_RESERVATIONS", "system: start-up"),
@@ -150,9 +154,17 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("meta::GET", "system: no tenant's"),
     ("meta::SET", "system: no tenant's"),
     ("meta::SET_ONCE", "system: no tenant's"),
+    ("nodes::GONE", "system: no tenant's"),
+    ("nodes::LEAVE", "system: no tenant's"),
+    ("nodes::LIST", "system: no tenant's"),
+    ("nodes::REGISTER", "system: no tenant's"),
+    ("nodes::SEEN", "system: no tenant's"),
     ("queue::CLAIM_EXPIRED", "system: a node works for all"),
+    ("queue::CLAIM_OWN", "system: a node works for all"),
     ("queue::COUNT", "system: readiness"),
-    ("queue::EXPIRE_ALL", "system: start-up"),
+    ("queue::EXPIRE_OWN", "system: start-up"),
+    ("queue::FIND_CANCELLED", "system: a node works for all"),
+    ("queue::FIND_EXPIRED", "system: a node works for all"),
     ("queue::LOCK_ROOM", "the id is the tenant"),
     ("schedules::COUNT_HOLDS", "system: a node releases for all"),
     ("schedules::DUE", "system: a node fires for all"),

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use livery_core::id::{
-    AgentId, AppId, DeliveryId, EndUserId, FileId, KeyId, OrgId, ProviderId, RequestId, RunId, ScheduleId, TriggerId,
-    WebhookEventId, WebhookId,
+    AgentId, AppId, DeliveryId, EndUserId, FileId, KeyId, NodeId, OrgId, ProviderId, RequestId, RunId, ScheduleId,
+    TriggerId, WebhookEventId, WebhookId,
 };
 
 use crate::error::Result;
@@ -39,6 +39,7 @@ id_columns!(
     EndUserId,
     FileId,
     KeyId,
+    NodeId,
     OrgId,
     ProviderId,
     RequestId,

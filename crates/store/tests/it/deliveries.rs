@@ -57,7 +57,7 @@ async fn outbox(world: &World, webhook: Option<WebhookRow>) -> NewDelivery {
 
 async fn claim(world: &World, now: i64) -> Vec<ClaimedDelivery> {
     world
-        .write(move |tx| async move { tx.system_claim_deliveries("node", at(now), at(now + 30), 10).await }.boxed())
+        .write(move |tx| async move { tx.system_claim_deliveries("node/1", at(now), at(now + 30), 10).await }.boxed())
         .await
 }
 
@@ -101,8 +101,8 @@ conformance! {
         assert_eq!(claim(&world, 2).await.len(), 1);
         assert!(claim(&world, 31).await.is_empty());
         assert_eq!(claim(&world, 32).await[0].row.attempt, 2);
-        let void = world.write(|tx| async move { tx.system_expire_all_delivery_claims().await }.boxed()).await;
-        assert_eq!(void, 1);
+        let void = |owner| world.write(move |tx| async move { tx.system_expire_own_delivery_claims(owner).await }.boxed());
+        assert_eq!((void("other/2").await, void("node/2").await), (0, 1));
         assert_eq!(claim(&world, 33).await[0].row.attempt, 3, "a new life of the only node need not wait");
     }
 

@@ -9,6 +9,7 @@ mod deliveries;
 mod events;
 mod idempotency;
 mod lists;
+mod nodes;
 mod postgres;
 mod queue;
 mod rows;

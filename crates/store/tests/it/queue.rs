@@ -7,6 +7,8 @@ use futures_util::future::join_all;
 use livery_core::RunStatus;
 use livery_core::event::EventType;
 use livery_core::id::RunId;
+use livery_core::run::{Cost, Usage};
+use livery_store::Progress;
 
 use crate::conformance;
 use crate::world::{append, at, event, finish, new_run, queued};
@@ -92,14 +94,65 @@ conformance! {
         assert_eq!(claimed[0].run.started_at, Some(at(10)), "it started only once");
     }
 
-    async fn at_the_start_of_an_embedded_store_all_leases_are_void(world) {
-        let lease = world.running().await;
+    async fn a_later_life_of_a_node_takes_what_the_earlier_one_held_and_nothing_else(world) {
+        let (own, foreign) = (world.queued().await, world.queued().await);
+        assert_eq!(world.claim("nod_a/1", 10, 1).await[0].run.id, own);
+        assert_eq!(world.claim("nod_ab/1", 10, 1).await[0].run.id, foreign);
         let world = world.reopened().await;
-        assert!(world.claim("next life", 11, 10).await.is_empty());
-        let void = world.write(|tx| async move { tx.system_expire_all_leases().await }.boxed()).await;
+        assert!(world.claim("nod_a/2", 11, 10).await.is_empty(), "both leases still hold");
+        let take = || world.write(|tx| async move { tx.system_claim_own_runs("nod_a/2", at(41), 10).await }.boxed());
+        let claimed = take().await;
+        assert_eq!(claimed.iter().map(|claim| (claim.run.id, claim.run.recoveries)).collect::<Vec<_>>(), [(own, 1)]);
+        assert!(claimed[0].resumed && claimed[0].recovered && claimed[0].lease.epoch == 2);
+        assert!(take().await.is_empty(), "this life's own are not taken again");
+        let void = world.write(|tx| async move { tx.system_expire_own_leases("nod_ab/2").await }.boxed()).await;
         assert_eq!(void, 1);
-        let claimed = world.claim("next life", 11, 10).await;
-        assert_eq!((claimed[0].run.id, claimed[0].run.recoveries), (lease.run, 1));
+        assert_eq!(world.claim("nod_a/2", 12, 10).await[0].run.id, foreign, "a node that works no more lets go at once");
+    }
+
+    async fn many_leases_are_renewed_together_and_each_lost_one_is_named(world) {
+        for _ in 0..120 {
+            world.queued().await;
+        }
+        let held: Vec<_> = world.claim("worker", 10, 120).await.into_iter().map(|claim| claim.lease).collect();
+        assert_eq!(held.len(), 120);
+        let (gone, stale) = (held[7], held[110]);
+        finish(&world.store, gone, RunStatus::Succeeded).await.unwrap();
+        world.write(move |tx| async move { tx.release_run(&stale, at(11)).await }.boxed()).await;
+        assert_eq!(world.claim("other", 11, 1).await.len(), 1);
+        let leases = held.clone();
+        let beat = world.write(move |tx| async move { tx.heartbeat(&leases, at(60)).await }.boxed()).await;
+        assert_eq!((beat.lost, beat.cancel_requested), (vec![gone.run, stale.run], vec![]));
+        let taken = world.claim("third", 45, 200).await;
+        assert_eq!(taken.iter().map(|claim| claim.run.id).collect::<Vec<_>>(), [stale.run], "the others are renewed");
+    }
+
+    async fn a_run_that_was_put_off_comes_back_at_its_time_and_is_no_recovery(world) {
+        let lease = world.running().await;
+        world.write(move |tx| async move { tx.postpone_run(&lease, at(20)).await }.boxed()).await;
+        assert!(append(&world.store, lease, 1).await.is_err());
+        assert!(!world.store.system_has_expired_lease(at(19)).await.unwrap());
+        assert!(world.claim("other", 19, 10).await.is_empty());
+        assert!(world.store.system_has_expired_lease(at(20)).await.unwrap());
+        let claimed = world.claim("other", 20, 10).await;
+        assert_eq!((claimed[0].run.id, claimed[0].run.recoveries), (lease.run, 0));
+        let (org, run, lease) = (lease.org, lease.run, claimed[0].lease);
+        assert_eq!(world.store.postponements(org, run).await.unwrap(), 1);
+        append(&world.store, lease, 2).await.unwrap();
+        assert_eq!(world.store.postponements(org, run).await.unwrap(), 1, "a line in the log is no progress");
+        let progress = Progress { usage: Usage::default(), cost: Cost::default() };
+        world.write(move |tx| async move { tx.update_run_progress(&lease, &progress, &[]).await }.boxed()).await;
+        assert_eq!(world.store.postponements(org, run).await.unwrap(), 0);
+    }
+
+    async fn a_node_finds_which_of_its_runs_somebody_asked_to_stop(world) {
+        let lease = world.running().await;
+        assert!(world.store.system_cancel_requests("worker").await.unwrap().is_empty());
+        world.write(move |tx| async move { tx.request_cancel(lease.org, lease.run, at(11)).await }.boxed()).await;
+        assert_eq!(world.store.system_cancel_requests("worker").await.unwrap(), [lease.run]);
+        assert!(world.store.system_cancel_requests("other").await.unwrap().is_empty());
+        finish(&world.store, lease, RunStatus::Cancelled).await.unwrap();
+        assert!(world.store.system_cancel_requests("worker").await.unwrap().is_empty());
     }
 
     async fn a_released_run_is_taken_at_once_and_is_no_recovery(world) {

@@ -1,0 +1,102 @@
+//! What a run that goes on is told of its past: its log, folded, and what became of its workspace.
+
+use livery_core::agent::ModelRef;
+use livery_core::{Error, EventType, Result};
+use livery_harness::record::SandboxFate;
+use livery_harness::{Record, Recovery, State};
+use livery_store::RunRow;
+use serde_json::Value;
+
+use super::models_of;
+use crate::Platform;
+
+/// What the log of a run says so far.
+pub(super) struct Log {
+    pub(super) state: State,
+    pub(super) models: Vec<ModelRef>,
+    /// Whether the loop ever started.
+    pub(super) started: bool,
+    /// Whether a sandbox stood and its workspace was filled.
+    had_sandbox: bool,
+    /// The node that had the run last.
+    node: Option<String>,
+    /// The node that had the sandbox last, when the log says.
+    sandbox_node: Option<String>,
+}
+
+impl Log {
+    pub(super) async fn read(platform: &Platform, row: &RunRow, resumed: bool) -> Result<Self> {
+        let mut log = Self {
+            state: State::new(),
+            models: vec![],
+            started: false,
+            had_sandbox: false,
+            node: None,
+            sandbox_node: None,
+        };
+        // A run that starts now has one event, and that one is in the row already, but for the models.
+        let events = if resumed {
+            platform.store.system_events_of(row.id).await?
+        } else {
+            platform.store.stored_events_after(row.org, row.id, 0, 1).await?
+        };
+        for event in events {
+            let Ok(event_type) = event.event_type.parse::<EventType>() else { continue };
+            let data = event.data.map(|data| data.parse()).transpose()?.unwrap_or(Value::Null);
+            let data = platform.whole(row.org, data).await?;
+            log.note(event_type, &data)?;
+            if let Some(record) = Record::from_event(event_type, &data).map_err(Error::internal)? {
+                log.started = true;
+                log.state.apply(&record);
+            }
+        }
+        Ok(log)
+    }
+
+    fn note(&mut self, event_type: EventType, data: &Value) -> Result<()> {
+        let node = || data["node"].as_str().map(str::to_owned);
+        match event_type {
+            EventType::RunQueued => {
+                self.models = models_of(data)?;
+            }
+            EventType::RunStarted | EventType::RunRecovered => self.node = node(),
+            EventType::SandboxStarted => {
+                self.had_sandbox = true;
+                self.sandbox_node = node();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What is left of the sandbox of an earlier life: its processes never, its workspace when this node was the last to have
+/// it. One from before another node had the run is out of date, and goes.
+pub(super) async fn fate(platform: &Platform, row: &RunRow, log: &Log) -> SandboxFate {
+    if !log.had_sandbox {
+        return SandboxFate::Untouched;
+    }
+    let Some(sandboxes) = &platform.sandboxes else { return SandboxFate::Lost };
+    let name = row.id.to_string();
+    if !sandboxes.workspaces().await.unwrap_or_default().contains(&name) {
+        return SandboxFate::Lost;
+    }
+    let own = platform.identity.id.to_string();
+    if log.sandbox_node.as_ref().is_none_or(|node| *node == own) {
+        return SandboxFate::Restarted;
+    }
+    if let Err(error) = sandboxes.remove_workspace(&name).await {
+        tracing::warn!(run = %row.id, %error, "a workspace that is out of date cannot be removed");
+    }
+    SandboxFate::Lost
+}
+
+/// Who goes on, and from where.
+pub(super) fn recovery(platform: &Platform, row: &RunRow, log: &Log) -> Recovery {
+    Recovery {
+        number: row.recoveries,
+        node: Some(platform.identity.id.to_string()),
+        from: log.node.clone(),
+        ..Recovery::default()
+    }
+}
