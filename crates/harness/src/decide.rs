@@ -79,14 +79,7 @@ impl Loop {
         // Another model is asked another thing: a fallback has a key of its own.
         let place = self.models.iter().position(|listed| *listed == model).unwrap_or(self.models.len());
         let idempotency = if place == 0 { step.to_string() } else { format!("{step}-{}", place + 1) };
-        Some(Effect::CallModel {
-            step,
-            attempt,
-            model,
-            request,
-            idempotency,
-            call_id_prefix: format!("call_{step}"),
-        })
+        Some(Effect::CallModel { step, attempt, model, request, idempotency, call_id_prefix: format!("call_{step}") })
     }
 
     /// The effect of a call that is in the last answer; `None` when this version no longer finds it good.

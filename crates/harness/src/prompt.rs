@@ -103,9 +103,10 @@ const LACKING_MAX: usize = 20;
 
 /// Told after a crash that was gone on from on another machine, with the files as they were saved last.
 pub(crate) fn sandbox_restored(lacking: &[String]) -> String {
-    let mut text = "The machine was interrupted and your sandbox replaced by a new one: your files were restored from a copy, \
+    let mut text =
+        "The machine was interrupted and your sandbox replaced by a new one: your files were restored from a copy, \
                     every process is gone, those in the background included."
-        .to_owned();
+            .to_owned();
     if !lacking.is_empty() {
         let named = lacking.iter().take(LACKING_MAX).cloned().collect::<Vec<_>>().join(", ");
         let more = if lacking.len() > LACKING_MAX { " and others" } else { "" };

@@ -43,9 +43,8 @@ impl Platform {
             return Ok(self.duties.take(name, now, next));
         }
         let owner = self.identity.owner.clone();
-        let write = self
-            .store
-            .write(move |tx| Box::pin(async move { tx.system_take_duty(name, &owner, now, next).await }));
+        let write =
+            self.store.write(move |tx| Box::pin(async move { tx.system_take_duty(name, &owner, now, next).await }));
         Ok(write.await?)
     }
 }

@@ -229,9 +229,8 @@ impl Platform {
     pub(crate) async fn say_alive(&self) {
         let (id, life, now, draining) =
             (self.identity.id, self.identity.life.clone(), self.clock.now(), self.stop.is_cancelled());
-        let write = self
-            .store
-            .write(move |tx| Box::pin(async move { tx.system_node_seen(id, &life, now, draining).await }));
+        let write =
+            self.store.write(move |tx| Box::pin(async move { tx.system_node_seen(id, &life, now, draining).await }));
         let told = match write.await {
             Ok(true) => return,
             Ok(false) => self.store.system_nodes().await.map(|rows| rows.into_iter().any(|row| row.id == id)),

@@ -106,7 +106,12 @@ fn outcome() -> impl Strategy<Value = ToolOutcome> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let fate = prop_oneof![Just(SandboxFate::Untouched), Just(SandboxFate::Restarted), Just(SandboxFate::Restored), Just(SandboxFate::Lost)];
+    let fate = prop_oneof![
+        Just(SandboxFate::Untouched),
+        Just(SandboxFate::Restarted),
+        Just(SandboxFate::Restored),
+        Just(SandboxFate::Lost)
+    ];
     let stray = (0u32..5, 0u32..4, response()).prop_map(|(step, attempt, response)| {
         Box::new(Input::ModelDone { step, attempt, response, cost: None, latency_ms: 0 })
     });
