@@ -11,6 +11,9 @@ use livery_broker::guard::Target;
 use livery_broker::scrub::{Framing, Matcher, Scrubber};
 use livery_core::agent::{Agent, Folder};
 use livery_core::finding::FINDINGS_MAX;
+use livery_core::id::RunId;
+use livery_core::receipt::Receipt;
+use livery_core::receipt::log::{Chain, FINDINGS_MAX as RECEIPT_FINDINGS_MAX, parse_events};
 use livery_guest::wire::message::{Done, Entry, Exec, Exit, Failure, Get, Hello, List, Put, Stat, Tail};
 use livery_guest::wire::{Decoder as FrameDecoder, PAYLOAD_BYTES_MAX, Reader, Side};
 use livery_llm::provider::{Decoder, Dialect};
@@ -130,6 +133,19 @@ pub fn agent_md(bytes: &[u8]) {
     if let Some(agent) = report.agent {
         let _ = agent.validate_input(&serde_json::json!({"month": "2026-10"}));
     }
+}
+
+/// A receipt is what it reads as and nothing else; exported events are checked against it without an end to the findings.
+pub fn receipt(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(receipt) = Receipt::parse(text) {
+        assert_eq!(receipt.text(), text.trim_ascii(), "two texts for one receipt");
+    }
+    let Ok(events) = parse_events(text) else { return };
+    let log = Chain::new(RunId::from_bits(1), events.len() as u64).finish();
+    let checked = log.check(RunId::from_bits(1), &events);
+    assert!(checked.findings.len() <= RECEIPT_FINDINGS_MAX, "findings without end");
+    assert_eq!(checked.findings.is_empty(), events.is_empty(), "the log has no event");
 }
 
 /// A script has turns or findings.

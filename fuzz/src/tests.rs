@@ -84,6 +84,15 @@ fn agent_md() {
 }
 
 #[test]
+fn receipt() {
+    let receipt = br#"{"receipt":{"agent":{"name":"a","sha256":"","version":null},"application":null,"cost":{"pricing":"free","usd":"0.00"},"created_at":"2026-10-01T12:00:00.000001Z","end_user":null,"error":null,"finished_at":"2026-10-01T12:00:00.000001Z","input_sha256":"","livery":"0.1.0","log":{"events":1,"head":"","mark_every":1,"marks":["",""],"scheme":"livery-log-1"},"model":"m/m","organization":"org_00000000000000000000000001","output_sha256":null,"policy":{"note":"","sha256":""},"run":"run_00000000000000000000000001","sandbox":{"tier":"container"},"started_at":null,"status":"succeeded","usage":{"cached_input_tokens":0,"input_tokens":0,"output_tokens":0,"sandbox_ms":0,"tool_calls":0,"turns":0},"version":1},"signature":{"algorithm":"ed25519","key_id":"rk_1","value":"AA=="}}"#;
+    assert!(livery_core::receipt::Receipt::parse(std::str::from_utf8(receipt).unwrap()).is_ok());
+    let page = br#"{"data":[{"seq":1,"run_id":"run_00000000000000000000000001","type":"run.queued","at":"t","actor":"w","digest":"d","data":{"a":1}}],"next_after":null,"last_seq":1}"#;
+    let line = br#"{"seq":1,"run_id":"run_00000000000000000000000001","type":"run.queued","at":"t","actor":"w","digest":"d","data":null}"#;
+    walk(crate::receipt, &[receipt, page, line]);
+}
+
+#[test]
 fn script_yaml() {
     let script = b"turns:\n  - text: \"Looking.\"\n    tools: [{name: shell, arguments: {command: \"wc -l *\"}}]\n  - expect: {tool_result_contains: \"x\"}\n    tools: [{name: finish, arguments: {text: done}}]\n";
     walk(crate::script_yaml, &[script]);

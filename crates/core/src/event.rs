@@ -139,7 +139,7 @@ impl<'de> Deserialize<'de> for EventType {
     }
 }
 
-/// One event as readers see it: `{seq, run_id, type, at, data}`.
+/// One event as readers see it: `{seq, run_id, type, at, actor, digest, data}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Position in the run's stream, from 1, without gaps. The SSE `id:`.
@@ -151,6 +151,12 @@ pub struct Event {
     pub event_type: EventType,
     /// When the log took it.
     pub at: Timestamp,
-    /// What is particular to the type.
+    /// Who did it: `key_…`, `usr_…`, `worker`, `system`.
+    #[serde(default)]
+    pub actor: String,
+    /// SHA-256 of the canonical JSON of `data`, hex. It stays when the data was deleted, and is what a receipt covers.
+    #[serde(default)]
+    pub digest: String,
+    /// What is particular to the type; null once it was deleted.
     pub data: Value,
 }

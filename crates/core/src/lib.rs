@@ -13,6 +13,7 @@ pub mod event;
 pub mod finding;
 pub mod id;
 pub mod money;
+pub mod receipt;
 pub mod run;
 pub mod schema;
 pub mod time;

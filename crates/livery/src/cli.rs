@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod receipt;
 mod schedules;
 
+pub(crate) use receipt::Receipt;
 pub(crate) use schedules::{NewSchedule, Schedules};
 
 /// Livery runs AI agents for many users: every run in a sandbox of its own, credentials out of the model's reach.
@@ -32,6 +34,9 @@ pub(crate) enum Command {
     /// Look at runs and stop them.
     #[command(subcommand)]
     Runs(Runs),
+    /// Get and check the signed receipts of runs.
+    #[command(subcommand)]
+    Receipt(Receipt),
     /// Run agents at certain times.
     #[command(subcommand)]
     Schedules(Schedules),

@@ -24,7 +24,7 @@ const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
 #[derive(Clone)]
 pub(crate) struct Client {
     base: Uri,
-    authorization: String,
+    authorization: Option<String>,
 }
 
 /// An answer that is not a success, in the server's words.
@@ -61,7 +61,12 @@ impl Client {
         if !matches!(base.scheme_str(), Some("http" | "https")) || base.host().is_none() {
             bail!("{url} is no URL of the form http://HOST:PORT or https://HOST");
         }
-        Ok(Self { base, authorization: format!("Bearer {api_key}") })
+        Ok(Self { base, authorization: Some(format!("Bearer {api_key}")) })
+    }
+
+    /// A client of what everybody may ask `url`.
+    pub(crate) fn anonymous(url: &str) -> anyhow::Result<Self> {
+        Ok(Self { authorization: None, ..Self::new(url, "")? })
     }
 
     /// `GET path` → JSON.
@@ -117,8 +122,10 @@ impl Client {
             .method(method)
             .uri(path)
             .header("host", authority)
-            .header("user-agent", concat!("livery/", env!("CARGO_PKG_VERSION")))
-            .header("authorization", &self.authorization);
+            .header("user-agent", concat!("livery/", env!("CARGO_PKG_VERSION")));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -7,6 +7,7 @@ mod demo;
 mod dev;
 mod doctor;
 mod keys;
+mod receipt;
 mod replay;
 mod run;
 mod runs;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::demo(args),
         Command::Run(args) => run::run(args),
         Command::Runs(command) => async_main(runs::runs(command)),
+        Command::Receipt(command) => async_main(receipt::receipt(command)),
         Command::Schedules(command) => async_main(schedules::schedules(command)),
         Command::Agents(command) => agents::agents(command),
         Command::Keys(command) => async_main(keys::keys(command)),

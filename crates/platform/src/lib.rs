@@ -29,6 +29,7 @@ mod prices;
 pub mod principal;
 pub mod providers;
 pub mod readiness;
+pub mod receipts;
 pub mod replay;
 pub mod runs;
 pub mod schedules;

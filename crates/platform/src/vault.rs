@@ -15,6 +15,9 @@ const CHECK: &str = "vault_check";
 /// Organizations whose data keys are kept open at a time.
 const OPEN_MAX: usize = 1024;
 
+/// The tenant of what belongs to no organization; no organization has this id.
+const PLATFORM: OrgId = OrgId::from_bits(0);
+
 /// Where the root key comes from.
 pub enum RootKey {
     /// A file of this node; created when nothing is sealed yet.
@@ -73,6 +76,20 @@ impl Vault {
     ) -> Result<Secret> {
         let keys = self.keys(store, org, now).await?;
         keys.open(&Aad { tenant: org, owner, field, version: 1 }, sealed).map_err(Error::internal)
+    }
+
+    /// Seals a value of the platform itself, which belongs to no organization, under a data key of its own: the wrapped key
+    /// and the sealed value, to be kept together.
+    pub(crate) fn seal_own(&self, owner: &str, field: &str, value: &Secret) -> Result<(String, String)> {
+        let (key, wrapped) = self.sealer.new_dek(PLATFORM).map_err(Error::internal)?;
+        let sealed = key.seal(&Aad { tenant: PLATFORM, owner, field, version: 1 }, value).map_err(Error::internal)?;
+        Ok((wrapped, sealed))
+    }
+
+    /// Opens what [`Vault::seal_own`] made for the same owner and field.
+    pub(crate) fn unseal_own(&self, owner: &str, field: &str, wrapped: &str, sealed: &str) -> Result<Secret> {
+        let key = self.sealer.open_dek(PLATFORM, wrapped).map_err(Error::internal)?;
+        key.open(&Aad { tenant: PLATFORM, owner, field, version: 1 }, sealed).map_err(Error::internal)
     }
 
     async fn keys(&self, store: &Store, org: OrgId, now: Timestamp) -> Result<Arc<TenantKeys>> {

@@ -113,6 +113,7 @@ pub(crate) const POSTS: &[(&str, &str)] = &[
     ("/v1/model_providers", "POST /v1/model_providers"),
     ("/v1/files", "POST /v1/files"),
     ("/v1/organizations", "POST /v1/organizations"),
+    ("/v1/receipt_keys", "POST /v1/receipt_keys"),
 ];
 
 fn route_name(path: &str) -> Result<&'static str> {

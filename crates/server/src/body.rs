@@ -37,6 +37,11 @@ pub(crate) struct PostTo<T> {
     pub(crate) id: T,
 }
 
+/// A POST that says everything by being made: who asks.
+pub(crate) struct PostBare {
+    pub(crate) caller: Caller,
+}
+
 /// A POST or PATCH with a JSON body to something in the path: who asks, to what, and for what.
 pub(crate) struct PostIn<I, T> {
     pub(crate) caller: Caller,
@@ -81,14 +86,31 @@ impl<T: FromStr + Noun + Send> FromRequest<App> for PostTo<T> {
         let (mut parts, body) = request.into_parts();
         let opening = Opening::of(&parts, app).await?;
         let Id(id) = Id::from_request_parts(&mut parts, app).await?;
-        let (bytes, _share) = collect(body, &parts.headers, app.options.json_bytes_max, app).await?;
-        if !bytes.is_empty() {
-            require_json(&parts.headers)?;
-            let Nothing {} = typed(json::parse(&bytes)?)?;
-        }
+        nothing(body, &parts.headers, app).await?;
         // An empty object says no more than no body, so it is the same request.
         Ok(Self { caller: opening.caller(|| json::digest(&Value::Null)), id })
     }
+}
+
+impl FromRequest<App> for PostBare {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        let opening = Opening::of(&parts, app).await?;
+        nothing(body, &parts.headers, app).await?;
+        Ok(Self { caller: opening.caller(|| json::digest(&Value::Null)) })
+    }
+}
+
+/// Reads a body that has nothing to say: none, or an empty object.
+async fn nothing(body: Body, headers: &HeaderMap, app: &App) -> Result<()> {
+    let (bytes, _share) = collect(body, headers, app.options.json_bytes_max, app).await?;
+    if !bytes.is_empty() {
+        require_json(headers)?;
+        let Nothing {} = typed(json::parse(&bytes)?)?;
+    }
+    Ok(())
 }
 
 #[derive(serde::Deserialize)]

@@ -6,6 +6,7 @@ mod files;
 mod metrics;
 mod model_providers;
 mod organizations;
+mod receipts;
 mod replay;
 mod runs;
 mod schedules;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::artifacts))
         .routes(routes!(replay::replay))
+        .routes(routes!(receipts::get))
         .routes(routes!(schedules::list, schedules::create))
         .routes(routes!(schedules::preview))
         .routes(routes!(schedules::get, schedules::update, schedules::delete))
@@ -49,6 +51,7 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(api_keys::list, api_keys::create))
         .routes(routes!(api_keys::revoke))
         .routes(routes!(organizations::create))
+        .routes(routes!(receipts::keys, receipts::rotate))
         .routes(routes!(metrics::read))
         .routes(routes!(system::health))
         .routes(routes!(system::ready))

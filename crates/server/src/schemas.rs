@@ -15,7 +15,7 @@ mod webhooks;
 
 pub(crate) use agents::{Agent, AgentPage, InlineAgent, Validation};
 pub(crate) use ids::*;
-pub(crate) use proofs::{ReplayReport, ReplayRun};
+pub(crate) use proofs::{Receipt, ReceiptKey, ReceiptKeys, ReplayReport, ReplayRun};
 pub(crate) use runs::{Artifacts, EventPage, NewRun, Run, RunPage, RunStatus};
 pub(crate) use schedules::{NewSchedule, Preview, Schedule, SchedulePage, SchedulePatch};
 pub(crate) use system::{File, Health, PageQuery, Problem, Readiness};

@@ -18,6 +18,7 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("progress", crate::progress::STATEMENTS),
     ("providers", crate::providers::STATEMENTS),
     ("queue", crate::queue::STATEMENTS),
+    ("receipt_keys", crate::receipt_keys::STATEMENTS),
     ("run_list", crate::run_list::STATEMENTS),
     ("runs", crate::runs::STATEMENTS),
     ("schedules", crate::schedules::STATEMENTS),

@@ -34,6 +34,8 @@ statements! {
     SYSTEM_READ = "select e.seq, e.type, e.actor, e.on_behalf_of, e.at, e.schema_version, e.digest, p.data
         from events e left join event_payloads p on p.stream = e.stream and p.seq = e.seq
         where e.stream = $1 and e.seq > $2 order by e.seq limit $3";
+    HEADERS = "select e.seq, e.type, e.actor, e.at, e.digest from events e
+        where e.stream = $1 and e.seq > $2 and e.org_id = $3 order by e.seq limit $4";
     ADVANCE_ORG = "insert into org_streams (org_id, last_seq) values ($1, 1)
         on conflict (org_id) do update set last_seq = org_streams.last_seq + 1 returning last_seq";
     DELETE_PAYLOADS = "delete from event_payloads where stream = $1
@@ -121,6 +123,27 @@ impl FromRow for StoredEvent {
     }
 }
 
+/// The header of an event, as far as a run's head covers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventHeader {
+    /// Position in its stream, from 1, without gaps.
+    pub seq: u64,
+    /// What happened.
+    pub event_type: String,
+    /// Who did it.
+    pub actor: String,
+    /// When.
+    pub at: Timestamp,
+    /// SHA-256 of the payload's bytes as stored, hex.
+    pub digest: String,
+}
+
+impl FromRow for EventHeader {
+    fn from_row(row: &mut impl Row) -> Result<Self> {
+        Ok(Self { seq: row.take()?, event_type: row.take()?, actor: row.take()?, at: row.take()?, digest: row.take()? })
+    }
+}
+
 impl StoredEvent {
     /// The event as readers of a run see it; a deleted payload reads as null.
     ///
@@ -132,7 +155,8 @@ impl StoredEvent {
             .parse()
             .map_err(|_| Error::Corrupt { what: "event type", detail: self.event_type.clone() })?;
         let data = self.data.map_or(Ok(Value::Null), |data| data.parse())?;
-        Ok(Event { seq: self.seq, run_id, event_type, at: self.at, data })
+        let (actor, digest) = (self.actor, self.digest);
+        Ok(Event { seq: self.seq, run_id, event_type, at: self.at, actor, digest, data })
     }
 }
 
@@ -237,6 +261,15 @@ impl Store {
     pub async fn stored_events_after(&self, org: OrgId, run: RunId, seq: u64, limit: u32) -> Result<Vec<StoredEvent>> {
         let args = args![run.to_string(), seq, org, limit.min(EVENTS_READ_MAX)];
         self.fetch_page(Lane::Point, READ, args).await.map(|page| page.rows)
+    }
+
+    /// Headers of a run's events after `seq`, in order, at most `limit` (and a thousand): without their payloads.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn event_headers_after(&self, org: OrgId, run: RunId, seq: u64, limit: u32) -> Result<Vec<EventHeader>> {
+        let args = args![run.to_string(), seq, org, limit.min(EVENTS_READ_MAX)];
+        self.fetch_all(Lane::Point, HEADERS, args).await
     }
 
     /// Events of the organization's own stream after `seq`, in order, at most `limit` (and a thousand, and 4 MiB of

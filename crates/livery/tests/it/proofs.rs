@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{SHELL_AGENT, Server, one_command, output, request, text};
+use crate::support::{SHELL_AGENT, Server, livery, one_command, output, request, text};
 
 fn stdout_json(output: &std::process::Output) -> Value {
     serde_json::from_slice(&output.stdout)
@@ -111,4 +111,73 @@ turns:
     assert_eq!((&found["seq"], &found["step"]), (&asked["seq"], &json!(1)), "{report:#}");
     assert_eq!(found["pointer"], "/arguments/command");
     assert_eq!(found["byte"], r#"{"arguments":{"command":"echo the-marke"#.len(), "{report:#}");
+}
+
+/// A command's exit code and everything it said.
+fn said(command: &mut std::process::Command) -> (Option<i32>, String) {
+    let output = output(command);
+    (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+}
+
+#[test]
+fn a_receipt_is_checked_without_a_server() {
+    let mut server = Server::start(&[]);
+    let run = server.start_run(SHELL_AGENT, Some(&one_command("echo hello")), &json!({"input": {"n": 1.5}}));
+    assert_eq!(server.ended(&run)["status"], "succeeded");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (receipt, events) = (path("receipt.json"), path("events.jsonl"));
+    assert_eq!(said(&mut server.command(&["receipt", "get", &run, "--out", &receipt])).0, Some(0));
+    let exported = output(&mut server.command(&["runs", "events", &run, "--json"]));
+    std::fs::write(&events, &exported.stdout).unwrap();
+    let (code, told) = said(&mut server.command(&["receipt", "verify", &receipt, "--events", &events]));
+    assert_eq!(code, Some(0), "{told}");
+    let keys = stdout_json(&output(&mut server.command(&["receipt", "keys", "--json"])));
+    let key = keys["data"][0]["public_key"].as_str().unwrap().to_owned();
+
+    // Another key signs from now on; the old one stays listed, and the old receipt holds.
+    let (status, rotated) = server.post("/v1/receipt_keys", &json!({}));
+    assert_eq!(status, 201, "{rotated}");
+    let other = rotated["public_key"].as_str().unwrap();
+    assert_eq!(said(&mut server.command(&["receipt", "verify", &receipt])).0, Some(0));
+    let newer = text(&output(&mut server.command(&["receipt", "get", &run])).stdout);
+    assert!(newer.contains(rotated["id"].as_str().unwrap()), "{newer}");
+
+    // The server is gone; the key, the receipt and the events are enough.
+    server.terminate();
+    let verify = |receipt: &str, key: &str, events: &str| {
+        said(livery().args(["receipt", "verify", receipt, "--key", key, "--events", events]))
+    };
+    let (code, told) = verify(&receipt, &key, &events);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("are those of the receipt"), "{told}");
+    let (code, told) = verify(&receipt, other, &events);
+    assert_eq!(code, Some(1), "a key that did not sign it: {told}");
+    assert_eq!(verify(&receipt, "AAAA", &events).0, Some(2), "no key at all");
+
+    let whole = std::fs::read_to_string(&receipt).unwrap();
+    let forged = path("forged.json");
+    for (old, new) in
+        [("\"succeeded\"", "\"cancelled\""), ("\"turns\":2", "\"turns\":3"), ("\"value\":\"", "\"value\":\"A")]
+    {
+        assert!(whole.contains(old), "{whole}");
+        std::fs::write(&forged, whole.replace(old, new)).unwrap();
+        let (code, told) = verify(&forged, &key, &events);
+        assert_eq!(code, Some(1), "{new}: {told}");
+    }
+    let lines: Vec<String> = text(&exported.stdout).lines().map(str::to_owned).collect();
+    let changed = path("changed.jsonl");
+    let at = lines.iter().position(|line| line.contains("tool.finished")).unwrap();
+    let seq = at + 1;
+    for (what, edited) in [
+        ("digest", [&lines[..at], &[lines[at].replace("hello", "hallo")], &lines[at + 1..]].concat()),
+        ("missing", [&lines[..at], &lines[at + 1..]].concat()),
+        ("second time", [&lines[..at], &[lines[at - 1].clone()], &lines[at..]].concat()),
+        ("another place", [&lines[..at], &[lines[at + 1].clone(), lines[at].clone()], &lines[at + 2..]].concat()),
+    ] {
+        std::fs::write(&changed, edited.join("\n")).unwrap();
+        let (code, told) = verify(&receipt, &key, &changed);
+        assert_eq!(code, Some(1), "{what}: {told}");
+        assert!(told.contains(&format!("event {seq}:")) && told.contains(what), "{what}: {told}");
+    }
 }

@@ -15,6 +15,8 @@ fn an_event_is_one_id_one_name_and_one_line() {
         run_id: RunId::from_bits(7),
         event_type: EventType::ToolFinished,
         at: Timestamp::from_micros(0),
+        actor: "worker".into(),
+        digest: String::new(),
         data: json!({"result": "two\nlines\rand \u{2028} more"}),
     };
     let mut out = BytesMut::new();

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::RunId;
+use super::runs::{Cost, Usage};
+use super::{AppId, EndUserId, OrgId, RunId, RunStatus, Time};
 
 /// How a run is replayed.
 #[derive(ToSchema, Deserialize)]
@@ -81,4 +82,125 @@ enum DivergenceKind {
     PayloadUnreadable,
     PromptDiffers,
     DecisionDiffers,
+}
+
+/// A signed receipt, in canonical JSON: members sorted, no white space.
+#[derive(ToSchema)]
+pub(crate) struct Receipt {
+    #[schema(inline)]
+    receipt: Statement,
+    #[schema(inline)]
+    signature: Signature,
+}
+
+/// What is signed: `livery-receipt-1`, a line feed, and this object as canonical JSON. Digests are SHA-256 over canonical
+/// JSON, hex.
+#[derive(ToSchema)]
+struct Statement {
+    /// Of this shape: 1.
+    version: u32,
+    /// The version of Livery that made it.
+    livery: String,
+    run: RunId,
+    organization: OrgId,
+    #[schema(required)]
+    application: Option<AppId>,
+    #[schema(required)]
+    end_user: Option<EndUserId>,
+    status: RunStatus,
+    #[schema(inline)]
+    agent: AgentStatement,
+    model: String,
+    #[schema(inline)]
+    sandbox: SandboxStatement,
+    #[schema(inline)]
+    policy: PolicyStatement,
+    input_sha256: String,
+    #[schema(required)]
+    output_sha256: Option<String>,
+    #[schema(required, inline)]
+    error: Option<ErrorStatement>,
+    #[schema(inline)]
+    log: LogStatement,
+    #[schema(inline)]
+    usage: Usage,
+    #[schema(inline)]
+    cost: Cost,
+    created_at: Time,
+    #[schema(required)]
+    started_at: Option<Time>,
+    finished_at: Time,
+}
+
+#[derive(ToSchema)]
+struct AgentStatement {
+    name: String,
+    #[schema(required)]
+    version: Option<u32>,
+    /// The digest of the agent's folder.
+    sha256: String,
+}
+
+#[derive(ToSchema)]
+struct SandboxStatement {
+    tier: String,
+}
+
+/// The digest of nothing while there are no policies.
+#[derive(ToSchema)]
+struct PolicyStatement {
+    sha256: String,
+    note: String,
+}
+
+#[derive(ToSchema)]
+struct ErrorStatement {
+    code: String,
+    sha256: String,
+}
+
+/// The head of the run's log.
+#[derive(ToSchema)]
+struct LogStatement {
+    /// `livery-log-1`.
+    scheme: String,
+    /// How many events.
+    events: u64,
+    /// The chained digest over the headers of all of them.
+    head: String,
+    /// Beginnings of the heads between, by which a difference is located.
+    marks: Vec<String>,
+    /// Events from one mark to the next.
+    mark_every: u64,
+}
+
+#[derive(ToSchema)]
+struct Signature {
+    /// `ed25519`.
+    algorithm: String,
+    key_id: String,
+    /// Standard base64.
+    value: String,
+}
+
+/// A public key of receipts.
+#[derive(ToSchema)]
+pub(crate) struct ReceiptKey {
+    /// `rk_` and the first 16 hex digits of the SHA-256 of the key's bytes.
+    id: String,
+    /// `ed25519`.
+    algorithm: String,
+    /// 32 bytes, standard base64.
+    public_key: String,
+    /// Whether new receipts are signed with it.
+    current: bool,
+    created_at: Time,
+}
+
+/// Every public key of receipts.
+#[derive(ToSchema)]
+pub(crate) struct ReceiptKeys {
+    /// Newest first.
+    #[schema(inline)]
+    data: Vec<ReceiptKey>,
 }

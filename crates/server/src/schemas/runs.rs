@@ -218,7 +218,7 @@ struct RunError {
 
 /// What a run used so far.
 #[derive(ToSchema)]
-struct Usage {
+pub(super) struct Usage {
     /// All prompt tokens, cached ones included.
     input_tokens: u64,
     /// Of them, read from the provider's cache.
@@ -235,7 +235,7 @@ struct Usage {
 
 /// What a run cost so far.
 #[derive(ToSchema)]
-struct Cost {
+pub(super) struct Cost {
     /// Dollars as a decimal.
     #[schema(pattern = r"^-?\d+\.\d{2,6}$")]
     usd: String,
@@ -274,7 +274,12 @@ pub(crate) struct Event {
     #[schema(rename = "type")]
     event_type: String,
     at: Time,
-    /// What is particular to the type.
+    /// Who did it: `key_…`, `usr_…`, `worker`, `system`.
+    actor: String,
+    /// SHA-256 of the canonical JSON of `data`, hex. A receipt covers it.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    digest: String,
+    /// What is particular to the type; null once it was deleted.
     data: Value,
 }
 

@@ -25,9 +25,9 @@ fn operations(fill: impl Fn(&str) -> String) -> Vec<(Method, String)> {
 async fn call(actor: &Actor<'_>, method: &Method, target: &str) -> Answer {
     let target = if target == "/v1/files" { "/v1/files?name=x" } else { target };
     let request = actor.request(method.clone(), target).header("content-type", "application/json");
-    let body = match method {
-        &Method::POST if target.ends_with("/replay") => r#"{"mode": "recorded"}"#,
-        &Method::POST | &Method::PATCH => "{}",
+    let body = match *method {
+        Method::POST if target.ends_with("/replay") => r#"{"mode": "recorded"}"#,
+        Method::POST | Method::PATCH => "{}",
         _ => "",
     };
     actor.send(request.body(Body::from(body)).unwrap()).await

@@ -82,6 +82,9 @@ async fn answers_fit_the_published_schemas() {
     published.check("list_run_artifacts", &actor.get(&format!("/v1/runs/{id}/artifacts")).await);
     let replayed = actor.post(&format!("/v1/runs/{id}/replay"), &json!({"mode": "recorded"})).await;
     assert_eq!(published.check("replay_run", &replayed)["result"], "identical", "{}", replayed.text());
+    published.check("get_run_receipt", &actor.get(&format!("/v1/runs/{id}/receipt")).await);
+    published.check("rotate_receipt_key", &actor.post("/v1/receipt_keys", &json!({})).await);
+    published.check("list_receipt_keys", &site.nobody().get("/v1/receipt_keys").await);
     published.check("cancel_run", &actor.post(&format!("/v1/runs/{id}/cancel"), &json!({})).await);
 
     let agent = json!({"agent_md": "---\nname: a\ndescription: d\nmodel: scripted/talk\n---\nx\n", "files": {"scripts/talk.yaml": "dHVybnM6IFt7dGV4dDogaGl9XQ=="}});

@@ -121,6 +121,7 @@ fn lists_and_claims_walk_an_index() {
     check("keys::FIND", "api_keys_hash");
     check("keys::LIST", "api_keys_page");
     check("files::LIST", "files_page");
+    check("receipt_keys::LIST", "receipt_keys_page");
     check("schedules::DUE", "schedules_due");
     check("schedules::LIST", "schedules_page");
     check("schedules::LIVE_RUNS", "runs_schedule_live");
@@ -166,6 +167,9 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("queue::FIND_CANCELLED", "system: a node works for all"),
     ("queue::FIND_EXPIRED", "system: a node works for all"),
     ("queue::LOCK_ROOM", "the id is the tenant"),
+    ("receipt_keys::INSERT", "system: the platform's own keys"),
+    ("receipt_keys::INSERT_FIRST", "system: the platform's own keys"),
+    ("receipt_keys::LIST", "system: the platform's own keys"),
     ("schedules::COUNT_HOLDS", "system: a node releases for all"),
     ("schedules::DUE", "system: a node fires for all"),
     ("schedules::NEXT_DUE", "system: a node fires for all"),

@@ -57,6 +57,18 @@ conformance! {
         assert_eq!(reader.await.unwrap(), (1..=101).collect::<Vec<_>>());
     }
 
+    async fn headers_come_without_payloads_and_stay_without_them(world) {
+        let lease = world.running().await;
+        append(&world.store, lease, 1).await.unwrap();
+        let headers = world.store.event_headers_after(lease.org, lease.run, 1, 10).await.unwrap();
+        let events = world.store.stored_events_after(lease.org, lease.run, 1, 10).await.unwrap();
+        assert_eq!((headers.len(), headers[0].seq, headers[0].digest.as_str()), (1, 2, DIGEST));
+        assert_eq!((&headers[0].actor, &headers[0].event_type, headers[0].at), (&events[0].actor, &events[0].event_type, events[0].at));
+        world.store.write(move |tx| Box::pin(async move { tx.delete_run_payloads(lease.org, lease.run).await })).await.unwrap();
+        assert_eq!(world.store.event_headers_after(lease.org, lease.run, 1, 10).await.unwrap(), headers);
+        assert_eq!(world.store.event_headers_after(world.two.org, lease.run, 0, 10).await.unwrap(), [], "another tenant's");
+    }
+
     async fn several_events_take_consecutive_places(world) {
         let lease = world.running().await;
         let first = world.write(move |tx| async move {

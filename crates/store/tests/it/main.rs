@@ -12,6 +12,7 @@ mod lists;
 mod nodes;
 mod postgres;
 mod queue;
+mod receipt_keys;
 mod rows;
 mod runs;
 mod schedules;
