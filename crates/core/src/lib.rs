@@ -12,6 +12,7 @@ pub mod error;
 pub mod event;
 pub mod finding;
 pub mod id;
+pub mod inbound;
 pub mod money;
 pub mod receipt;
 pub mod run;

@@ -7,9 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod receipt;
 mod schedules;
+mod triggers;
 
 pub(crate) use receipt::Receipt;
 pub(crate) use schedules::{NewSchedule, Schedules};
+pub(crate) use triggers::Triggers;
 
 /// Livery runs AI agents for many users: every run in a sandbox of its own, credentials out of the model's reach.
 #[derive(Debug, Parser)]
@@ -40,6 +42,9 @@ pub(crate) enum Command {
     /// Run agents at certain times.
     #[command(subcommand)]
     Schedules(Schedules),
+    /// Run agents when signed messages come.
+    #[command(subcommand)]
+    Triggers(Triggers),
     /// Check, store and list agents.
     #[command(subcommand)]
     Agents(Agents),

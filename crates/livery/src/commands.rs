@@ -12,6 +12,7 @@ mod replay;
 mod run;
 mod runs;
 mod schedules;
+mod triggers;
 mod up;
 
 use std::io::Write as _;
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Runs(command) => async_main(runs::runs(command)),
         Command::Receipt(command) => async_main(receipt::receipt(command)),
         Command::Schedules(command) => async_main(schedules::schedules(command)),
+        Command::Triggers(command) => async_main(triggers::triggers(command)),
         Command::Agents(command) => agents::agents(command),
         Command::Keys(command) => async_main(keys::keys(command)),
         Command::Doctor(args) => doctor::doctor(&args),

@@ -33,6 +33,7 @@ pub mod receipts;
 pub mod replay;
 pub mod runs;
 pub mod schedules;
+pub mod triggers;
 mod vault;
 pub mod webhooks;
 mod worker;

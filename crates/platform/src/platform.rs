@@ -149,6 +149,7 @@ impl Platform {
         self.tasks.spawn(crate::runs::wake_delayed(self.clone()));
         if self.config.roles.maintenance {
             self.tasks.spawn(crate::schedules::keep_time(self.clone()));
+            self.tasks.spawn(crate::triggers::forget_deliveries(self.clone()));
         }
         self.tasks.spawn(crate::housekeeping::keep_house(self.clone()));
         Ok(())

@@ -18,6 +18,6 @@ pub use request::{
     START_AHEAD_S_MAX, StartRun,
 };
 pub(crate) use start::{Cause, Prepared, Queueing, StoredWebhook, WEBHOOK_SECRET_FIELD};
-pub(crate) use template::Owner;
 pub use template::RunTemplate;
+pub(crate) use template::{Owner, explain};
 pub use view::{Artifact, RunAgent, RunSandbox, RunView};

@@ -17,6 +17,7 @@ use livery_store::{Json, ScheduleRow};
 use serde_json::json;
 
 pub(crate) use self::fire::keep_time;
+pub(crate) use self::request::present;
 pub use self::request::{CatchUp, NewSchedule, Overlap, PreviewRequest, SchedulePatch};
 use self::timing::Timing;
 pub use self::view::{Preview, PreviewedFire, ScheduleView};

@@ -110,6 +110,8 @@ pub(crate) const POSTS: &[(&str, &str)] = &[
     ("/v1/webhooks", "POST /v1/webhooks"),
     ("/v1/schedules", "POST /v1/schedules"),
     ("/v1/schedules/{id}/run", "POST /v1/schedules/{id}/run"),
+    ("/v1/triggers", "POST /v1/triggers"),
+    ("/v1/triggers/{id}/rotate", "POST /v1/triggers/{id}/rotate"),
     ("/v1/model_providers", "POST /v1/model_providers"),
     ("/v1/files", "POST /v1/files"),
     ("/v1/organizations", "POST /v1/organizations"),

@@ -204,7 +204,7 @@ fn require_json(headers: &HeaderMap) -> Result<()> {
     }
 }
 
-fn refuse_encoding(headers: &HeaderMap) -> Result<()> {
+pub(crate) fn refuse_encoding(headers: &HeaderMap) -> Result<()> {
     match headers.get(CONTENT_ENCODING) {
         Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
             Err(Problem::unsupported_media_type("the body without a Content-Encoding"))
@@ -225,13 +225,13 @@ fn is_json(media: &str) -> bool {
 }
 
 /// A share of the budget for larger bodies, given back when the request is done with.
-type Share = Option<OwnedSemaphorePermit>;
+pub(crate) type Share = Option<OwnedSemaphorePermit>;
 
 /// Reads a body to its end.
 ///
 /// # Errors
 /// Larger than `limit`, too slow, broken, or no room for it in time.
-async fn collect(mut body: Body, headers: &HeaderMap, limit: usize, app: &App) -> Result<(Bytes, Share)> {
+pub(crate) async fn collect(mut body: Body, headers: &HeaderMap, limit: usize, app: &App) -> Result<(Bytes, Share)> {
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large(limit));

@@ -18,6 +18,7 @@ mod edge;
 mod events;
 mod guarded;
 mod idempotency;
+mod inbound;
 mod json;
 mod openapi;
 pub mod options;

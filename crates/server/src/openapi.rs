@@ -32,6 +32,7 @@ const TAGS: &[(&str, &str)] = &[
     ("agents", "Immutable versions of agents, each a folder with an `AGENT.md`."),
     ("files", "Input for runs, and what runs left behind."),
     ("schedules", "Runs at certain times: cron in a time zone, with rules for overlap and for what was missed."),
+    ("triggers", "Signed messages from outside that start runs."),
     ("webhooks", "Who is told when something happens, signed after Standard Webhooks."),
     ("model_providers", "Where models are asked. Keys go in and never come out."),
     ("api_keys", "Who may call, with explicit rights. Shown once, stored as a digest."),

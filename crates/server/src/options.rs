@@ -29,6 +29,11 @@ pub const EVENT_RETRY_MS: u64 = 1000;
 /// Most keys whose rate is remembered; beyond it the idle ones are forgotten.
 pub const RATE_KEYS_MAX: usize = 100_000;
 
+/// Messages one trigger takes a second, and at once before that counts.
+pub const TRIGGER_RATE: (u32, u32) = (50, 100);
+/// Messages to triggers from one network address a second, and at once before that counts.
+pub const SENDER_RATE: (u32, u32) = (100, 200);
+
 /// What an operator can set.
 #[derive(Debug, Clone)]
 pub struct Options {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 use livery_core::Error;
-use livery_core::id::{FileId, KeyId, RunId, ScheduleId, WebhookId};
+use livery_core::id::{FileId, KeyId, RunId, ScheduleId, TriggerId, WebhookId};
 
 use crate::app::App;
 use crate::problem::{Problem, Result};
@@ -27,6 +27,7 @@ nouns! {
     RunId = "run";
     KeyId = "API key";
     ScheduleId = "schedule";
+    TriggerId = "trigger";
     WebhookId = "webhook";
     FileId = "file";
 }

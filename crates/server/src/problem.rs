@@ -23,6 +23,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("invalid_header", "A header field is not valid"),
     ("invalid_input", "The input does not fit the agent's schema"),
     ("invalid_parameter", "A query parameter is not valid"),
+    ("invalid_signature", "The message is not signed as it should be"),
     ("invalid_value", "A value is not valid"),
     ("malformed_json", "The body is not JSON"),
     ("malformed_request", "The request is not HTTP"),
@@ -123,6 +124,11 @@ impl Problem {
     /// There is no such route.
     pub(crate) fn no_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such route; /docs lists all of them")
+    }
+
+    /// A message to a trigger that is not believed.
+    pub(crate) fn invalid_signature(detail: &'static str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_signature", detail)
     }
 
     /// The body, or the head, did not arrive in time.

@@ -3,6 +3,7 @@
 //! The key of the first start is not counted: its principal says so.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,17 +41,38 @@ impl Allowance {
 
 /// All keys seen lately. The state of one is the moment at which its bucket will be full again.
 #[derive(Debug)]
-pub(crate) struct Buckets {
+pub(crate) struct Buckets<K = KeyId> {
     per_s: u32,
     burst: u32,
-    full_at: Mutex<HashMap<KeyId, Instant>>,
+    full_at: Mutex<HashMap<K, Instant>>,
 }
 
-impl Buckets {
+impl<K: Eq + Hash> Buckets<K> {
     pub(crate) fn new(per_s: u32, burst: u32) -> Self {
         Self { per_s: per_s.max(1), burst: burst.max(1), full_at: Mutex::default() }
     }
 
+    /// Takes one request out of a bucket, and says what is missing in it now.
+    ///
+    /// # Errors
+    /// [`Error::Limited`] when it is empty; `who` begins the sentence.
+    pub(crate) fn draw(&self, key: K, who: &str, now: Instant) -> Result<Duration, Error> {
+        let each = Duration::from_secs(1) / self.per_s;
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if full_at.len() >= RATE_KEYS_MAX {
+            full_at.retain(|_, moment| *moment > now);
+        }
+        let later = full_at.get(&key).copied().unwrap_or(now).max(now) + each;
+        if later - now > each * self.burst {
+            let detail = format!("{who} {} requests a second", self.per_s);
+            return Err(Error::Limited { code: "rate_limited", detail, retry_after_s: 1 });
+        }
+        full_at.insert(key, later);
+        Ok(later - now)
+    }
+}
+
+impl Buckets {
     /// Takes one request out of the caller's bucket; `None` for a caller who has none.
     ///
     /// # Errors
@@ -60,23 +82,11 @@ impl Buckets {
             return (None, Ok(()));
         }
         let each = Duration::from_secs(1) / self.per_s;
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if full_at.len() >= RATE_KEYS_MAX {
-            full_at.retain(|_, moment| *moment > now);
-        }
-        let moment = full_at.get(&principal.key).copied().unwrap_or(now).max(now);
-        let later = moment + each;
-        let allowance = |missing: Duration| {
-            let used = u32::try_from(missing.as_nanos().div_ceil(each.as_nanos().max(1))).unwrap_or(u32::MAX);
-            Some(Allowance { burst: self.burst, per_s: self.per_s, remaining: self.burst.saturating_sub(used) })
-        };
-        if later - now > each * self.burst {
-            let detail = format!("this API key may make {} requests a second", self.per_s);
-            let limited = Error::Limited { code: "rate_limited", detail, retry_after_s: 1 };
-            return (allowance(each * self.burst), Err(limited));
-        }
-        full_at.insert(principal.key, later);
-        (allowance(later - now), Ok(()))
+        let drawn = self.draw(principal.key, "this API key may make", now);
+        let missing = *drawn.as_ref().unwrap_or(&(each * self.burst));
+        let used = u32::try_from(missing.as_nanos().div_ceil(each.as_nanos().max(1))).unwrap_or(u32::MAX);
+        let remaining = self.burst.saturating_sub(used);
+        (Some(Allowance { burst: self.burst, per_s: self.per_s, remaining }), drawn.map(drop))
     }
 }
 

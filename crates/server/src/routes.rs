@@ -11,6 +11,7 @@ mod replay;
 mod runs;
 mod schedules;
 mod system;
+mod triggers;
 mod webhooks;
 
 use axum::Router;
@@ -36,6 +37,11 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(schedules::preview))
         .routes(routes!(schedules::get, schedules::update, schedules::delete))
         .routes(routes!(schedules::run))
+        .routes(routes!(triggers::list, triggers::create))
+        .routes(routes!(triggers::get, triggers::update, triggers::delete))
+        .routes(routes!(triggers::rotate))
+        .routes(routes!(triggers::deliveries))
+        .routes(routes!(triggers::receive))
         .routes(routes!(agents::list, agents::create))
         .routes(routes!(agents::validate))
         .routes(routes!(agents::get))

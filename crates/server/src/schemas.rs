@@ -11,6 +11,7 @@ mod runs;
 mod schedules;
 mod system;
 mod tenants;
+mod triggers;
 mod webhooks;
 
 pub(crate) use agents::{Agent, AgentPage, InlineAgent, Validation};
@@ -22,6 +23,9 @@ pub(crate) use system::{File, Health, PageQuery, Problem, Readiness};
 pub(crate) use tenants::{
     ApiKey, ApiKeyCreated, ApiKeyPage, ModelProvider, ModelProviderPage, NewApiKey, NewModelProvider, NewOrganization,
     OrganizationCreated,
+};
+pub(crate) use triggers::{
+    NewTrigger, Receipt, RotateTrigger, Trigger, TriggerDeliveryPage, TriggerPage, TriggerPatch, TriggerWithSecret,
 };
 pub(crate) use webhooks::{DeliveryPage, NewWebhook, Webhook, WebhookCreated, WebhookPage};
 

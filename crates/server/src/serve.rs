@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::edge::Edge;
 use crate::guarded::Guarded;
+use crate::inbound::Peer;
 use crate::options::{HEAD_BYTES_MAX, Options};
 use crate::phase::{Arriving, Phase, Tracked};
 
@@ -118,10 +119,16 @@ async fn drain(mut connections: JoinSet<()>, limit: Duration) {
 async fn connection(socket: TcpStream, edge: Edge, shutdown: CancellationToken) {
     // Small answers and events leave at once; a socket that cannot do it works all the same.
     let _ = socket.set_nodelay(true);
+    let peer = socket.peer_addr().ok().map(|address| Peer(address.ip()));
     let phase = Phase::default();
     let options = edge.options().clone();
     let guarded = Guarded::new(socket, phase.clone(), options.write_stall, edge.mint());
-    let service = service_fn(move |request: Request<Incoming>| answer(edge.clone(), phase.clone(), request));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        answer(edge.clone(), phase.clone(), request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(options.head_timeout)

@@ -23,6 +23,7 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("runs", crate::runs::STATEMENTS),
     ("schedules", crate::schedules::STATEMENTS),
     ("tenants", crate::tenants::STATEMENTS),
+    ("triggers", crate::triggers::STATEMENTS),
     ("vault", crate::vault::STATEMENTS),
     ("webhooks", crate::webhooks::STATEMENTS),
 ];

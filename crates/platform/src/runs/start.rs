@@ -81,6 +81,11 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    /// Its id.
+    pub(crate) fn id(&self) -> RunId {
+        self.row.id
+    }
+
     /// Makes it true: the inline agent, the run, event 1, its files, its place in the queue, the outbox.
     pub(crate) async fn insert(mut self, tx: &mut Tx, queueing: Queueing) -> livery_store::Result<RunView> {
         let (org, run, queued) = (self.row.org, self.row.id, std::slice::from_ref(&self.queued));
@@ -144,6 +149,27 @@ impl Platform {
             AgentSource::Inline(inline) => self.load_inline_agent(principal, inline)?,
         };
         check_input(&agent, &request.input)?;
+        self.check_rest(principal, run, request, agent).await
+    }
+
+    /// Looks at every part of a request but its input, which comes later.
+    ///
+    /// # Errors
+    /// Those of [`Platform::prepare_run`].
+    pub(crate) async fn check_template(&self, caller: &Caller, agent: &str, request: &StartRun) -> Result<()> {
+        self.check_end_user(caller).await?;
+        let (principal, run) = (&caller.principal, RunId::from_bits(self.mint()));
+        let agent = self.load_named_agent(principal, agent).await?;
+        self.check_rest(principal, run, request, agent).await.map(drop)
+    }
+
+    async fn check_rest(
+        &self,
+        principal: &Principal,
+        run: RunId,
+        request: &StartRun,
+        agent: Arc<LoadedAgent>,
+    ) -> Result<Checked> {
         check_metadata(request)?;
         check_connections(&agent, request)?;
         let models = self.check_models(principal.org, &agent, request.model.as_deref()).await?;

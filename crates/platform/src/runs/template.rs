@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use livery_core::Error;
 use livery_core::agent::SandboxOverride;
 use livery_core::id::{AppId, ConnectionId, EndUserId, FileId, KeyId, OrgId, WebhookId};
 use livery_core::run::Limits;
@@ -72,5 +73,16 @@ impl Platform {
             rate_limited: false,
         };
         Caller { principal, request_id: self.new_request_id(), on_behalf_of: owner.end_user, idempotency: None }
+    }
+}
+
+/// Why a run cannot be started, in a sentence for the owner of what wanted to: the first field is named.
+pub(crate) fn explain(error: &Error) -> String {
+    match error {
+        Error::Invalid { errors, .. } if !errors.is_empty() => {
+            let first = &errors[0];
+            format!("{error} ({}: {})", first.pointer, first.detail)
+        }
+        error => error.to_string(),
     }
 }

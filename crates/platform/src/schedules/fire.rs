@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::timing::{Due, MISSED_AFTER_MS, Timing};
 use super::{CatchUp, Overlap, owner_of, request_of, rule_of};
 use crate::audit::note;
-use crate::runs::{Cause, Prepared, Queueing, RunView, cancel_in};
+use crate::runs::{Cause, Prepared, Queueing, RunView, cancel_in, explain};
 use crate::webhooks::Outbox;
 use crate::{Caller, Platform, Posted, Scope};
 
@@ -274,17 +274,6 @@ async fn note_skipped(
 ) -> livery_store::Result<()> {
     let data: Value = json!({"schedule": row.id, "reason": reason, "slot": from, "count": count});
     note(tx, row.org, "schedule.skipped", now, row.id, data).await
-}
-
-/// An error in a sentence, its first field named.
-fn explain(error: &Error) -> String {
-    match error {
-        Error::Invalid { errors, .. } if !errors.is_empty() => {
-            let first = &errors[0];
-            format!("{error} ({}: {})", first.pointer, first.detail)
-        }
-        error => error.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ ids! {
     FileId: "A file.";
     ScheduleId: "A schedule.";
     TriggerId: "A trigger.";
+    RequestId: "A request.";
 }
 
 fn id(prefix: &str, what: &str) -> RefOr<Schema> {

@@ -39,6 +39,7 @@ fn any_id(path: &str) -> String {
         "runs" => id("run"),
         "webhooks" => id("whk"),
         "schedules" => id("sch"),
+        "triggers" => id("trg"),
         "api_keys" => id("key"),
         "files" => id("fil"),
         _ => "nobody".to_owned(),
@@ -122,6 +123,9 @@ async fn another_tenants_things_do_not_exist() {
     let schedule = json!({"name": "s", "agent": "secret-agent", "cron": "@daily", "time_zone": "UTC"});
     let schedule = one.post("/v1/schedules", &schedule).await.json()["id"].as_str().unwrap().to_owned();
 
+    let trigger = json!({"name": "t", "agent": "secret-agent", "verification": {"kind": "github"}});
+    let trigger = one.post("/v1/triggers", &trigger).await.json()["id"].as_str().unwrap().to_owned();
+
     let fill = |path: &str| {
         let own = match path.split('/').nth(2).unwrap_or("") {
             "runs" => &run,
@@ -129,6 +133,7 @@ async fn another_tenants_things_do_not_exist() {
             "api_keys" => &key,
             "files" => &file,
             "schedules" => &schedule,
+            "triggers" => &trigger,
             _ => "",
         };
         path.replace("{id}", own).replace("{name}", "secret-agent").replace("{provider}", "mine")
@@ -145,7 +150,7 @@ async fn another_tenants_things_do_not_exist() {
         }
         assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (404, "not_found"), "{method} {target}");
     }
-    for list in ["runs", "agents", "schedules", "webhooks", "model_providers"] {
+    for list in ["runs", "agents", "schedules", "triggers", "webhooks", "model_providers"] {
         assert_eq!(two.get(&format!("/v1/{list}")).await.json()["data"], json!([]), "{list}");
     }
     assert_eq!(one.get(&format!("/v1/runs/{run}")).await.status, 200, "it is still there for its owner");

@@ -11,3 +11,4 @@ mod pages;
 mod schedules;
 mod site;
 mod sockets;
+mod triggers;

@@ -126,6 +126,8 @@ fn lists_and_claims_walk_an_index() {
     check("schedules::LIST", "schedules_page");
     check("schedules::LIVE_RUNS", "runs_schedule_live");
     check("schedules::NEXT_DUE", "schedules_due");
+    check("triggers::LIST", "triggers_page");
+    check("triggers::LIST_DELIVERIES", "trigger_deliveries_page");
     check("webhooks::LIST", "webhooks_page");
 }
 
@@ -179,6 +181,8 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("tenants::LIST_ORGANIZATIONS", "system: the operator's list"),
     ("tenants::LOCK_ORGANIZATION", "the id is the tenant"),
     ("tenants::UPDATE_CONCURRENCY", "the id is the tenant"),
+    ("triggers::FIND", "system: a sender names no tenant, the trigger does"),
+    ("triggers::PURGE", "system: a node forgets for all"),
 ];
 
 #[test]
