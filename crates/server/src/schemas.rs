@@ -25,7 +25,8 @@ pub(crate) use tenants::{
     OrganizationCreated,
 };
 pub(crate) use triggers::{
-    NewTrigger, Receipt, RotateTrigger, Trigger, TriggerDeliveryPage, TriggerPage, TriggerPatch, TriggerWithSecret,
+    NewTrigger, RotateTrigger, Trigger, TriggerDeliveryPage, TriggerPage, TriggerPatch, TriggerReceipt,
+    TriggerWithSecret,
 };
 pub(crate) use webhooks::{DeliveryPage, NewWebhook, Webhook, WebhookCreated, WebhookPage};
 

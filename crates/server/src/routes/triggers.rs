@@ -143,8 +143,8 @@ pub(super) async fn deliveries(
         (String = "application/x-www-form-urlencoded"),
     ), description = "What happened"),
     responses(
-        (status = 202, description = "It started a run, or is not meant to", body = schemas::Receipt),
-        (status = 200, description = "It had started a run before", body = schemas::Receipt),
+        (status = 202, description = "It started a run, or is not meant to", body = schemas::TriggerReceipt),
+        (status = 200, description = "It had started a run before", body = schemas::TriggerReceipt),
         (status = 401, description = "The signature does not fit", body = schemas::Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such trigger", body = schemas::Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many messages", body = schemas::Problem, content_type = "application/problem+json"),

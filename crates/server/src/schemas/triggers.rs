@@ -230,7 +230,7 @@ page!(TriggerDeliveryPage of TriggerDelivery);
 
 /// What became of a message.
 #[derive(ToSchema)]
-pub(crate) struct Receipt {
+pub(crate) struct TriggerReceipt {
     /// `accepted`, `replayed` or `ignored`.
     status: String,
     /// The run it started, now or the first time.
