@@ -55,6 +55,8 @@ event_types! {
     RunResumed = "run.resumed";
     /// Another worker, or another life of this one, took the run over.
     RunRecovered = "run.recovered";
+    /// The run goes on from the middle of another, whose events stand before this one.
+    RunForked = "run.forked";
     /// Finished with an output.
     RunSucceeded = "run.succeeded";
     /// Finished with an error code.

@@ -147,6 +147,7 @@ impl Draft<'_> {
             Input::Fatal { error } => {
                 self.end(Record::RunFailed(RunStopped { error, cause: Some(StopCause::Outside) }));
             }
+            Input::Forked { sandbox, model, note } => self.forked(sandbox, model, note),
             Input::Recovered { sandbox, recovery } => self.recovered(sandbox, recovery),
         }
     }

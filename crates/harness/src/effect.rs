@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::outcome::ToolOutcome;
-use crate::record::{Record, Recovery, SandboxFate};
+use crate::record::{Note, Record, Recovery, SandboxFate};
 use crate::tools::Invocation;
 
 /// Something that happened. An input that no longer fits (an answer to an earlier attempt, anything after the end) is
@@ -73,6 +73,15 @@ pub enum Input {
     Fatal {
         /// How the run ends.
         error: RunError,
+    },
+    /// The state was just folded from another run's records, up to a point at which a model was asked: the run begins there.
+    Forked {
+        /// What the run has of the other one's sandbox; the model is told.
+        sandbox: SandboxFate,
+        /// Another model from here on.
+        model: Option<ModelRef>,
+        /// What the harness said to the model there.
+        note: Option<Note>,
     },
     /// The state was just folded from the log after a crash or a change of worker: what was in flight is gone.
     Recovered {

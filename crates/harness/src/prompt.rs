@@ -122,6 +122,10 @@ pub(crate) fn sandbox_restored(lacking: &[String]) -> String {
 pub(crate) const SANDBOX_LOST: &str = "The machine was interrupted and your sandbox replaced by a new one: files you wrote and \
      processes you started are gone, the files you began with are there again. Check before you rely on anything.";
 
+/// Told to a run that goes on from the middle of another, which had a sandbox.
+pub(crate) const SANDBOX_FORKED: &str = "You go on from here in a new sandbox: files you wrote and processes you started before are \
+     not in it, the files you began with are. Check before you rely on anything.";
+
 /// The result of a call that was running when the machine was interrupted.
 pub(crate) const OUTCOME_UNKNOWN: &str = "Interrupted, outcome unknown: the call was running when the machine was interrupted. \
      It may have done all, some or none of its work. Check before you repeat it.";

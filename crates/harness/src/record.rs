@@ -210,6 +210,23 @@ pub struct Recovery {
     pub lacking: Vec<String>,
 }
 
+/// `run.forked`: the records before this one are another run's; from here on the run is its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunForked {
+    /// What the run has of the other one's sandbox.
+    #[serde(default)]
+    pub sandbox: SandboxFate,
+    /// What the model is told about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
+    /// The model from here on, when it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelRef>,
+    /// What the harness said to the model at this point in the other run; it says it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Note>,
+}
+
 /// What a crash left of a run's sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -314,6 +331,8 @@ records! {
     ToolOutcomeUnknown(ToolOutcomeUnknown) = "tool.outcome_unknown" as ToolOutcomeUnknown;
     /// The run goes on after a crash.
     RunRecovered(RunRecovered) = "run.recovered" as RunRecovered;
+    /// The run goes on from the middle of another.
+    RunForked(RunForked) = "run.forked" as RunForked;
     /// The end, with an output.
     RunSucceeded(RunSucceeded) = "run.succeeded" as RunSucceeded;
     /// The end, with an error.

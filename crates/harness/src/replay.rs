@@ -192,7 +192,9 @@ struct Run<'r> {
 
 impl Run<'_> {
     fn decide_all(&mut self, entries: &[Entry<'_>]) -> Result<(), Box<Divergence>> {
-        let mut at = 0;
+        // What a run has of another one was decided there.
+        let mut at = entries.iter().rposition(|entry| entry.event_type == EventType::RunForked).unwrap_or(0);
+        entries[..at].iter().for_each(|entry| self.take(entry));
         while let Some(first) = entries.get(at) {
             let input = match (&first.record, first.event_type) {
                 (Ok(record), _) => input::of(&self.state, record, &mut self.report.unchecked),

@@ -14,7 +14,7 @@ use livery_llm::stream::StopReason;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::Terminal;
-use crate::record::{ModelRequested, ModelResponded, ModelRetried, NoteKind, Record, RunRecovered};
+use crate::record::{ModelRequested, ModelResponded, ModelRetried, NoteKind, Record, RunForked, RunRecovered};
 use crate::tools::{FINISH, Refused};
 
 /// Version of the state's own shape, for snapshots.
@@ -255,6 +255,7 @@ impl State {
                 self.close(&data.call_id, &data.tool, vec![Part::Text { text: data.result.clone() }], true, None);
             }
             Record::RunRecovered(data) => self.recovered(data),
+            Record::RunForked(data) => self.forked(data),
             Record::RunSucceeded(_) | Record::RunFailed(_) | Record::RunCancelled(_) | Record::RunTimedOut(_) => {
                 self.terminal = record.terminal();
                 self.phase = Phase::Done;
@@ -345,6 +346,18 @@ impl State {
             // with other words would be refused upstream, or paid for twice.
             Phase::Tools | Phase::Asking { .. } => self.notice = Some(notice.clone()),
             _ => self.transcript.push(Arc::new(Message::user(notice.clone()))),
+        }
+    }
+
+    fn forked(&mut self, data: &RunForked) {
+        // What the other run used up is the other's.
+        self.totals = Totals::default();
+        self.failures = 0;
+        if let Some(model) = &data.model {
+            self.model = Some(model.clone());
+        }
+        if let Some(notice) = &data.notice {
+            self.transcript.push(Arc::new(Message::user(notice.clone())));
         }
     }
 

@@ -221,6 +221,31 @@ pub(crate) enum Runs {
     Replay {
         /// `run_…`
         id: String,
+        /// Start it again instead, with today's version of its agent.
+        #[arg(long)]
+        live: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Start a run that goes on from the middle of another.
+    Fork {
+        /// `run_…`
+        id: String,
+        /// After which event; rounded down to the last point at which a model was about to be asked.
+        #[arg(long, value_name = "N")]
+        from_seq: u64,
+        /// Another input as JSON, or `@FILE`; only before the first model call.
+        #[arg(long, short, value_name = "JSON|@FILE")]
+        input: Option<String>,
+        /// Another model from there on.
+        #[arg(long, value_name = "PROVIDER/MODEL")]
+        model: Option<String>,
+        /// Another agent, or another version, from there on.
+        #[arg(long, value_name = "NAME")]
+        agent: Option<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,

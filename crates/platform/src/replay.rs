@@ -24,4 +24,6 @@ pub struct ReplayRun {
 pub enum ReplayMode {
     /// From its log, without any effect; answers with a report.
     Recorded,
+    /// Anew, with today's version of the agent; answers with the new run.
+    Live,
 }

@@ -3,6 +3,7 @@
 mod cancel;
 mod delayed;
 mod follow;
+mod fork;
 mod read;
 mod request;
 mod start;
@@ -12,6 +13,8 @@ mod view;
 pub(crate) use cancel::cancel_in;
 pub(crate) use delayed::wake_delayed;
 pub use follow::{Follow, Followed};
+pub(crate) use fork::Fork;
+pub use fork::{ForkRun, ForkedFrom};
 pub use read::{EVENTS_PAGE_MAX, EventPage, WAIT_MAX};
 pub use request::{
     AgentSource, INPUT_FILES_MAX, InlineWebhook, METADATA_BYTES_MAX, METADATA_KEYS_MAX, RunFilter, RunWebhook,

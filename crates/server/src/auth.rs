@@ -103,6 +103,7 @@ impl Opening {
 pub(crate) const POSTS: &[(&str, &str)] = &[
     ("/v1/runs", "POST /v1/runs"),
     ("/v1/runs/{id}/cancel", "POST /v1/runs/{id}/cancel"),
+    ("/v1/runs/{id}/fork", "POST /v1/runs/{id}/fork"),
     ("/v1/runs/{id}/replay", "POST /v1/runs/{id}/replay"),
     ("/v1/agents", "POST /v1/agents"),
     ("/v1/agents/validate", "POST /v1/agents/validate"),

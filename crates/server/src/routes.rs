@@ -32,6 +32,7 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::artifacts))
         .routes(routes!(replay::replay))
+        .routes(routes!(replay::fork))
         .routes(routes!(receipts::get))
         .routes(routes!(schedules::list, schedules::create))
         .routes(routes!(schedules::preview))

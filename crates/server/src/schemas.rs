@@ -16,7 +16,7 @@ mod webhooks;
 
 pub(crate) use agents::{Agent, AgentPage, InlineAgent, Validation};
 pub(crate) use ids::*;
-pub(crate) use proofs::{Receipt, ReceiptKey, ReceiptKeys, ReplayReport, ReplayRun};
+pub(crate) use proofs::{ForkRun, Receipt, ReceiptKey, ReceiptKeys, ReplayReport, ReplayRun};
 pub(crate) use runs::{Artifacts, EventPage, NewRun, Run, RunPage, RunStatus};
 pub(crate) use schedules::{NewSchedule, Preview, Schedule, SchedulePage, SchedulePatch};
 pub(crate) use system::{File, Health, PageQuery, Problem, Readiness};

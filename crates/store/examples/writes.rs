@@ -94,6 +94,7 @@ async fn accept_one(store: &Store, bits: u128) -> Result<()> {
         schedule: None,
         trigger: None,
         start_at: None,
+        origin: None,
     };
     store
         .write(move |tx| {

@@ -22,7 +22,8 @@ macro_rules! run_columns {
     () => {
         "id, org_id, application_id, end_user_id, agent_id, agent_name, agent_version, status, input, output, error, \
          model, sandbox, limits, metadata, connections, webhook, usage, cost_micros, pricing, last_seq, created_at, \
-         started_at, finished_at, cancel_requested_at, lease_epoch, recoveries, schedule_id, trigger_id, start_at"
+         started_at, finished_at, cancel_requested_at, lease_epoch, recoveries, schedule_id, trigger_id, start_at, \
+         origin"
     };
 }
 pub(crate) use run_columns;
@@ -30,9 +31,9 @@ pub(crate) use run_columns;
 statements! {
     INSERT = "insert into runs (id, org_id, application_id, end_user_id, agent_id, agent_name, agent_version, status,
         input, model, sandbox, limits, metadata, connections, webhook, usage, cost_micros, pricing, last_seq,
-        created_at, lease_epoch, recoveries, schedule_id, trigger_id, start_at)
+        created_at, lease_epoch, recoveries, schedule_id, trigger_id, start_at, origin)
         values ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $9, $10, $11, $12, $13, $14, $15, 0, $16, $17, $18, 0, 0,
-        $19, $20, $21)";
+        $19, $20, $21, $22)";
     INSERT_METADATA = "insert into run_metadata (org_id, key, value, created_at, run_id) values ($1, $2, $3, $4, $5)";
     GET = concat!("select ", run_columns!(), " from runs where org_id = $1 and id = $2");
     COUNT_BY_STATUS = "select count(*) from runs where org_id = $1 and status = $2";
@@ -93,6 +94,8 @@ pub struct NewRun {
     pub trigger: Option<TriggerId>,
     /// Not to be started before.
     pub start_at: Option<Timestamp>,
+    /// Which run it goes on from or repeats.
+    pub origin: Option<Json>,
 }
 
 /// A run.
@@ -156,6 +159,8 @@ pub struct RunRow {
     pub trigger: Option<TriggerId>,
     /// Not to be started before.
     pub start_at: Option<Timestamp>,
+    /// Which run it goes on from or repeats.
+    pub origin: Option<Json>,
 }
 
 impl FromRow for RunRow {
@@ -190,6 +195,7 @@ impl FromRow for RunRow {
             schedule: row.take()?,
             trigger: row.take()?,
             start_at: row.take()?,
+            origin: row.take()?,
         })
     }
 
@@ -248,6 +254,7 @@ impl Tx {
             run.schedule,
             run.trigger,
             run.start_at,
+            &run.origin,
         ];
         self.execute_ahead(INSERT, args).await?;
         self.insert_metadata(run).await?;

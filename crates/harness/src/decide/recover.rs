@@ -3,10 +3,12 @@
 //! A model call is made again with the same attempt and key. A delay begins again. A tool that only reads is run again;
 //! every other one that had started gets "outcome unknown", because doing it twice may be worse than not knowing.
 
+use livery_core::agent::ModelRef;
+
 use super::Draft;
 use super::calls::is_safe;
 use crate::prompt;
-use crate::record::{Record, Recovery, RunRecovered, SandboxFate, ToolOutcomeUnknown};
+use crate::record::{Note, Record, Recovery, RunForked, RunRecovered, SandboxFate, ToolOutcomeUnknown};
 use crate::state::{Phase, Stage};
 
 impl Draft<'_> {
@@ -27,6 +29,16 @@ impl Draft<'_> {
             Phase::Tools => self.recover_tools(),
             Phase::Done => {}
         }
+    }
+
+    /// The first decision of a run that goes on from the middle of another: the question asked there is asked again.
+    pub(super) fn forked(&mut self, sandbox: SandboxFate, model: Option<ModelRef>, note: Option<Note>) {
+        if self.state.phase != Phase::Idle {
+            return;
+        }
+        let notice = (sandbox != SandboxFate::Untouched).then(|| prompt::SANDBOX_FORKED.to_owned());
+        self.record(Record::RunForked(RunForked { sandbox, notice, model, note: note.clone() }));
+        self.next_turn(note);
     }
 
     /// For whoever reads the log.

@@ -32,6 +32,9 @@ pub(super) fn of(state: &State, record: &Record, unchecked: &mut BTreeSet<String
         },
         Record::ToolFinished(data) => result(state, data),
         Record::RunRecovered(data) => Input::Recovered { sandbox: data.sandbox, recovery: data.recovery.clone() },
+        Record::RunForked(data) => {
+            Input::Forked { sandbox: data.sandbox, model: data.model.clone(), note: data.note.clone() }
+        }
         Record::RunTimedOut(data) if data.cause.is_none() => Input::TimedOut,
         Record::RunCancelled(data)
             if data.cause.is_none() && (state.step() > 0 || data.error.message.starts_with(CANCELLED)) =>

@@ -1,4 +1,4 @@
-//! `livery runs replay`: a finished run once more, and what differs.
+//! `livery runs replay` and `fork`: a finished run once more, what differs, and runs started from another.
 
 use std::process::ExitCode;
 
@@ -21,6 +21,21 @@ pub(super) async fn replay(client: &Client, id: &str, json: bool) -> anyhow::Res
         Some("identical") => ExitCode::SUCCESS,
         _ => ExitCode::from(exit::FAILED),
     })
+}
+
+/// A run that was started from another one.
+pub(super) fn started(run: &Value, json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        print_json(run)?;
+    } else {
+        let from = &run["forked_from"];
+        let from = match from["seq"].as_u64() {
+            Some(seq) => format!("goes on from {} after event {seq}", cell(&from["run"])),
+            None => format!("repeats {}", cell(&run["replay_of"])),
+        };
+        print(&format!("{} {}, {from}\n", cell(&run["id"]), cell(&run["status"])))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The report in a few lines.

@@ -33,7 +33,27 @@ pub(super) async fn runs(command: Runs) -> anyhow::Result<ExitCode> {
                 if run["finished_at"].is_null() { "stopping".to_owned() } else { cell(&run["status"]) }
             ));
         }
-        Runs::Replay { id, json, server } => return replay::replay(&client(&server)?, &escape(&id), json).await,
+        Runs::Replay { id, live, json, server } => {
+            let (client, id) = (client(&server)?, escape(&id));
+            if live {
+                let run = client.post(&format!("/v1/runs/{id}/replay"), &json!({"mode": "live"})).await?;
+                return replay::started(&run, json);
+            }
+            return replay::replay(&client, &id, json).await;
+        }
+        Runs::Fork { id, from_seq, input, model, agent, json, server } => {
+            let mut body = json!({"from_seq": from_seq});
+            let input = input.as_deref().map(super::run::read_input).transpose()?;
+            for (name, value) in
+                [("input", input), ("model", model.map(Value::from)), ("agent", agent.map(Value::from))]
+            {
+                if let Some(value) = value {
+                    body[name] = value;
+                }
+            }
+            let run = client(&server)?.post(&format!("/v1/runs/{}/fork", escape(&id)), &body).await?;
+            return replay::started(&run, json);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -181,3 +181,88 @@ fn a_receipt_is_checked_without_a_server() {
         assert!(told.contains(&format!("event {seq}:")) && told.contains(what), "{what}: {told}");
     }
 }
+
+#[test]
+fn a_fork_goes_on_from_the_middle_and_stands_alone() {
+    let script = r#"
+turns:
+  - tools: [{name: shell, arguments: {command: "echo first > kept; echo one"}}]
+  - tools: [{name: shell, arguments: {command: "ls kept || echo none"}}]
+    expect: {tool_result_contains: "one"}
+  - text: done
+"#;
+    let other = "turns:\n  - text: never played\n  - text: another way\n";
+    let agent = SHELL_AGENT.replace("model: scripted/s", "model: [scripted/s, scripted/t]");
+    let mut body = json!({"agent": {"agent_md": agent, "files": {}}, "input": {"n": 1}});
+    for (name, script) in [("s", script), ("t", other)] {
+        body["agent"]["files"][format!("scripts/{name}.yaml")] = crate::support::base64(script.as_bytes()).into();
+    }
+    let server = Server::start(&[]);
+    let (status, run) = server.post("/v1/runs", &body);
+    assert_eq!(status, 202, "{run}");
+    let run = run["id"].as_str().unwrap().to_owned();
+    assert_eq!(server.ended(&run)["usage"]["turns"], 3);
+    let events = server.events(&run);
+    let asked = |step: u64| {
+        let asked = events.iter().find(|event| event["type"] == "model.requested" && event["data"]["step"] == step);
+        asked.unwrap()["seq"].as_u64().unwrap()
+    };
+    let fork = |from_seq: u64, changes: &[&str]| {
+        let seq = from_seq.to_string();
+        let args = [&["runs", "fork", run.as_str(), "--from-seq", seq.as_str(), "--json"], changes].concat();
+        let forked = output(&mut server.command(&args));
+        assert_eq!(forked.status.code(), Some(0), "{}", text(&forked.stderr));
+        let forked = stdout_json(&forked);
+        let ended = server.ended(forked["id"].as_str().unwrap());
+        assert_eq!(ended["status"], "succeeded", "{ended}\n{:#?}", server.events(forked["id"].as_str().unwrap()));
+        (forked, ended)
+    };
+
+    // Anywhere in the second turn: it begins where the model was about to be asked.
+    let (forked, ended) = fork(asked(2) + 2, &[]);
+    assert_eq!(forked["forked_from"], json!({"run": run, "seq": asked(2) - 1}));
+    assert_eq!((ended["usage"]["turns"].as_u64(), ended["usage"]["tool_calls"].as_u64()), (Some(2), Some(1)));
+    let id = forked["id"].as_str().unwrap();
+    let own = server.events(id);
+    let kinds: Vec<&str> = own.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds[0], "run.queued");
+    assert_eq!(kinds.iter().filter(|kind| **kind == "run.forked").count(), 1, "{kinds:?}");
+    let inherited: Vec<&serde_json::Value> = own.iter().filter(|event| event["actor"] == "fork").collect();
+    let model = |event: &&Value| event["type"].as_str().unwrap().starts_with("model.");
+    let first = inherited.iter().map(|event| &event["digest"]).collect::<Vec<_>>();
+    let theirs = events.iter().filter(|event| {
+        let kind = event["type"].as_str().unwrap();
+        (kind.starts_with("model.") || kind.starts_with("tool.")) && event["seq"].as_u64().unwrap() < asked(2)
+    });
+    assert_eq!(first, theirs.map(|event| &event["digest"]).collect::<Vec<_>>(), "copied byte for byte");
+    assert!(inherited.iter().any(|event| model(&&**event)));
+    let told = own.iter().find(|event| event["type"] == "run.forked").unwrap();
+    assert_eq!(told["data"]["sandbox"], "lost", "the files of earlier steps are the other run's");
+    assert!(own.iter().any(|event| event["data"]["result"].to_string().contains("none")), "{own:#?}");
+    identical(&server, id);
+
+    // Another model from there on, and a fork of a fork.
+    let (other, ended) = fork(asked(2), &["--model", "scripted/t"]);
+    assert_eq!((ended["output"]["text"].as_str(), ended["usage"]["turns"].as_u64()), (Some("another way"), Some(1)));
+    identical(&server, other["id"].as_str().unwrap());
+    let (status, again) = server.post(&format!("/v1/runs/{id}/fork"), &json!({"from_seq": own.len()}));
+    assert_eq!(status, 202, "{again}");
+    assert_eq!(server.ended(again["id"].as_str().unwrap())["status"], "succeeded");
+    identical(&server, again["id"].as_str().unwrap());
+
+    // Before the first call the input may be another; afterwards it may not.
+    let (fresh, _) = fork(1, &["--input", "{\"n\": 2}"]);
+    assert_eq!((&fresh["input"], &fresh["forked_from"]["seq"]), (&json!({"n": 2}), &json!(1)));
+    let refuse = |body: Value, pointer: &str| {
+        let (status, problem) = server.post(&format!("/v1/runs/{run}/fork"), &body);
+        assert_eq!((status, &problem["errors"][0]["pointer"]), (422, &json!(pointer)), "{problem}");
+    };
+    refuse(json!({"from_seq": asked(2), "input": {}}), "/input");
+    refuse(json!({"from_seq": 9999}), "/from_seq");
+    refuse(json!({"from_seq": 0}), "/from_seq");
+    refuse(json!({"from_seq": 1, "model": "nobody/x"}), "/model");
+
+    let live = stdout_json(&output(&mut server.command(&["runs", "replay", &run, "--live", "--json"])));
+    assert_eq!((&live["replay_of"], &live["input"]), (&json!(run), &json!({"n": 1})));
+    assert_eq!(server.ended(live["id"].as_str().unwrap())["status"], "succeeded");
+}

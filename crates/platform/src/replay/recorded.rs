@@ -71,7 +71,7 @@ impl Platform {
     }
 
     /// A run's whole log, spilled payloads in their place.
-    async fn logged_events(&self, row: &RunRow) -> Result<Vec<Logged>> {
+    pub(crate) async fn logged_events(&self, row: &RunRow) -> Result<Vec<Logged>> {
         if row.last_seq > REPLAY_EVENTS_MAX {
             let detail = format!("the run has {} events; at most {REPLAY_EVENTS_MAX} can be replayed", row.last_seq);
             return Err(Error::invalid_field("", detail));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use livery_core::agent::SandboxOverride;
-use livery_core::id::{AppId, ConnectionId, EndUserId, FileId, ScheduleId, TriggerId, WebhookId};
+use livery_core::id::{AgentId, AppId, ConnectionId, EndUserId, FileId, ScheduleId, TriggerId, WebhookId};
 use livery_core::run::Limits;
 use livery_core::{RunStatus, Timestamp};
 use serde::de::value::MapAccessDeserializer;
@@ -72,6 +72,8 @@ pub enum AgentSource {
     Named(String),
     /// The agent itself.
     Inline(InlineAgent),
+    /// The agent of a run that exists; no request can say it.
+    OfRun(AgentId),
 }
 
 /// `"whk_…"`, or `{url, secret}` for this run alone.

@@ -13,6 +13,7 @@ use livery_store::{FileRole, FileRow, Json, NewEvent, NewRun, Tx};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::fork::Origin;
 use super::request::{
     AgentSource, INPUT_FILES_MAX, InlineWebhook, METADATA_BYTES_MAX, METADATA_KEYS_MAX, RunWebhook, START_AHEAD_S_MAX,
     StartRun,
@@ -58,6 +59,8 @@ pub(crate) struct Cause {
     pub(crate) schedule: Option<(ScheduleId, Option<Timestamp>)>,
     /// A trigger, and the delivery as its sender names it.
     pub(crate) trigger: Option<(TriggerId, Option<String>)>,
+    /// A run that it goes on from or repeats.
+    pub(crate) origin: Option<Origin>,
 }
 
 /// Whether an accepted run goes into the queue in the same transaction.
@@ -78,6 +81,8 @@ pub(crate) struct Prepared {
     outbox: Outbox,
     agent: Arc<LoadedAgent>,
     files: Vec<FileRow>,
+    /// Events of another run that stand before its own, and the files of those that were spilled.
+    pub(super) inherited: Vec<(NewEvent, Option<FileRow>)>,
 }
 
 impl Prepared {
@@ -90,7 +95,15 @@ impl Prepared {
     pub(crate) async fn insert(mut self, tx: &mut Tx, queueing: Queueing) -> livery_store::Result<RunView> {
         let (org, run, queued) = (self.row.org, self.row.id, std::slice::from_ref(&self.queued));
         self.row.agent_id = self.agent.save_inline(tx).await?;
-        tx.insert_run(&self.row, queued).await?;
+        let mut events = vec![self.queued.clone()];
+        for (event, spilled) in self.inherited {
+            events.push(event);
+            if let Some(file) = spilled {
+                tx.insert_file(&file).await?;
+            }
+        }
+        self.view.last_seq = events.len() as u64;
+        tx.insert_run(&self.row, &events).await?;
         for file in &self.files {
             tx.attach_file(org, run, FileRole::Input, &file.name, file.id).await?;
         }
@@ -140,13 +153,15 @@ impl Platform {
         let queued = queued_event(caller, &row, &checked, cause)?;
         let outbox = Outbox::of_new_run(self.clone(), &row, checked.webhook.clone());
         let platform = self.clone();
-        Ok(Prepared { platform, row, view, queued, outbox, agent: checked.agent, files: checked.files })
+        let (agent, files) = (checked.agent, checked.files);
+        Ok(Prepared { platform, row, view, queued, outbox, agent, files, inherited: Vec::new() })
     }
 
     async fn check(&self, principal: &Principal, run: RunId, request: &StartRun) -> Result<Checked> {
         let agent = match &request.agent {
             AgentSource::Named(reference) => self.load_named_agent(principal, reference).await?,
             AgentSource::Inline(inline) => self.load_inline_agent(principal, inline)?,
+            AgentSource::OfRun(id) => self.load_agent(principal.org, *id).await?,
         };
         check_input(&agent, &request.input)?;
         self.check_rest(principal, run, request, agent).await
@@ -343,6 +358,7 @@ impl Platform {
             schedule: cause.schedule.map(|(id, _)| id),
             trigger: cause.trigger.as_ref().map(|(id, _)| *id),
             start_at: start_of(request, created_at)?,
+            origin: cause.origin.as_ref().map(Json::of).transpose()?,
         })
     }
 }
@@ -387,12 +403,24 @@ fn queued_event(caller: &Caller, row: &NewRun, checked: &Checked, cause: &Cause)
         data["trigger"] = json!({"id": id, "delivery": delivery});
         actor = id.to_string();
     }
+    if let Some(origin) = &cause.origin {
+        for (name, value) in [
+            ("forked_from", json!(origin.forked_from)),
+            ("fork", json!(origin.fork)),
+            ("replay_of", json!(origin.replay_of)),
+        ] {
+            if !value.is_null() {
+                data[name] = value;
+            }
+        }
+    }
     let mut event = NewEvent::new(EventType::RunQueued, actor, row.created_at, &data)?;
     event.on_behalf_of = caller.on_behalf_of.map(|end_user| end_user.to_string());
     Ok(event)
 }
 
 fn queued_view(row: &NewRun, checked: &Checked) -> Result<RunView> {
+    let origin = Origin::of(row.origin.as_ref())?;
     use livery_core::RunStatus;
     use livery_core::run::{Cost, Usage};
     Ok(RunView {
@@ -418,6 +446,8 @@ fn queued_view(row: &NewRun, checked: &Checked) -> Result<RunView> {
         schedule: row.schedule,
         trigger: row.trigger,
         start_at: row.start_at,
+        forked_from: origin.forked_from,
+        replay_of: origin.replay_of,
     })
 }
 

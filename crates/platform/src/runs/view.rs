@@ -7,6 +7,8 @@ use livery_core::{Result, RunError, RunStatus, Timestamp};
 use livery_store::{Json, RunFile, RunRow};
 use serde::Serialize;
 
+use super::fork::{ForkedFrom, Origin};
+
 /// `{id, status, agent, …}`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunView {
@@ -54,6 +56,10 @@ pub struct RunView {
     pub trigger: Option<TriggerId>,
     /// Not to be started before.
     pub start_at: Option<Timestamp>,
+    /// The run it goes on from, and the event after which it does.
+    pub forked_from: Option<ForkedFrom>,
+    /// The run it repeats.
+    pub replay_of: Option<RunId>,
 }
 
 /// The agent of a run. `version` is null for an inline agent.
@@ -87,6 +93,7 @@ impl RunView {
     /// The view of a row and its artifacts.
     pub(crate) fn of(row: RunRow, artifacts: Vec<RunFile>) -> Result<Self> {
         let tier = row.sandbox.parse::<SandboxSpec>()?.tier;
+        let origin = Origin::of(row.origin.as_ref())?;
         Ok(Self {
             id: row.id,
             status: row.status,
@@ -110,6 +117,8 @@ impl RunView {
             schedule: row.schedule,
             trigger: row.trigger,
             start_at: row.start_at,
+            forked_from: origin.forked_from,
+            replay_of: origin.replay_of,
         })
     }
 }

@@ -29,6 +29,7 @@ use crate::Platform;
 use crate::agents::LoadedAgent;
 use crate::crash::Commit;
 use crate::effects::{EffectKind, Phase};
+use crate::runs::Fork;
 use crate::webhooks::Outbox;
 
 /// News of a run's own tasks that wait to be taken in.
@@ -129,7 +130,11 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     let filled = sandbox == SandboxFate::Restarted;
     let recovery = resume::recovery(&platform, &row, &log);
     let hands = Hands::new(platform.clone(), &row, Arc::clone(&agent), spec, filled, left, sender.clone());
-    let first = if log.started { Input::Recovered { sandbox, recovery } } else { Input::Start };
+    let first = match log.fork {
+        Some(Fork { sandbox, model, note, .. }) => Input::Forked { sandbox, model, note },
+        None if log.started => Input::Recovered { sandbox, recovery },
+        None => Input::Start,
+    };
     let drive = Drive {
         outbox: Outbox::of_run(platform.clone(), &row).map_err(internal)?,
         tool_slots: Arc::new(Semaphore::new(platform.config.parallel_tools_max)),
@@ -161,7 +166,7 @@ fn time_left(row: &RunRow, now: Timestamp) -> Duration {
 
 impl Drive {
     async fn go(&mut self, first: Input) -> Result<(), Let> {
-        let mut opening = matches!(first, Input::Start)
+        let mut opening = matches!(first, Input::Start | Input::Forked { .. })
             .then_some((EventType::RunStarted, json!({"node": self.platform.identity.id})));
         if opening.is_none() && self.state.is_finished() {
             return Err(Let::Lost);

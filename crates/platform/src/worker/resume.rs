@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::models_of;
 use crate::Platform;
+use crate::runs::Fork;
 
 /// What the log of a run says so far.
 pub(super) struct Log {
@@ -18,6 +19,8 @@ pub(super) struct Log {
     pub(super) started: bool,
     /// Whether a sandbox stood and its workspace was filled.
     had_sandbox: bool,
+    /// How a fork begins, when it has not begun.
+    pub(super) fork: Option<Fork>,
     /// The node that had the run last.
     node: Option<String>,
     /// The node that had the sandbox last, when the log says.
@@ -31,11 +34,13 @@ impl Log {
             models: vec![],
             started: false,
             had_sandbox: false,
+            fork: None,
             node: None,
             sandbox_node: None,
         };
         // A run that starts now has one event, and that one is in the row already, but for the models.
-        let events = if resumed {
+        let mut records = 0;
+        let events = if resumed || row.last_seq > 1 {
             platform.store.system_events_of(row.id).await?
         } else {
             platform.store.stored_events_after(row.org, row.id, 0, 1).await?
@@ -48,8 +53,11 @@ impl Log {
             if let Some(record) = Record::from_event(event_type, &data).map_err(Error::internal)? {
                 log.started = true;
                 log.state.apply(&record);
+                records += 1;
             }
         }
+        // With any record beyond those of the other run it has begun.
+        log.fork = log.fork.filter(|fork| fork.records == records);
         Ok(log)
     }
 
@@ -58,6 +66,7 @@ impl Log {
         match event_type {
             EventType::RunQueued => {
                 self.models = models_of(data)?;
+                self.fork = serde_json::from_value(data["fork"].clone()).map_err(Error::internal)?;
             }
             EventType::RunStarted | EventType::RunRecovered => self.node = node(),
             EventType::SandboxStarted => {

@@ -30,7 +30,7 @@ struct Reference {
 
 impl Platform {
     /// The payload as the log takes it, and the file it was spilled to.
-    pub(super) async fn fit(&self, org: OrgId, app: Option<AppId>, data: String) -> Result<(Json, Option<FileRow>)> {
+    pub(crate) async fn fit(&self, org: OrgId, app: Option<AppId>, data: String) -> Result<(Json, Option<FileRow>)> {
         if data.len() <= EVENT_PAYLOAD_BYTES_MAX {
             return Ok((Json::from_text(data)?, None));
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::runs::{Cost, Usage};
@@ -21,6 +22,26 @@ pub(crate) struct ReplayRun {
 #[serde(rename_all = "snake_case")]
 enum ReplayMode {
     Recorded,
+    Live,
+}
+
+/// Where to go on from, and what to change.
+#[derive(ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"from_seq": 12, "model": "openai/gpt-5-mini"}))]
+pub(crate) struct ForkRun {
+    /// After which event.
+    #[schema(minimum = 1)]
+    from_seq: u64,
+    /// Another input; only before the first model call.
+    #[serde(default)]
+    #[schema(value_type = Value)]
+    input: Option<Value>,
+    /// Another model from there on: `PROVIDER/MODEL`.
+    model: Option<String>,
+    /// Another agent from there on.
+    #[schema(inline)]
+    agent: Option<super::runs::AgentSource>,
 }
 
 /// What a recorded replay found.

@@ -57,7 +57,7 @@ pub(crate) struct NewRun {
 /// `"name"`, `"name@version-or-tag"`, or the agent itself.
 #[derive(ToSchema, Deserialize)]
 #[serde(untagged)]
-enum AgentSource {
+pub(super) enum AgentSource {
     Named(String),
     Inline(InlineAgent),
 }
@@ -187,9 +187,22 @@ pub(crate) struct Run {
     /// Not to be started before.
     #[schema(required)]
     start_at: Option<Time>,
+    /// The run it goes on from, and the event after which it does.
+    #[schema(required, inline)]
+    forked_from: Option<ForkedFrom>,
+    /// The run it repeats.
+    #[schema(required)]
+    replay_of: Option<RunId>,
 }
 
 page!(RunPage of Run);
+
+/// Where a fork begins.
+#[derive(ToSchema)]
+struct ForkedFrom {
+    run: RunId,
+    seq: u64,
+}
 
 /// The agent of a run.
 #[derive(ToSchema)]

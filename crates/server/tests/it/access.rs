@@ -27,6 +27,7 @@ async fn call(actor: &Actor<'_>, method: &Method, target: &str) -> Answer {
     let request = actor.request(method.clone(), target).header("content-type", "application/json");
     let body = match *method {
         Method::POST if target.ends_with("/replay") => r#"{"mode": "recorded"}"#,
+        Method::POST if target.ends_with("/fork") => r#"{"from_seq": 1}"#,
         Method::POST | Method::PATCH => "{}",
         _ => "",
     };

@@ -82,6 +82,10 @@ async fn answers_fit_the_published_schemas() {
     published.check("list_run_artifacts", &actor.get(&format!("/v1/runs/{id}/artifacts")).await);
     let replayed = actor.post(&format!("/v1/runs/{id}/replay"), &json!({"mode": "recorded"})).await;
     assert_eq!(published.check("replay_run", &replayed)["result"], "identical", "{}", replayed.text());
+    let live = actor.post(&format!("/v1/runs/{id}/replay"), &json!({"mode": "live"})).await;
+    assert_eq!(published.check("replay_run", &live)["replay_of"], id, "{}", live.text());
+    let forked = actor.post(&format!("/v1/runs/{id}/fork"), &json!({"from_seq": 5})).await;
+    assert_eq!(published.check("fork_run", &forked)["forked_from"]["run"], id, "{}", forked.text());
     published.check("get_run_receipt", &actor.get(&format!("/v1/runs/{id}/receipt")).await);
     published.check("rotate_receipt_key", &actor.post("/v1/receipt_keys", &json!({})).await);
     published.check("list_receipt_keys", &site.nobody().get("/v1/receipt_keys").await);

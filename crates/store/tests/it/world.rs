@@ -181,6 +181,7 @@ pub(crate) fn new_run(tenant: &Tenant) -> NewRun {
         schedule: None,
         trigger: None,
         start_at: None,
+        origin: None,
     }
 }
 
