@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use livery_platform::Database;
 
 mod receipt;
 mod schedules;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Run an agent: a folder here and now in an engine of its own, or a stored agent on a server.
     Run(Run),
+    /// Bring a database's schema up to date, or show what that would do; `up` does it by itself.
+    Migrate(Migrate),
     /// Look at runs and stop them.
     #[command(subcommand)]
     Runs(Runs),
@@ -86,6 +89,8 @@ pub(crate) struct Up {
     /// Where everything is kept.
     #[arg(long, value_name = "DIR", env = "LIVERY_DATA", default_value = "livery-data")]
     pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: Place,
     /// Where the API listens; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", env = "LIVERY_LISTEN", default_value = "127.0.0.1:7400")]
     pub(crate) listen: SocketAddr,
@@ -97,6 +102,70 @@ pub(crate) struct Up {
     /// Write the log as JSON lines.
     #[arg(long, env = "LIVERY_LOG_JSON")]
     pub(crate) log_json: bool,
+}
+
+/// Which database, when it is not the one in the data directory.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Place {
+    /// Keep everything in this Postgres database; prefer the environment, other users can read your command line.
+    #[arg(long, value_name = "URL", env = "LIVERY_DATABASE", hide_env_values = true)]
+    pub(crate) database: Option<DatabaseUrl>,
+    /// Trust the certificates in this PEM file for the database, besides the system's.
+    #[arg(long, value_name = "FILE", env = "LIVERY_DATABASE_CA", requires = "database")]
+    pub(crate) database_ca: Option<PathBuf>,
+}
+
+/// An address with a password in it: never shown.
+#[derive(Clone)]
+pub(crate) struct DatabaseUrl(String);
+
+impl std::str::FromStr for DatabaseUrl {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DatabaseUrl(…)")
+    }
+}
+
+impl Place {
+    /// The Postgres database, if one is named.
+    pub(crate) fn shared(&self) -> anyhow::Result<Option<Database>> {
+        let Some(DatabaseUrl(url)) = &self.database else { return Ok(None) };
+        match Database::at_url(url, self.database_ca.clone()) {
+            Ok(database) => Ok(Some(database)),
+            Err(error) => Err(crate::exit::Usage(format!("--database: {error}")).into()),
+        }
+    }
+
+    /// That, or the one in the data directory.
+    pub(crate) fn or_in(&self, data: &std::path::Path) -> anyhow::Result<Database> {
+        Ok(self.shared()?.unwrap_or_else(|| Database::in_folder(data)))
+    }
+}
+
+/// `livery migrate`.
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// The data directory of a stopped server, unless --database names another place.
+    #[arg(long, value_name = "DIR", env = "LIVERY_DATA", default_value = "livery-data")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Started as root: become this user before touching a data directory (default: `livery`, else `nobody`).
+    #[arg(long, value_name = "NAME", env = "LIVERY_USER")]
+    pub(crate) user: Option<String>,
+    /// Show the pending steps and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print the steps as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `livery demo`.

@@ -7,6 +7,7 @@ mod demo;
 mod dev;
 mod doctor;
 mod keys;
+mod migrate;
 mod receipt;
 mod replay;
 mod run;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(args) => up::up(args),
         Command::Demo(args) => demo::demo(args),
         Command::Run(args) => run::run(args),
+        Command::Migrate(args) => migrate::migrate(args),
         Command::Runs(command) => async_main(runs::runs(command)),
         Command::Receipt(command) => async_main(receipt::receipt(command)),
         Command::Schedules(command) => async_main(schedules::schedules(command)),

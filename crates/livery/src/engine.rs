@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use livery_broker::{BrokerConfig, Secret};
 use livery_platform::organizations::Bootstrap;
 use livery_platform::providers::{EnvironmentProvider, EnvironmentProviders, ProviderKind};
-use livery_platform::{Clock, Config, Parts, Platform, RootKey};
+use livery_platform::{Clock, Config, Database, Parts, Platform, RootKey};
 use livery_sandbox::{LauncherProcess, SandboxConfig, Sandboxes, spawn_launcher};
 use livery_server::Options;
 use tokio::net::TcpListener;
@@ -40,6 +40,7 @@ pub(crate) enum Keep {
 /// A process made ready: data directory there, launcher started, root left.
 pub(crate) struct Ground {
     pub(crate) data: PathBuf,
+    database: Database,
     launcher: Option<LauncherProcess>,
     user: Option<User>,
 }
@@ -60,7 +61,13 @@ impl Ground {
             }
         };
         host::settle(user.as_ref())?;
-        Ok(Self { data, launcher, user })
+        let database = Database::in_folder(&data);
+        Ok(Self { data, database, launcher, user })
+    }
+
+    /// The same on another database.
+    pub(crate) fn on(self, database: Database) -> Self {
+        Self { database, ..self }
     }
 
     /// The user this process became, when it was root.
@@ -104,6 +111,7 @@ impl Running {
         };
         let parts = Parts {
             config: config(&ground.data)?,
+            database: ground.database,
             clock: Clock::system(),
             broker: broker_config(engine, address)?,
             root_key: root_key(&ground.data),

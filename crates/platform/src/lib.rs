@@ -12,6 +12,7 @@ mod audit;
 pub mod clock;
 pub mod config;
 pub mod crash;
+pub mod database;
 mod duties;
 pub mod effects;
 pub mod files;
@@ -40,6 +41,7 @@ mod worker;
 
 pub use clock::Clock;
 pub use config::Config;
+pub use database::Database;
 pub use node::Roles;
 pub use page::{Page, PageRequest};
 pub use platform::{Parts, Platform};

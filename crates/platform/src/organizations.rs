@@ -47,6 +47,9 @@ pub struct Bootstrap {
     pub api_key: String,
 }
 
+/// The fact that the first organization was created.
+const BOOTSTRAPPED: &str = "bootstrapped";
+
 /// The rows of a new organization.
 struct Founding {
     organization: OrganizationRow,
@@ -70,8 +73,20 @@ impl Platform {
             application: founding.application.id,
             api_key: founding.api_key.clone(),
         };
-        self.store.write(move |tx| Box::pin(async move { insert(tx, &founding).await })).await?;
-        Ok(Some(bootstrap))
+        // Nodes that start on a new database at the same moment: one of them founds, the others find it done.
+        let founded = self
+            .store
+            .write(move |tx| {
+                Box::pin(async move {
+                    let first = tx.system_set_meta_once(BOOTSTRAPPED, "1").await?;
+                    if first {
+                        insert(tx, &founding).await?;
+                    }
+                    Ok(first)
+                })
+            })
+            .await?;
+        Ok(founded.then_some(bootstrap))
     }
 
     /// Creates another organization: the operator's right.

@@ -6,12 +6,13 @@ use livery_broker::{Broker, BrokerConfig};
 use livery_core::id::RequestId;
 use livery_core::{Error, Result};
 use livery_sandbox::Sandboxes;
-use livery_store::{Options, Store};
+use livery_store::Store;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::agents::AgentCache;
+use crate::database::Database;
 use crate::duties::Duties;
 use crate::ids::Ids;
 use crate::keys::KeyCache;
@@ -30,6 +31,8 @@ const SETUPS_MAX: usize = 32;
 pub struct Parts {
     /// Limits and places.
     pub config: Config,
+    /// Where everything but files and workspaces is kept.
+    pub database: Database,
     /// The time.
     pub clock: Clock,
     /// What may be dialled.
@@ -87,14 +90,13 @@ impl Platform {
     /// # Errors
     /// When the database, the root key or the broker's configuration cannot be used.
     pub async fn open(parts: Parts) -> Result<Self> {
-        let Parts { config, clock, broker, root_key, environment, sandboxes } = parts;
+        let Parts { config, database, clock, broker, root_key, environment, sandboxes } = parts;
         let ids = Ids::default();
         let (data_dir, bits) = (config.data_dir.clone(), ids.mint(clock.now()));
         let opened = tokio::task::spawn_blocking(move || Identity::open(&data_dir, bits));
         let identity = opened.await.map_err(Error::internal)??;
         let metrics = Arc::new(Metrics::new(clock.now()));
-        let options = Options { observer: Some(metrics.clone()), ..Options::default() };
-        let store = Store::open(&config.data_dir.join("livery.db"), options).await?;
+        let store = database.open(metrics.clone()).await?;
         let vault = Vault::open(&store, root_key).await?;
         let broker =
             Broker::new(broker).map_err(|error| Error::Unavailable { detail: error.to_string(), retry_after_s: 0 })?;

@@ -26,6 +26,22 @@ pub enum RootKey {
     Text(Secret),
 }
 
+/// The sealer of a database whose key check says `check`, or why this key is not its key.
+fn open_sealer(root_key: &RootKey, check: Option<&str>) -> Result<Sealer> {
+    let source = match root_key {
+        RootKey::File(path) => KekSource::File(path.clone()),
+        RootKey::Text(text) => KekSource::Text(Secret::new(text.expose_secret().to_vec())),
+    };
+    Sealer::open(source, Vec::new(), Existing { check, any_sealed: check.is_some() }).map_err(|error| {
+        Error::Unavailable {
+            detail: format!(
+                "{error} (nodes that share a database share its root key: LIVERY_ROOT_KEY, or the same root.key)"
+            ),
+            retry_after_s: 0,
+        }
+    })
+}
+
 /// The open vault.
 pub(crate) struct Vault {
     sealer: Sealer,
@@ -36,18 +52,15 @@ impl Vault {
     /// Opens the vault of a database, or refuses when the root key is not the one it was sealed under.
     pub(crate) async fn open(store: &Store, root_key: RootKey) -> Result<Self> {
         let check = store.system_get_meta(CHECK).await?;
-        let source = match root_key {
-            RootKey::File(path) => KekSource::File(path),
-            RootKey::Text(text) => KekSource::Text(text),
-        };
-        let existing = Existing { check: check.as_deref(), any_sealed: check.is_some() };
-        let sealer = Sealer::open(source, Vec::new(), existing)
-            .map_err(|error| Error::Unavailable { detail: error.to_string(), retry_after_s: 0 })?;
-        if check.is_none() {
-            let value = sealer.check_value().map_err(Error::internal)?;
-            store.write(move |tx| Box::pin(async move { tx.system_set_meta(CHECK, &value).await })).await?;
+        let sealer = open_sealer(&root_key, check.as_deref())?;
+        if check.is_some() {
+            return Ok(Self { sealer, open: Mutex::default() });
         }
-        Ok(Self { sealer, open: Mutex::default() })
+        let value = sealer.check_value().map_err(Error::internal)?;
+        store.write(move |tx| Box::pin(async move { tx.system_set_meta_once(CHECK, &value).await })).await?;
+        // Another node may have been first, with a key of its own: what is there now decides.
+        let check = store.system_get_meta(CHECK).await?;
+        Ok(Self { sealer: open_sealer(&root_key, check.as_deref())?, open: Mutex::default() })
     }
 
     /// Seals a value of an organization for the row `owner` and its `field`.

@@ -58,6 +58,7 @@ pub use files::{FileRole, FileRow, RunFile};
 pub use idempotency::{Answer, IdempotencyKey, Reservation};
 pub use json::Json;
 pub use keys::{ApiKeyRow, NewApiKey};
+pub use migrations::Place;
 pub use nodes::NodeRow;
 pub use observe::{Observer, WriteOutcome};
 pub use page::{List, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Page};

@@ -12,7 +12,7 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{ErrorCode, OpenFlags, ffi};
 
 use crate::error::{DISK_FAILS, DISK_FULL, DISK_READ_ONLY, Error, LOCKED, Result};
-use crate::migrations::{MIGRATIONS, pending};
+use crate::migrations::{MIGRATIONS, Pending, pending};
 use crate::sql::{Arg, Cell, FromRow, Row, Rows, Statement};
 
 /// How long a connection waits for a lock that another connection holds.
@@ -103,25 +103,32 @@ impl Connection {
         self.inner.pragma_update(None, name, value).map_err(translate)
     }
 
-    /// Brings the schema up to this version, one transaction per step.
-    pub(crate) fn migrate(&mut self) -> Result<()> {
+    /// Brings the schema up to this version, one transaction per step; the steps applied.
+    pub(crate) fn migrate(&mut self) -> Result<Pending> {
         self.control(
             "create table if not exists schema_migrations (version integer primary key, name text not null) strict",
         )?;
-        let applied: i64 = self
-            .inner
-            .query_row("select coalesce(max(version), 0) from schema_migrations", [], |row| row.get(0))
-            .map_err(translate)?;
-        for (version, _) in pending(applied)? {
-            let Some(migration) = MIGRATIONS.get(version as usize - 1) else { break };
+        let steps = pending(self.applied()?)?;
+        for (version, name) in &steps {
+            let Some(migration) = MIGRATIONS.get(*version as usize - 1) else { break };
             let transaction = self.inner.transaction().map_err(translate)?;
             transaction.execute_batch(migration.sqlite).map_err(translate)?;
             transaction
-                .execute("insert into schema_migrations (version, name) values (?1, ?2)", (version, migration.name))
+                .execute("insert into schema_migrations (version, name) values (?1, ?2)", (version, name))
                 .map_err(translate)?;
             transaction.commit().map_err(translate)?;
         }
-        Ok(())
+        Ok(steps)
+    }
+
+    /// The last step this database has.
+    pub(crate) fn applied(&self) -> Result<i64> {
+        let there = "select count(*) from sqlite_schema where name = 'schema_migrations'";
+        if self.inner.query_row(there, [], |row| row.get::<_, i64>(0)).map_err(translate)? == 0 {
+            return Ok(0);
+        }
+        let last = "select coalesce(max(version), 0) from schema_migrations";
+        self.inner.query_row(last, [], |row| row.get(0)).map_err(translate)
     }
 
     /// A word of transaction control, or a pragma that answers nothing.

@@ -12,7 +12,13 @@ use crate::{bootstrap, cli, exit};
 /// Serves until SIGTERM or Ctrl-C; a second signal stops at once.
 pub(super) fn up(args: cli::Up) -> anyhow::Result<ExitCode> {
     crate::logging::start(args.log_json);
+    // Before anything is made: a bad address leaves nothing behind.
+    let shared = args.place.shared()?;
     let ground = Ground::prepare(&args.data, &args.engine, Keep::ForGood)?;
+    let ground = match shared {
+        Some(database) => ground.on(database),
+        None => ground,
+    };
     if let Some(user) = ground.user() {
         tracing::info!(user, "left root; only the launcher keeps it");
     }

@@ -14,9 +14,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The binary under test.
 pub(crate) fn livery() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livery"));
-    for name in
-        ["LIVERY_URL", "LIVERY_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", "LIVERY_MODEL", "LIVERY_BASE_URL"]
-    {
+    for name in [
+        "LIVERY_URL",
+        "LIVERY_API_KEY",
+        "LIVERY_DATABASE",
+        "ANTHROPIC_API_KEY",
+        "OPENAI_API_KEY",
+        "LIVERY_MODEL",
+        "LIVERY_BASE_URL",
+    ] {
         command.env_remove(name);
     }
     command.env("NO_COLOR", "1").stdin(Stdio::null());

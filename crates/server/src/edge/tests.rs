@@ -17,6 +17,7 @@ use crate::problem::{Problem, Result};
 async fn edge(data: &tempfile::TempDir) -> Edge {
     let parts = Parts {
         config: Config::new(data.path().to_owned(), "test".to_owned()),
+        database: livery_platform::Database::in_folder(data.path()),
         clock: Clock::system(),
         broker: Default::default(),
         root_key: RootKey::File(data.path().join("root.key")),

@@ -38,6 +38,7 @@ impl Site {
         let data = tempfile::tempdir().unwrap();
         let parts = Parts {
             config: Config::new(data.path().to_owned(), "test".to_owned()),
+            database: livery_platform::Database::in_folder(data.path()),
             clock: Clock::system(),
             broker: Default::default(),
             root_key: RootKey::File(data.path().join("root.key")),

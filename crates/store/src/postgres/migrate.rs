@@ -21,7 +21,6 @@ const TABLE_WAIT_MAX: Duration = Duration::from_secs(10);
 const MIGRATION_TIME_MAX: Duration = Duration::from_secs(3600);
 
 /// The steps this database lacks, in order. Changes nothing.
-#[expect(dead_code, reason = "`livery migrate` asks")]
 pub(crate) async fn plan(options: &PostgresOptions) -> Result<Pending> {
     with_client(options, async |client| pending(applied(client).await?)).await
 }
