@@ -1,4 +1,5 @@
-//! How many runs a second this machine accepts durably, and what a read costs. `cargo run --release -p livery-store --example writes`.
+//! How many runs a second this machine accepts durably, and what a read costs. `cargo run --release -p livery-store --example writes`;
+//! with `postgres` behind it on a Postgres server of its own (`fsync` on), otherwise on SQLite in the folder that is named.
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 use std::time::{Duration, Instant};
@@ -10,8 +11,8 @@ use livery_core::event::EventType;
 use livery_core::id::{AgentId, AppId, OrgId, RunId};
 use livery_core::run::{Cost, Limits, Pricing, Usage};
 use livery_store::{
-    ApplicationRow, Json, Lease, NewAgent, NewEvent, NewRun, Options, OrganizationRow, Page, Result, RunFilter, Store,
-    Terminal,
+    ApplicationRow, Json, Lease, NewAgent, NewEvent, NewRun, Options, OrganizationRow, Page, PostgresOptions, Result,
+    RunFilter, Store, Terminal,
 };
 
 const RUNS: u128 = 20_000;
@@ -22,10 +23,24 @@ const AGENT: AgentId = AgentId::from_bits(1);
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let folder = std::env::args().nth(1).map_or_else(|| std::env::temp_dir().join("livery-store-bench"), Into::into);
+    let place = std::env::args().nth(1);
+    if place.as_deref() == Some("postgres") {
+        let server = tokio::task::spawn_blocking(livery_testkit::Postgres::start).await;
+        let server = server.map_err(livery_core::Error::internal)?.map_err(livery_core::Error::internal)?;
+        let url = server.create_database("bench").map_err(livery_core::Error::internal)?;
+        return measure(Store::connect(&PostgresOptions::from_url(&url)?).await?).await;
+    }
+    let folder = place.map_or_else(|| std::env::temp_dir().join("livery-store-bench"), Into::into);
     std::fs::create_dir_all(&folder).map_err(livery_core::Error::internal)?;
     let path = folder.join(format!("bench-{}.db", std::process::id()));
-    let store = Store::open(&path, Options::default()).await?;
+    measure(Store::open(&path, Options::default()).await?).await?;
+    for end in ["db", "lock", "db-wal", "db-shm"] {
+        drop(std::fs::remove_file(path.with_extension(end)));
+    }
+    Ok(())
+}
+
+async fn measure(store: Store) -> Result<()> {
     seed(&store).await?;
     for writers in [1, 8, 32, 128] {
         let (elapsed, mut waits) = accept(&store, writers, if writers == 1 { RUNS / 10 } else { RUNS }).await?;
@@ -38,9 +53,6 @@ async fn main() -> Result<()> {
     reads(&store).await?;
     store.close().await;
     println!("resident: {}", resident());
-    for end in ["db", "lock", "db-wal", "db-shm"] {
-        drop(std::fs::remove_file(path.with_extension(end)));
-    }
     Ok(())
 }
 
