@@ -36,6 +36,10 @@ pub(crate) enum Command {
     Run(Run),
     /// Bring a database's schema up to date, or show what that would do; `up` does it by itself.
     Migrate(Migrate),
+    /// Write everything (database and files, not the root key) into one file, from either kind of database.
+    Export(Export),
+    /// Fill a new database from an export: SQLite to Postgres, or the other way.
+    Import(Import),
     /// Look at runs and stop them.
     #[command(subcommand)]
     Runs(Runs),
@@ -166,6 +170,37 @@ pub(crate) struct Migrate {
     /// Print the steps as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `livery export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The data directory: its files, and its database unless --database names another. The server is stopped.
+    #[arg(long, value_name = "DIR", env = "LIVERY_DATA", default_value = "livery-data")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The file to write (mode 0600).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Started as root: become this user before reading (default: `livery`, else `nobody`).
+    #[arg(long, value_name = "NAME", env = "LIVERY_USER")]
+    pub(crate) user: Option<String>,
+}
+
+/// `livery import`.
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The export.
+    pub(crate) file: PathBuf,
+    /// The data directory to put files into, and the database unless --database names another. The server is stopped.
+    #[arg(long, value_name = "DIR", env = "LIVERY_DATA", default_value = "livery-data")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Started as root: become this user before writing (default: `livery`, else `nobody`).
+    #[arg(long, value_name = "NAME", env = "LIVERY_USER")]
+    pub(crate) user: Option<String>,
 }
 
 /// `livery demo`.

@@ -13,6 +13,7 @@ mod replay;
 mod run;
 mod runs;
 mod schedules;
+mod transfer;
 mod triggers;
 mod up;
 
@@ -37,6 +38,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::demo(args),
         Command::Run(args) => run::run(args),
         Command::Migrate(args) => migrate::migrate(args),
+        Command::Export(args) => transfer::export(args),
+        Command::Import(args) => transfer::import(args),
         Command::Runs(command) => async_main(runs::runs(command)),
         Command::Receipt(command) => async_main(receipt::receipt(command)),
         Command::Schedules(command) => async_main(schedules::schedules(command)),

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use livery_core::{Error, Result};
+pub use livery_store::{Manifest, Piece, Rows};
 use livery_store::{Observer, Options, PostgresOptions, Store};
+use tokio::sync::mpsc;
 
 /// The file below the data directory.
 const FILE: &str = "livery.db";
@@ -56,7 +58,7 @@ impl Database {
     /// # Errors
     /// [`Error::Unavailable`] when it cannot be opened, or a newer version wrote its schema.
     pub async fn pending_steps(&self) -> Result<Vec<&'static str>> {
-        self.steps(Store::pending_steps(self.engine()).await)
+        self.named(Store::pending_steps(self.engine()).await)
     }
 
     /// Applies what is pending; the names of the steps applied.
@@ -64,7 +66,23 @@ impl Database {
     /// # Errors
     /// As for [`Database::pending_steps`]; a step that fails is undone, those before it stay.
     pub async fn migrate(&self) -> Result<Vec<&'static str>> {
-        self.steps(Store::migrate(self.engine()).await)
+        self.named(Store::migrate(self.engine()).await)
+    }
+
+    /// Sends every row, as of one moment; what it counted. An embedded one has to be stopped.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it cannot be opened or its schema is older than this version.
+    pub async fn export(&self, rows: mpsc::Sender<Rows>) -> Result<Manifest> {
+        self.named(Store::system_export(self.engine(), rows).await)
+    }
+
+    /// Fills a new database, in one transaction that ends with the counts compared.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for one that has data in it, and for pieces that are not what was exported; nothing is kept.
+    pub async fn import(&self, pieces: mpsc::Receiver<Piece>) -> Result<Manifest> {
+        self.named(Store::system_import(self.engine(), pieces).await)
     }
 
     fn engine(&self) -> livery_store::Place<'_> {
@@ -74,7 +92,7 @@ impl Database {
         }
     }
 
-    fn steps<T>(&self, result: livery_store::Result<T>) -> Result<T> {
+    fn named<T>(&self, result: livery_store::Result<T>) -> Result<T> {
         result.map_err(|error| refused(&self.to_string(), error))
     }
 }

@@ -35,6 +35,7 @@ pub(crate) mod migrate;
 mod options;
 mod tls;
 mod transaction;
+pub(crate) mod transfer;
 
 pub use options::PostgresOptions;
 pub(crate) use transaction::Transaction;

@@ -260,6 +260,8 @@ impl rusqlite::ToSql for Arg {
     }
 }
 
+mod transfer;
+
 struct Cursor<'r> {
     row: &'r rusqlite::Row<'r>,
     next: usize,

@@ -359,7 +359,8 @@ fn new_folder() -> Result<PathBuf> {
         let folder = std::env::temp_dir().join(format!("livery-pg-{}-{number}", std::process::id()));
         match fs::create_dir(&folder) {
             Ok(()) => {
-                broken("cannot close the folder", fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)))?;
+                // Any user of the machine may reach the socket, as a server that left root must; the data is its owner's.
+                broken("cannot open the folder", fs::set_permissions(&folder, fs::Permissions::from_mode(0o711)))?;
                 return Ok(folder);
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && started.elapsed() < READY_TIME_MAX => {}

@@ -17,7 +17,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(3);
 pub(super) fn may_pass(error: &Error) -> bool {
     matches!(
         error,
-        Error::Busy { .. } | Error::Unavailable { .. } | Error::Domain(livery_core::Error::Unavailable { .. })
+        Error::Busy { .. }
+            | Error::Unavailable { .. }
+            | Error::Unknown { .. }
+            | Error::Domain(livery_core::Error::Unavailable { .. })
     )
 }
 

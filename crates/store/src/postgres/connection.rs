@@ -96,12 +96,18 @@ impl Drop for Lent {
 
 /// A row as the typed functions read it.
 pub(super) fn read<T: FromRow>(row: &tokio_postgres::Row) -> Result<T> {
-    T::from_row(&mut Cursor { row, next: 0 })
+    T::from_row(&mut Cursor::new(row))
 }
 
-struct Cursor<'r> {
+pub(super) struct Cursor<'r> {
     row: &'r tokio_postgres::Row,
     next: usize,
+}
+
+impl<'r> Cursor<'r> {
+    pub(super) fn new(row: &'r tokio_postgres::Row) -> Self {
+        Self { row, next: 0 }
+    }
 }
 
 impl Row for Cursor<'_> {

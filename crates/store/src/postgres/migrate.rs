@@ -78,11 +78,14 @@ async fn applied(client: &Client) -> Result<i64> {
     ask(row.try_get(0))
 }
 
-fn ask<T>(answer: std::result::Result<T, tokio_postgres::Error>) -> Result<T> {
+pub(super) fn ask<T>(answer: std::result::Result<T, tokio_postgres::Error>) -> Result<T> {
     answer.map_err(|error| errors::translate(&error))
 }
 
-async fn with_client<T>(options: &PostgresOptions, work: impl AsyncFnOnce(&mut Client) -> Result<T>) -> Result<T> {
+pub(super) async fn with_client<T>(
+    options: &PostgresOptions,
+    work: impl AsyncFnOnce(&mut Client) -> Result<T>,
+) -> Result<T> {
     let dialed = timeout(CONNECT_TIME_MAX, options.config().connect(options.tls()?)).await;
     let late = |_| Error::Unavailable { reason: "the database did not answer in time".into() };
     let (mut client, connection) = errors::of_connect(dialed.map_err(late)?)?;

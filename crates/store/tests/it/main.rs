@@ -18,6 +18,7 @@ mod runs;
 mod schedules;
 mod server;
 mod tenancy;
+mod transfer;
 mod triggers;
 mod world;
 mod writes;

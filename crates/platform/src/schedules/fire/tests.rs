@@ -34,6 +34,7 @@ impl Site {
         let clock = Clock::held_at(at("12:00:30"));
         let parts = Parts {
             config: Config::new(data.path().to_owned(), "test".to_owned()),
+            database: crate::Database::in_folder(data.path()),
             clock: clock.clone(),
             broker: Default::default(),
             root_key: RootKey::File(data.path().join("root.key")),
