@@ -5,7 +5,7 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 use livery_core::Error;
-use livery_core::id::{FileId, KeyId, RunId, ScheduleId, TriggerId, WebhookId};
+use livery_core::id::{DeliveryId, FileId, KeyId, RunId, ScheduleId, TriggerId, WebhookId};
 
 use crate::app::App;
 use crate::problem::{Problem, Result};
@@ -29,6 +29,7 @@ nouns! {
     ScheduleId = "schedule";
     TriggerId = "trigger";
     WebhookId = "webhook";
+    DeliveryId = "delivery";
     FileId = "file";
 }
 
@@ -41,6 +42,29 @@ impl<T: FromStr + Noun> FromRequestParts<App> for Id<T> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let parsed = first(parts, app).await.and_then(|text| text.parse().ok());
         parsed.map(Self).ok_or_else(|| Error::NotFound { what: T::WHAT }.into())
+    }
+}
+
+/// The second id of a path. Found or not, the caller's right comes first: the handler asks with [`Second::found`].
+pub(crate) struct Second<T>(Option<T>);
+
+impl<T: FromStr + Noun> Second<T> {
+    /// The id.
+    ///
+    /// # Errors
+    /// 404 when it does not parse.
+    pub(crate) fn found(self) -> Result<T> {
+        self.0.ok_or_else(|| Error::NotFound { what: T::WHAT }.into())
+    }
+}
+
+impl<T: FromStr + Noun> FromRequestParts<App> for Second<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let params = RawPathParams::from_request_parts(parts, app).await.ok();
+        let text = params.and_then(|params| params.iter().nth(1).map(|(_, value)| value.to_owned()));
+        Ok(Self(text.and_then(|text| text.parse().ok())))
     }
 }
 

@@ -28,7 +28,10 @@ pub(crate) use triggers::{
     NewTrigger, RotateTrigger, Trigger, TriggerDeliveryPage, TriggerPage, TriggerPatch, TriggerReceipt,
     TriggerWithSecret,
 };
-pub(crate) use webhooks::{DeliveryPage, NewWebhook, Webhook, WebhookCreated, WebhookPage};
+pub(crate) use webhooks::{
+    ChangeWebhook, Delivery, DeliveryPage, DeliveryStatus, NewWebhook, RotateWebhook, WebhookCreated, WebhookDetail,
+    WebhookPage, WebhookTested,
+};
 
 /// The page of a list: `{data, next_cursor}`.
 macro_rules! page {

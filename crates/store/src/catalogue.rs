@@ -7,7 +7,9 @@ use crate::sql::Statement;
 /// All statements, by file.
 pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("agents", crate::agents::STATEMENTS),
+    ("circuits", crate::circuits::STATEMENTS),
     ("deliveries", crate::deliveries::STATEMENTS),
+    ("delivery_queue", crate::delivery_queue::STATEMENTS),
     ("duties", crate::duties::STATEMENTS),
     ("events", crate::events::STATEMENTS),
     ("files", crate::files::STATEMENTS),
@@ -30,7 +32,6 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
 
 /// The statements with a text of their own for Postgres, and why one text does not do. Sorted.
 pub(crate) const ON_POSTGRES: &[(&str, &str)] = &[
-    ("deliveries::CLAIM", "claimants skip what another one is just taking"),
     ("idempotency::PURGE", "nodes that purge at once skip each other's rows"),
     ("queue::CLAIM_EXPIRED", "claimants skip what another one is just taking"),
     ("queue::CLAIM_QUEUED", "claimants skip what another one is just taking"),

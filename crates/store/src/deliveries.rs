@@ -1,77 +1,57 @@
-//! The webhook outbox: rows written with the event they tell of, claimed by whoever delivers, kept as the record.
-//!
-//! At least once: a delivery whose claimant dies is claimed again when its lease ends. An attempt's result is fenced by the
-//! attempt's number, so a slow claimant cannot overwrite a later one.
+//! The webhook outbox: rows written with the event they tell of, kept as the record. Who sends them when is
+//! `delivery_queue`'s business.
 
 use std::fmt;
 use std::str::FromStr;
 
 use livery_core::Timestamp;
-use livery_core::id::{AppId, DeliveryId, OrgId, RunId, WebhookEventId, WebhookId};
+use livery_core::id::{DeliveryId, OrgId, RunId, WebhookEventId, WebhookId};
 
 use crate::error::{Error, Result};
+use crate::json::Json;
 use crate::page::{List, Page, Position, Scope};
-use crate::queue::lives_of;
 use crate::reader::Lane;
 use crate::sql::{Arg, Cell, Column, FromRow, Row, args, statements};
 use crate::store::Store;
 use crate::tx::Tx;
 
-/// Deliveries one claim takes at most.
-const CLAIM_MAX: u32 = 256;
-/// Longest kept description of what went wrong; longer ones are cut.
-const ERROR_BYTES_MAX: usize = 500;
 /// Pending deliveries counted at most: beyond it the number is "at least".
 const PENDING_COUNTED_MAX: u32 = 100_000;
 
 /// The columns of [`DeliveryRow`], in its order.
 macro_rules! delivery_columns {
     () => {
-        "d.id, d.org_id, d.webhook_id, d.run_id, d.seq, d.event_id, d.event_type, d.url, d.attempt, d.status, \
-         d.next_attempt_at, d.last_status, d.last_error, d.created_at, d.delivered_at"
+        "d.id, d.org_id, d.webhook_id, d.run_id, d.seq, d.event_id, d.event_type, d.url, d.destination, d.redelivery_of, \
+         d.attempt, d.probes, d.status, d.next_attempt_at, d.last_status, d.last_error, d.attempt_log, d.created_at, \
+         d.delivered_at"
     };
 }
+pub(crate) use delivery_columns;
 
 statements! {
     INSERT = "insert into deliveries (id, org_id, webhook_id, run_id, seq, event_id, event_type, url, sealed_secret,
-        body, attempt, status, next_attempt_at, created_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 'pending', $11, $11)";
-    CLAIM = "update deliveries set attempt = attempt + 1, lease_owner = $1, lease_until = $2
-        where id in (select x.id from deliveries x where x.status = 'pending' and x.next_attempt_at <= $3
-            and (x.lease_until is null or x.lease_until <= $3) order by x.next_attempt_at, x.id limit $4)
-        and status = 'pending' and (lease_until is null or lease_until <= $3) returning id"
-        => postgres "with due as materialized (select x.id from deliveries x where x.status = 'pending'
-            and x.next_attempt_at <= $3 and (x.lease_until is null or x.lease_until <= $3)
-            order by x.next_attempt_at, x.id limit $4 for update skip locked)
-        update deliveries set attempt = attempt + 1, lease_owner = $1, lease_until = $2
-        where id in (select id from due) returning id";
-    /// The endpoint's own address and secret as they are now; a delivery for one run alone brings its own.
-    CLAIMED = concat!("select ", delivery_columns!(), ", d.body, coalesce(w.url, d.url), coalesce(w.sealed_secret,
-            d.sealed_secret), r.application_id
-        from deliveries d left join webhooks w on w.org_id = d.org_id and w.id = d.webhook_id
-        left join runs r on r.id = d.run_id where d.id = $1");
-    DELIVERED = "update deliveries set status = 'delivered', delivered_at = $4, last_status = $5, last_error = null,
-        lease_owner = null, lease_until = null
-        where org_id = $1 and id = $2 and attempt = $3 and status = 'pending'";
-    RETRY = "update deliveries set next_attempt_at = $4, last_status = $5, last_error = $6, lease_owner = null,
-        lease_until = null where org_id = $1 and id = $2 and attempt = $3 and status = 'pending'";
-    FAILED = "update deliveries set status = 'failed', last_status = $4, last_error = $5, lease_owner = null,
-        lease_until = null where org_id = $1 and id = $2 and attempt = $3 and status = 'pending'";
+        body, attempt, status, next_attempt_at, last_error, created_at, destination)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $12, $13, $12, $14)";
     GET = concat!("select ", delivery_columns!(), " from deliveries d where d.org_id = $1 and d.id = $2");
     LIST = concat!("select ", delivery_columns!(), " from deliveries d
         where d.org_id = $1 and d.webhook_id = $2 and (d.created_at, d.id) < ($3, $4)
         order by d.created_at desc, d.id desc limit $5");
-    LIST_OF_RUN = concat!("select ", delivery_columns!(), " from deliveries d
-        where d.org_id = $1 and d.run_id = $2 and (d.created_at, d.id) < ($3, $4)
+    LIST_STATUS = concat!("select ", delivery_columns!(), " from deliveries d
+        where d.org_id = $1 and d.webhook_id = $2 and d.status = $6 and (d.created_at, d.id) < ($3, $4)
         order by d.created_at desc, d.id desc limit $5");
+    /// The rare states have an index of their own.
+    LIST_OPEN = concat!("select ", delivery_columns!(), " from deliveries d
+        where d.org_id = $1 and d.webhook_id = $2 and d.status = $6 and d.status <> 'delivered'
+        and (d.created_at, d.id) < ($3, $4) order by d.created_at desc, d.id desc limit $5");
+    LIST_OF_RUN = concat!("select ", delivery_columns!(), " from deliveries d
+        where d.org_id = $1 and d.run_id = $2 and (d.webhook_id = $6 or $6 is null) and (d.status = $7 or $7 is null)
+        and (d.created_at, d.id) < ($3, $4) order by d.created_at desc, d.id desc limit $5");
     REDELIVER = "insert into deliveries (id, org_id, webhook_id, run_id, seq, event_id, event_type, url, sealed_secret,
-        body, attempt, status, next_attempt_at, created_at)
-        select $3, d.org_id, d.webhook_id, d.run_id, d.seq, d.event_id, d.event_type, d.url, d.sealed_secret, d.body,
-        0, 'pending', $4, $4 from deliveries d where d.org_id = $1 and d.id = $2";
-    NEXT_DUE = "select min(next_attempt_at) from deliveries where status = 'pending'";
+        body, attempt, status, next_attempt_at, created_at, destination, redelivery_of)
+        select $4, d.org_id, d.webhook_id, d.run_id, d.seq, d.event_id, d.event_type, d.url, d.sealed_secret, d.body,
+        0, 'pending', $5, $5, d.destination, d.id from deliveries d
+        where d.org_id = $1 and d.webhook_id = $2 and d.id = $3";
     COUNT_PENDING = "select count(*) from (select 1 from deliveries where status = 'pending' limit $1) pending";
-    EXPIRE_OWN = "update deliveries set lease_owner = null, lease_until = null
-        where status = 'pending' and lease_owner like $1";
 }
 
 /// Where a delivery stands.
@@ -83,6 +63,8 @@ pub enum DeliveryStatus {
     Delivered,
     /// Given up.
     Failed,
+    /// Never to be tried: its endpoint was deleted or switched off.
+    Cancelled,
 }
 
 impl DeliveryStatus {
@@ -92,6 +74,7 @@ impl DeliveryStatus {
             Self::Pending => "pending",
             Self::Delivered => "delivered",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -110,8 +93,15 @@ impl FromStr for DeliveryStatus {
             "pending" => Ok(Self::Pending),
             "delivered" => Ok(Self::Delivered),
             "failed" => Ok(Self::Failed),
+            "cancelled" => Ok(Self::Cancelled),
             other => Err(Error::Corrupt { what: "delivery status", detail: other.into() }),
         }
+    }
+}
+
+impl From<DeliveryStatus> for Arg {
+    fn from(status: DeliveryStatus) -> Self {
+        Self::from(status.as_str())
     }
 }
 
@@ -140,16 +130,20 @@ pub struct NewDelivery {
     pub event_type: String,
     /// Where to post; for an endpoint its address now, kept for the record.
     pub url: String,
+    /// Who shares slots and a circuit: the endpoint's id, or the origin of a run's own address.
+    pub destination: String,
     /// The sealed signing secret, when there is no endpoint row to take it from.
     pub sealed_secret: Option<String>,
     /// The body, exactly as it is signed.
     pub body: String,
+    /// Why it is cancelled at once: what it is for is gone. `None`: it is to be sent.
+    pub cancelled: Option<String>,
     /// When it was made, and from when it may be tried.
     pub created_at: Timestamp,
 }
 
 /// A delivery.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DeliveryRow {
     /// Its id.
     pub id: DeliveryId,
@@ -167,8 +161,14 @@ pub struct DeliveryRow {
     pub event_type: String,
     /// Where it went when it was made.
     pub url: String,
+    /// Who shares slots and a circuit with it.
+    pub destination: String,
+    /// The delivery this one repeats.
+    pub redelivery_of: Option<DeliveryId>,
     /// Attempts begun.
     pub attempt: u32,
+    /// Of these, probes of an open circuit.
+    pub probes: u32,
     /// Where it stands.
     pub status: DeliveryStatus,
     /// When it is tried next, while pending.
@@ -177,6 +177,8 @@ pub struct DeliveryRow {
     pub last_status: Option<u16>,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// The last attempts, as `platform` writes them down.
+    pub attempt_log: Option<Json>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was taken.
@@ -194,53 +196,28 @@ impl FromRow for DeliveryRow {
             event_id: row.take()?,
             event_type: row.take()?,
             url: row.take()?,
+            destination: row.take()?,
+            redelivery_of: row.take()?,
             attempt: row.take()?,
+            probes: row.take()?,
             status: row.take()?,
             next_attempt_at: row.take()?,
             last_status: row.take()?,
             last_error: row.take()?,
+            attempt_log: row.take()?,
             created_at: row.take()?,
             delivered_at: row.take()?,
         })
     }
 }
 
-/// A delivery this caller is to attempt now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClaimedDelivery {
-    /// The row, attempt counted.
-    pub row: DeliveryRow,
-    /// The body to sign and send.
-    pub body: String,
-    /// Where to send it.
-    pub url: String,
-    /// The sealed signing secret; `None` when the endpoint is gone.
-    pub sealed_secret: Option<String>,
-    /// The application of the run.
-    pub application: Option<AppId>,
-}
-
-impl FromRow for ClaimedDelivery {
-    fn from_row(row: &mut impl Row) -> Result<Self> {
-        Ok(Self {
-            row: DeliveryRow::from_row(row)?,
-            body: row.take()?,
-            url: row.take()?,
-            sealed_secret: row.take()?,
-            application: row.take()?,
-        })
-    }
-}
-
-/// How one attempt went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DeliveryAttempt {
-    /// Taken, at this time, with this HTTP status.
-    Delivered(Timestamp, u16),
-    /// Not taken; try again at this time.
-    Retry(Timestamp, Option<u16>, String),
-    /// Not taken, and not tried again.
-    Failed(Option<u16>, String),
+/// Which deliveries of an endpoint a list is of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    /// In this state alone.
+    pub status: Option<DeliveryStatus>,
+    /// Of this run alone.
+    pub run: Option<RunId>,
 }
 
 impl Tx {
@@ -260,70 +237,29 @@ impl Tx {
             &delivery.url,
             &delivery.sealed_secret,
             &delivery.body,
+            if delivery.cancelled.is_some() { DeliveryStatus::Cancelled } else { DeliveryStatus::Pending },
             delivery.created_at,
+            &delivery.cancelled,
+            &delivery.destination,
         ];
         self.execute_ahead(INSERT, args).await?;
         self.rings.deliveries = true;
         Ok(())
     }
 
-    /// Takes up to `max` due deliveries (and at most 256) until `lease_until`, oldest first.
+    /// Makes a new delivery of the same event to the same endpoint, due now, under the same event id.
     ///
     /// # Errors
-    /// Those of the database.
-    pub async fn system_claim_deliveries(
-        &mut self,
-        owner: &str,
-        now: Timestamp,
-        lease_until: Timestamp,
-        max: u32,
-    ) -> Result<Vec<ClaimedDelivery>> {
-        let args = args![owner.to_owned(), lease_until, now, max.min(CLAIM_MAX)];
-        let ids: Vec<(DeliveryId,)> = self.fetch_all(CLAIM, args).await?;
-        let mut claimed: Vec<ClaimedDelivery> = Vec::with_capacity(ids.len());
-        for (id,) in ids {
-            claimed.extend(self.fetch_optional::<ClaimedDelivery>(CLAIMED, args![id]).await?);
-        }
-        claimed.sort_unstable_by_key(|delivery| (delivery.row.next_attempt_at, delivery.row.id));
-        Ok(claimed)
-    }
-
-    /// Writes down how attempt number `attempt` went. `false` when a later attempt or somebody else settled it first.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn settle_delivery(
+    /// `NotFound` without that delivery to that endpoint in this tenant.
+    pub async fn redeliver(
         &mut self,
         org: OrgId,
-        delivery: DeliveryId,
-        attempt: u32,
-        result: &DeliveryAttempt,
-    ) -> Result<bool> {
-        let mut args = args![org, delivery, attempt];
-        let statement = match result {
-            DeliveryAttempt::Delivered(at, status) => {
-                args.extend(args![*at, *status]);
-                DELIVERED
-            }
-            DeliveryAttempt::Retry(at, status, error) => {
-                args.extend([Arg::from(*at), Arg::from(*status), Arg::from(cut(error))]);
-                self.rings.deliveries = true;
-                RETRY
-            }
-            DeliveryAttempt::Failed(status, error) => {
-                args.extend(args![*status, cut(error)]);
-                FAILED
-            }
-        };
-        Ok(self.execute(statement, args).await? == 1)
-    }
-
-    /// Makes a new delivery of the same event, due now, under the same event id.
-    ///
-    /// # Errors
-    /// `NotFound` without that delivery in this tenant.
-    pub async fn redeliver(&mut self, org: OrgId, old: DeliveryId, new: DeliveryId, now: Timestamp) -> Result<()> {
-        match self.execute(REDELIVER, args![org, old, new, now]).await? {
+        webhook: WebhookId,
+        old: DeliveryId,
+        new: DeliveryId,
+        now: Timestamp,
+    ) -> Result<()> {
+        match self.execute(REDELIVER, args![org, webhook, old, new, now]).await? {
             0 => Err(Error::NotFound { what: "delivery" }),
             _ => {
                 self.rings.deliveries = true;
@@ -331,24 +267,6 @@ impl Tx {
             }
         }
     }
-
-    /// Voids the claims that earlier lives of this node held; `owner` is `NODE/LIFE`. How many.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn system_expire_own_delivery_claims(&mut self, owner: &str) -> Result<u64> {
-        self.rings.deliveries = true;
-        self.execute(EXPIRE_OWN, args![lives_of(owner)]).await
-    }
-}
-
-fn cut(text: &str) -> String {
-    text.chars()
-        .scan(0, |bytes, letter| {
-            *bytes += letter.len_utf8();
-            (*bytes <= ERROR_BYTES_MAX).then_some(letter)
-        })
-        .collect()
 }
 
 impl Store {
@@ -360,15 +278,41 @@ impl Store {
         self.fetch_optional(GET, args![org, delivery]).await
     }
 
-    /// Deliveries to one endpoint of the tenant.
+    /// Deliveries to one endpoint of the tenant, in one state, of one run, or all.
     ///
     /// # Errors
     /// `InvalidCursor`, and those of the database.
-    pub async fn list_deliveries(&self, org: OrgId, webhook: WebhookId, page: &Page) -> Result<List<DeliveryRow>> {
-        let scope = Scope::new("deliveries", org).with(&webhook.to_string());
+    pub async fn list_deliveries(
+        &self,
+        org: OrgId,
+        webhook: WebhookId,
+        filter: DeliveryFilter,
+        page: &Page,
+    ) -> Result<List<DeliveryRow>> {
+        let DeliveryFilter { status, run } = filter;
+        let text = |value: Option<String>| value.unwrap_or_default();
+        let scope = Scope::new("deliveries", org)
+            .with(&webhook.to_string())
+            .with(status.map_or("", DeliveryStatus::as_str))
+            .with(&text(run.map(|run| run.to_string())));
         let (from, rows) = page.start(&scope)?;
-        let args = args![org, webhook, from.created_at, DeliveryId::from_bits(from.id_bits), rows];
-        let rows = self.fetch_page(Lane::Point, LIST, args).await?;
+        let (before, id) = (from.created_at, DeliveryId::from_bits(from.id_bits));
+        let rows = match (run, status) {
+            (Some(run), status) => {
+                let status = Arg::from(status.map(|status| status.as_str().to_owned()));
+                let mut args = args![org, run, before, id, rows, Some(webhook)];
+                args.push(status);
+                self.fetch_page(Lane::Scan, LIST_OF_RUN, args).await?
+            }
+            (None, None) => self.fetch_page(Lane::Point, LIST, args![org, webhook, before, id, rows]).await?,
+            (None, Some(DeliveryStatus::Delivered)) => {
+                let args = args![org, webhook, before, id, rows, DeliveryStatus::Delivered];
+                self.fetch_page(Lane::Scan, LIST_STATUS, args).await?
+            }
+            (None, Some(status)) => {
+                self.fetch_page(Lane::Point, LIST_OPEN, args![org, webhook, before, id, rows, status]).await?
+            }
+        };
         Ok(page.finish(&scope, rows, position))
     }
 
@@ -379,18 +323,17 @@ impl Store {
     pub async fn list_run_deliveries(&self, org: OrgId, run: RunId, page: &Page) -> Result<List<DeliveryRow>> {
         let scope = Scope::new("run_deliveries", org).with(&run.to_string());
         let (from, rows) = page.start(&scope)?;
-        let args = args![org, run, from.created_at, DeliveryId::from_bits(from.id_bits), rows];
+        let args = args![
+            org,
+            run,
+            from.created_at,
+            DeliveryId::from_bits(from.id_bits),
+            rows,
+            None::<WebhookId>,
+            None::<String>,
+        ];
         let rows = self.fetch_page(Lane::Point, LIST_OF_RUN, args).await?;
         Ok(page.finish(&scope, rows, position))
-    }
-
-    /// When the earliest pending delivery may be tried: how long the deliverer may sleep.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn system_next_delivery_at(&self) -> Result<Option<Timestamp>> {
-        let next: Option<(Option<Timestamp>,)> = self.fetch_optional(NEXT_DUE, args![]).await?;
-        Ok(next.and_then(|(at,)| at))
     }
 
     /// Deliveries that are not settled, of all tenants; counted up to a hundred thousand.

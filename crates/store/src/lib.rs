@@ -15,7 +15,9 @@
 mod agents;
 #[cfg(test)]
 mod catalogue;
+mod circuits;
 mod deliveries;
+mod delivery_queue;
 mod doorbell;
 mod duties;
 mod error;
@@ -51,7 +53,9 @@ mod webhooks;
 mod writer;
 
 pub use agents::{AgentFile, AgentRow, AgentSelector, NewAgent, Saved};
-pub use deliveries::{ClaimedDelivery, DeliveryAttempt, DeliveryRow, DeliveryStatus, NewDelivery};
+pub use circuits::{CircuitFailure, CircuitRow};
+pub use deliveries::{DeliveryFilter, DeliveryRow, DeliveryStatus, NewDelivery};
+pub use delivery_queue::{ClaimedDelivery, DeliveryAttempt, DeliveryClaim, Destination};
 pub use doorbell::Doorbell;
 pub use error::{Error, Result};
 pub use events::{EventHeader, NewEvent, OrgEvent, StoredEvent};
@@ -77,4 +81,4 @@ pub use transfer::{Counted, Manifest, Piece, Rows};
 pub use triggers::{TriggerDeliveryRow, TriggerOutcome, TriggerRow};
 pub use tx::Tx;
 pub use vault::DataKeyRow;
-pub use webhooks::WebhookRow;
+pub use webhooks::{WebhookChange, WebhookRow};

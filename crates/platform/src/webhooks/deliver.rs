@@ -1,170 +1,142 @@
-//! Sending what the outbox holds: at least once, through the broker's guard, never in a run's way.
+//! The delivering loop: looks at what is due, claims within fair shares, sends, and sleeps until the next is due.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use livery_broker::{Outbound, Target};
 use livery_core::{Result, Timestamp};
-use livery_store::{ClaimedDelivery, DeliveryAttempt};
-use tokio::task::JoinSet;
+use livery_store::ClaimedDelivery;
+use tokio::task::{Id, JoinError, JoinSet};
 
-use super::{SECRET_FIELD, retry, sign};
+use super::attempt::attempt;
+use super::shares::{self, Load, Place, Plan};
 use crate::Platform;
-use crate::effects::{EffectKind, Phase};
-use crate::runs::WEBHOOK_SECRET_FIELD;
 
-/// Deliveries under way at a time on one node.
-const PARALLEL_MAX: usize = 64;
 /// Longest sleep without a ring.
-const POLL: Duration = Duration::from_secs(30);
-/// The pause between two looks while deliveries are under way.
-const UNDER_WAY_PAUSE: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_secs(10);
+/// Shortest time from one look to the next; what is rung meanwhile is seen together.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// The sleep after a look that the database refused.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 /// How much longer than its attempt a claim lasts.
 const CLAIM_MARGIN_MS: i64 = 30_000;
-/// Most bytes of a receiver's answer that are read.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
-/// The receiver is gone for good: its endpoint is switched off.
-const GONE: u16 = 410;
+/// Time between two looks for rotated keys to delete.
+const FORGET_EVERY_MS: u64 = 60_000;
 
 /// Delivers until the node stops.
 pub(crate) async fn deliver(platform: Platform) {
     let mut bell = platform.store.delivery_doorbell();
-    let mut under_way: JoinSet<()> = JoinSet::new();
+    let mut under_way = UnderWay::default();
+    let mut forgot_at: Option<Timestamp> = None;
     while !platform.stop.is_cancelled() {
-        let room = PARALLEL_MAX - under_way.len();
-        match claim(&platform, room).await {
-            Ok(claimed) => {
-                let full = claimed.len() == room;
-                for delivery in claimed {
-                    under_way.spawn(attempt(platform.clone(), delivery));
-                }
-                if full && room > 0 {
-                    continue;
-                }
-            }
-            Err(error) => tracing::warn!(%error, "deliveries cannot be claimed"),
+        under_way.reap();
+        let now = platform.clock.now();
+        if forgot_at.is_none_or(|at| now.millis_since(at) >= FORGET_EVERY_MS) {
+            forgot_at = Some(now);
+            forget_rotated(&platform, now).await;
         }
-        // A delivery under way still counts as due; its end wakes this loop by itself.
-        let least = if under_way.is_empty() { Duration::ZERO } else { UNDER_WAY_PAUSE };
-        let sleep = until_next(&platform).await.max(least);
+        let sleep = match look(&platform, &mut under_way, now).await {
+            Ok(sleep) => sleep,
+            Err(error) => {
+                tracing::warn!(%error, "deliveries cannot be claimed");
+                REFUSED_PAUSE
+            }
+        };
+        tokio::time::sleep(LOOK_PAUSE).await;
         tokio::select! {
             () = platform.stop.cancelled() => {}
             () = bell.rung() => {}
-            Some(_) = under_way.join_next() => {}
+            () = under_way.one_ended() => {}
             () = tokio::time::sleep(sleep) => {}
         }
     }
     // What is under way may end; what is not settled is claimed again by the next life.
-    while under_way.join_next().await.is_some() {}
+    under_way.all_ended().await;
 }
 
-async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedDelivery>> {
-    let max = u32::try_from(room).unwrap_or(u32::MAX);
-    if max == 0 {
-        return Ok(Vec::new());
+/// Claims and begins what is due; how long to sleep when nobody rings.
+async fn look(platform: &Platform, under_way: &mut UnderWay, now: Timestamp) -> Result<Duration> {
+    let destinations = platform.store.system_delivery_destinations().await?;
+    let Plan { claims, next_at } = shares::plan(now, destinations, &under_way.load);
+    let sleep = next_at.map_or(POLL, |at| Duration::from_millis(at.millis_since(now).saturating_add(5)).min(POLL));
+    if claims.is_empty() {
+        return Ok(sleep);
     }
-    let (owner, now) = (platform.identity.owner.clone(), platform.clock.now());
+    let owner = platform.identity.owner.clone();
     let timeout_ms = i64::try_from(platform.config.webhook_timeout.as_millis()).unwrap_or(i64::MAX);
     let until = now.plus_millis(timeout_ms.saturating_add(CLAIM_MARGIN_MS));
-    Ok(platform
-        .store
-        .write(move |tx| Box::pin(async move { tx.system_claim_deliveries(&owner, now, until, max).await }))
-        .await?)
-}
-
-async fn until_next(platform: &Platform) -> Duration {
-    let Ok(Some(due)) = platform.store.system_next_delivery_at().await else { return POLL };
-    // A little late rather than a little early, which would be a turn for nothing.
-    Duration::from_millis(due.millis_since(platform.clock.now()).saturating_add(5)).min(POLL)
-}
-
-async fn attempt(platform: Platform, delivery: ClaimedDelivery) {
-    let now = platform.clock.now();
-    platform.reached(EffectKind::WebhookDelivery, Phase::Before);
-    let sent = platform.during(EffectKind::WebhookDelivery, send(&platform, &delivery, now)).await;
-    platform.reached(EffectKind::WebhookDelivery, Phase::After);
-    let result = judge(&platform, &delivery, sent);
-    platform.metrics.delivery_attempted(word_of(&result));
-    let (org, id, number, webhook) = (delivery.row.org, delivery.row.id, delivery.row.attempt, delivery.row.webhook);
-    let gone = matches!(result, DeliveryAttempt::Failed(Some(GONE), _));
-    let settled = platform
+    let claimed = platform
         .store
         .write(move |tx| {
             Box::pin(async move {
-                if let (true, Some(webhook)) = (gone, webhook) {
-                    tx.set_webhook_disabled(org, webhook, Some(now)).await?;
+                let mut claimed: Vec<ClaimedDelivery> = Vec::new();
+                for claim in &claims {
+                    claimed.extend(tx.system_claim_deliveries(&owner, claim, now, until).await?);
                 }
-                tx.settle_delivery(org, id, number, &result).await
+                Ok(claimed)
             })
         })
+        .await?;
+    for delivery in claimed {
+        under_way.begin(platform, delivery);
+    }
+    // There may be more of the same: a claim sees a part of a long queue, and another node may have been faster.
+    Ok(Duration::ZERO)
+}
+
+async fn forget_rotated(platform: &Platform, now: Timestamp) {
+    let forgotten = platform
+        .store
+        .write(move |tx| Box::pin(async move { tx.system_forget_rotated_webhook_keys(now).await }))
         .await;
-    platform.reached(EffectKind::WebhookDelivery, Phase::Committed);
-    if let Err(error) = settled {
-        tracing::warn!(%error, delivery = %id, "the result of a delivery could not be written; it is sent again");
+    if let Err(error) = forgotten {
+        tracing::warn!(%error, "rotated webhook keys are not deleted yet; they sign nothing any more");
     }
 }
 
-/// What one attempt met: the receiver's status and `Retry-After`, or why there is none.
-struct Sent {
-    status: u16,
-    retry_after_s: Option<u64>,
+/// The attempts of this node, and whose slots they have.
+#[derive(Default)]
+struct UnderWay {
+    tasks: JoinSet<()>,
+    places: HashMap<Id, Place>,
+    load: Load,
 }
 
-async fn send(platform: &Platform, delivery: &ClaimedDelivery, now: Timestamp) -> Result<Sent, String> {
-    let target = Target::full_url(&delivery.url).map_err(|refused| refused.to_string())?;
-    let Some(sealed) = &delivery.sealed_secret else { return Err("the webhook was deleted".into()) };
-    let org = delivery.row.org;
-    let (owner, field) = match delivery.row.webhook {
-        Some(webhook) => (webhook.to_string(), SECRET_FIELD),
-        None => (delivery.row.run.to_string(), WEBHOOK_SECRET_FIELD),
-    };
-    let secret = platform.vault.unseal(&platform.store, org, &owner, field, sealed, now).await;
-    let secret = secret.map_err(|_| "its signing secret cannot be opened".to_owned())?;
-    let key = sign::key_of(&secret)?;
-    let (id, seconds) = (delivery.row.event_id.to_string(), now.as_seconds());
-    let signature = sign::signature(&key, &id, seconds, delivery.body.as_bytes());
-    let mut call = Outbound::post(org, target, delivery.body.clone());
-    call.headers = [
-        ("content-type", "application/json".to_owned()),
-        ("user-agent", concat!("livery/", env!("CARGO_PKG_VERSION")).to_owned()),
-        ("webhook-id", id),
-        ("webhook-timestamp", seconds.to_string()),
-        ("webhook-signature", signature),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into();
-    call.timeouts.first_byte = platform.config.webhook_timeout;
-    call.timeouts.idle = platform.config.webhook_timeout;
-    call.timeouts.total = platform.config.webhook_timeout;
-    call.response_bytes_max = ANSWER_BYTES_MAX;
-    let answer = platform.broker.send(call).await.map_err(|error| error.to_string())?;
-    let status = answer.status.as_u16();
-    let retry_after_s = answer.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-    answer.body.finish().await;
-    Ok(Sent { status, retry_after_s })
-}
-
-/// The outcome as the metrics call it.
-const fn word_of(result: &DeliveryAttempt) -> &'static str {
-    match result {
-        DeliveryAttempt::Delivered(..) => "delivered",
-        DeliveryAttempt::Retry(..) => "retried",
-        DeliveryAttempt::Failed(..) => "failed",
+impl UnderWay {
+    fn begin(&mut self, platform: &Platform, delivery: ClaimedDelivery) {
+        let place = (delivery.row.org, delivery.row.destination.clone());
+        self.load.add(&place);
+        let task = self.tasks.spawn(attempt(platform.clone(), delivery));
+        self.places.insert(task.id(), place);
     }
-}
 
-fn judge(platform: &Platform, delivery: &ClaimedDelivery, sent: Result<Sent, String>) -> DeliveryAttempt {
-    let now = platform.clock.now();
-    let (status, retry_after_s, error) = match sent {
-        Ok(Sent { status, .. }) if (200..300).contains(&status) => return DeliveryAttempt::Delivered(now, status),
-        Ok(Sent { status: GONE, .. }) => {
-            return DeliveryAttempt::Failed(Some(GONE), "410: the endpoint is switched off".into());
+    fn reap(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.ended(ended);
         }
-        Ok(Sent { status, retry_after_s }) => (Some(status), retry_after_s, format!("the receiver answered {status}")),
-        Err(error) => (None, None, error),
-    };
-    let jitter = u16::try_from(platform.mint() % 1000).unwrap_or(0);
-    match retry::next_attempt(now, delivery.row.attempt, retry_after_s, jitter) {
-        Some(at) => DeliveryAttempt::Retry(at, status, error),
-        None => DeliveryAttempt::Failed(status, error),
+    }
+
+    /// Waits for the end of one; for ever when there is none.
+    async fn one_ended(&mut self) {
+        match self.tasks.join_next_with_id().await {
+            Some(ended) => self.ended(ended),
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn all_ended(&mut self) {
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            self.ended(ended);
+        }
+    }
+
+    /// An attempt that panicked gives its slot back as well; its claim runs out.
+    fn ended(&mut self, ended: std::result::Result<(Id, ()), JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => id,
+            Err(error) => error.id(),
+        };
+        if let Some(place) = self.places.remove(&id) {
+            self.load.remove(&place);
+        }
     }
 }

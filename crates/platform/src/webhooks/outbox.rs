@@ -1,13 +1,17 @@
 //! The outbox: what endpoints are told is written in the transaction that makes it true.
 
+use livery_broker::Target;
 use livery_core::event::EventType;
 use livery_core::id::{AppId, DeliveryId, OrgId, RunId, WebhookEventId, WebhookId};
-use livery_core::{Result, RunStatus};
-use livery_store::{Json, NewDelivery, NewEvent, NewRun, RunRow, Tx};
-use serde_json::json;
+use livery_core::{Result, RunStatus, Timestamp};
+use livery_store::{Json, NewDelivery, NewEvent, NewRun, RunRow, Tx, WebhookRow};
+use serde_json::{Value, json};
 
 use crate::Platform;
 use crate::runs::StoredWebhook;
+
+/// Longest body, in bytes: what Standard Webhooks asks senders to stay under.
+const BODY_BYTES_MAX: usize = 20_000;
 
 /// What the deliveries of one run have in common.
 #[derive(Clone)]
@@ -24,7 +28,32 @@ pub(crate) struct Outbox {
 struct Address {
     webhook: Option<WebhookId>,
     url: String,
+    destination: String,
     sealed_secret: Option<String>,
+    /// Why nothing is sent there.
+    cancelled: Option<String>,
+}
+
+impl Address {
+    fn of_endpoint(row: WebhookRow) -> Self {
+        let cancelled = row.disabled_at.map(|_| {
+            format!("the webhook is disabled: {}", row.disabled_reason.as_deref().unwrap_or("no reason is known"))
+        });
+        Self { webhook: Some(row.id), destination: row.id.to_string(), url: row.url, sealed_secret: None, cancelled }
+    }
+
+    /// The run goes on naming it: that it was not told is part of the record.
+    fn of_deleted(id: WebhookId) -> Self {
+        let cancelled = Some("the webhook was deleted before the run ended".to_owned());
+        Self { webhook: Some(id), url: String::new(), destination: id.to_string(), sealed_secret: None, cancelled }
+    }
+
+    fn of_run(url: &str, sealed_secret: &str) -> Self {
+        // What the guard refuses later is refused here already: then the address as it is.
+        let destination = Target::full_url(url).map_or_else(|_| url.to_owned(), |target| target.origin());
+        let (url, sealed_secret) = (url.to_owned(), Some(sealed_secret.to_owned()));
+        Self { webhook: None, url, destination, sealed_secret, cancelled: None }
+    }
 }
 
 impl Outbox {
@@ -61,20 +90,18 @@ impl Outbox {
     /// Endpoints that listen, and the one named in the run, which hears how it ended whatever it listens to; each once.
     async fn addresses(&self, tx: &mut Tx, event_type: EventType) -> livery_store::Result<Vec<Address>> {
         let listening = tx.matching_webhooks(self.org, self.application, event_type.as_str()).await?;
-        let mut addresses: Vec<Address> = listening
-            .into_iter()
-            .map(|row| Address { webhook: Some(row.id), url: row.url, sealed_secret: None })
-            .collect();
+        let mut addresses: Vec<Address> = listening.into_iter().map(Address::of_endpoint).collect();
         if event_type.terminal_status().is_none() {
             return Ok(addresses);
         }
         match &self.webhook {
             Some(StoredWebhook::Endpoint(id)) if addresses.iter().all(|address| address.webhook != Some(*id)) => {
-                addresses.push(Address { webhook: Some(*id), url: String::new(), sealed_secret: None });
+                addresses.push(match tx.webhook(self.org, *id).await? {
+                    Some(row) => Address::of_endpoint(row),
+                    None => Address::of_deleted(*id),
+                });
             }
-            Some(StoredWebhook::Inline { url, sealed_secret }) => {
-                addresses.push(Address { webhook: None, url: url.clone(), sealed_secret: Some(sealed_secret.clone()) });
-            }
+            Some(StoredWebhook::Inline { url, sealed_secret }) => addresses.push(Address::of_run(url, sealed_secret)),
             _ => {}
         }
         Ok(addresses)
@@ -89,17 +116,13 @@ impl Outbox {
         address: Address,
     ) -> livery_store::Result<()> {
         let event_type = event.event_type.as_str();
-        let body = json!({
-            "type": event_type,
-            "timestamp": event.at,
-            "data": {
-                "run_id": self.run,
-                "seq": seq,
-                "status": status,
-                "organization": self.org,
-                "application": self.application,
-                "metadata": self.metadata,
-            },
+        let data = json!({
+            "run_id": self.run,
+            "seq": seq,
+            "status": status,
+            "organization": self.org,
+            "application": self.application,
+            "metadata": self.metadata,
         });
         let delivery = NewDelivery {
             id: DeliveryId::from_bits(self.platform.mint()),
@@ -110,12 +133,27 @@ impl Outbox {
             event_id: WebhookEventId::from_bits(self.platform.mint()),
             event_type: event_type.to_owned(),
             url: address.url,
+            destination: address.destination,
             sealed_secret: address.sealed_secret,
-            body: body.to_string(),
+            body: body_of(event_type, event.at, data),
+            cancelled: address.cancelled,
             created_at: event.at,
         };
         tx.insert_delivery(&delivery).await
     }
+}
+
+/// A message's body, within [`BODY_BYTES_MAX`]: what a caller chose the size of is left out of one that is too long, and the
+/// message says so.
+pub(super) fn body_of(event_type: &str, at: Timestamp, mut data: Value) -> String {
+    let body = |data: &Value| json!({"type": event_type, "timestamp": at, "data": data}).to_string();
+    let whole = body(&data);
+    if whole.len() <= BODY_BYTES_MAX {
+        return whole;
+    }
+    data["metadata"] = json!({});
+    data["metadata_omitted"] = json!(true);
+    body(&data)
 }
 
 /// Whether webhooks tell of this event.
@@ -130,5 +168,26 @@ const fn status_after(event_type: EventType) -> Option<RunStatus> {
         EventType::RunStarted | EventType::RunResumed | EventType::RunRecovered => Some(RunStatus::Running),
         EventType::RunWaiting => Some(RunStatus::Waiting),
         other => other.terminal_status(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use livery_core::Timestamp;
+    use serde_json::{Value, json};
+
+    use super::{BODY_BYTES_MAX, body_of};
+
+    #[test]
+    fn a_body_that_would_be_too_long_goes_without_the_metadata_and_says_so() {
+        let body = |bytes: usize| {
+            let data = json!({"run_id": "run_1", "metadata": {"note": "x".repeat(bytes)}});
+            let body = body_of("run.succeeded", Timestamp::from_micros(0), data);
+            assert!(body.len() <= BODY_BYTES_MAX);
+            serde_json::from_str::<Value>(&body).unwrap()["data"].clone()
+        };
+        assert_eq!(body(16_000)["metadata"]["note"].as_str().map(str::len), Some(16_000));
+        assert_eq!(body(16_000).get("metadata_omitted"), None);
+        assert_eq!(body(20_000), json!({"run_id": "run_1", "metadata": {}, "metadata_omitted": true}));
     }
 }

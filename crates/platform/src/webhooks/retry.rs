@@ -1,4 +1,5 @@
-//! When a delivery is tried again: the schedule of Standard Webhooks, about three days in all.
+//! When a delivery is tried again: the schedule of Standard Webhooks, about three days in all. Probes of an open circuit do not
+//! count.
 
 use livery_core::Timestamp;
 

@@ -45,7 +45,10 @@ fn any_id(path: &str) -> String {
         "files" => id("fil"),
         _ => "nobody".to_owned(),
     };
-    path.replace("{id}", &own).replace("{name}", "nobody").replace("{provider}", "nobody")
+    path.replace("{id}", &own)
+        .replace("{delivery}", &id("whd"))
+        .replace("{name}", "nobody")
+        .replace("{provider}", "nobody")
 }
 
 #[tokio::test]

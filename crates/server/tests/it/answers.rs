@@ -121,6 +121,14 @@ async fn answers_fit_the_published_schemas() {
     published.check("get_webhook", &actor.get(&format!("/v1/webhooks/{hook}")).await);
     published.check("list_webhooks", &actor.get("/v1/webhooks").await);
     published.check("list_webhook_deliveries", &actor.get(&format!("/v1/webhooks/{hook}/deliveries")).await);
+    let both = json!({"signatures": ["v1", "v1a"], "description": null, "url": "https://nowhere.invalid/"});
+    let changed = actor.request(Method::PATCH, &format!("/v1/webhooks/{hook}"));
+    let changed = changed.header("content-type", "application/json").body(Body::from(both.to_string())).unwrap();
+    published.check("change_webhook", &actor.send(changed).await);
+    let rotated = published.check("rotate_webhook", &actor.post(&format!("/v1/webhooks/{hook}/rotate"), &json!({})).await);
+    assert!(rotated["secret"].as_str().unwrap().starts_with("whsec_"));
+    assert!(rotated["public_key"].as_str().unwrap().starts_with("whpk_"));
+    published.check("test_webhook", &actor.post(&format!("/v1/webhooks/{hook}/test"), &json!({})).await);
     assert_eq!(actor.delete(&format!("/v1/webhooks/{hook}")).await.status, 204);
 
     published.check(

@@ -114,10 +114,15 @@ fn lists_and_claims_walk_an_index() {
     check("queue::CLAIM_OWN", "runs_lease");
     check("queue::FIND_EXPIRED", "runs_lease");
     check("queue::FIND_CANCELLED", "runs_cancel");
-    check("deliveries::CLAIM", "deliveries_due");
     check("deliveries::LIST", "deliveries_page");
-    check("deliveries::NEXT_DUE", "deliveries_due");
-    check("deliveries::COUNT_PENDING", "deliveries_due");
+    check("deliveries::COUNT_PENDING", "deliveries_queue");
+    check("deliveries::LIST_STATUS", "deliveries_page");
+    check("deliveries::LIST_OPEN", "deliveries_open");
+    check("delivery_queue::LOOK", "deliveries_queue");
+    check("delivery_queue::LOOK", "deliveries_run");
+    check("delivery_queue::CATCH_UP", "deliveries_queue");
+    check("delivery_queue::CANCEL", "deliveries_queue");
+    check("webhooks::FORGET_ROTATED", "webhooks_rotated");
     check("keys::FIND", "api_keys_hash");
     check("keys::LIST", "api_keys_page");
     check("files::LIST", "files_page");
@@ -129,6 +134,15 @@ fn lists_and_claims_walk_an_index() {
     check("triggers::LIST", "triggers_page");
     check("triggers::LIST_DELIVERIES", "trigger_deliveries_page");
     check("webhooks::LIST", "webhooks_page");
+}
+
+/// A look at the deliveries hops from destination to destination, however many each of them has.
+#[test]
+fn a_look_at_the_deliveries_hops() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = migrated(folder.path()).explain(named("delivery_queue::DESTINATIONS")).unwrap();
+    assert!(plan.contains("SEARCH x USING COVERING INDEX deliveries_queue"), "{plan}");
+    assert!(!plan.contains("TEMP B-TREE") && !plan.contains("SCAN x"), "{plan}");
 }
 
 /// A statement is planned once, whatever is bound to it later.
@@ -144,11 +158,8 @@ fn binding_other_values_plans_nothing_anew() {
 /// Statements that name no tenant, each with its reason.
 const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("agents::INSERT_FILE", "the agent was inserted for its tenant in the same operation"),
-    ("deliveries::CLAIM", "system: a node delivers for all"),
-    ("deliveries::CLAIMED", "the delivery was claimed in the same operation"),
     ("deliveries::COUNT_PENDING", "system: the metrics are the operator's"),
-    ("deliveries::EXPIRE_OWN", "system: start-up"),
-    ("deliveries::NEXT_DUE", "system: a node delivers for all"),
+    ("delivery_queue::EXPIRE_OWN", "system: start-up"),
     ("duties::TAKE", "system: no tenant's"),
     ("events::INSERT_PAYLOAD", "the header names the tenant, in the same operation"),
     ("events::SYSTEM_READ", "system: recovery"),
@@ -183,6 +194,7 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("tenants::UPDATE_CONCURRENCY", "the id is the tenant"),
     ("triggers::FIND", "system: a sender names no tenant, the trigger does"),
     ("triggers::PURGE", "system: a node forgets for all"),
+    ("webhooks::FORGET_ROTATED", "system: a node tidies for all"),
 ];
 
 #[test]

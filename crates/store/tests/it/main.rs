@@ -6,6 +6,7 @@
 mod agents;
 mod crash;
 mod deliveries;
+mod delivery_queue;
 mod events;
 mod idempotency;
 mod lists;

@@ -47,7 +47,7 @@ conformance! {
                 store.get_api_key(org, key).await.unwrap().is_some(),
                 store.get_webhook(org, webhook).await.unwrap().is_some(),
                 store.get_delivery(org, delivery).await.unwrap().is_some(),
-                !store.list_deliveries(org, webhook, &Page::default()).await.unwrap().data.is_empty(),
+                !store.list_deliveries(org, webhook, livery_store::DeliveryFilter::default(), &Page::default()).await.unwrap().data.is_empty(),
                 !store.list_run_deliveries(org, run, &Page::default()).await.unwrap().data.is_empty(),
                 store.get_provider(org, provider).await.unwrap().is_some(),
                 store.find_provider(org, "openai").await.unwrap().is_some(),
@@ -93,15 +93,17 @@ conformance! {
                 tx.append_unleased(org, queued, &[]).await?.is_none(),
                 missing(tx.revoke_api_key(org, key, at(0)).await),
                 missing(tx.delete_webhook(org, webhook).await),
-                missing(tx.rotate_webhook_secret(org, webhook, "x").await),
-                missing(tx.set_webhook_disabled(org, webhook, Some(at(0))).await),
+                missing(tx.rotate_webhook(org, webhook, "x".into(), None, at(9)).await),
+                missing(tx.update_webhook(org, webhook, livery_store::WebhookChange::default()).await),
+                !tx.disable_webhook(org, webhook, at(0), "x").await?,
+                tx.webhook(org, webhook).await?.is_none(),
                 missing(tx.update_provider(&stolen).await),
                 missing(tx.delete_provider(org, stolen.id).await),
                 missing(tx.delete_file(org, file).await),
                 missing(tx.attach_file(org, lease.run, FileRole::Input, "x", file).await),
             ])
         }.boxed()).await;
-        assert_eq!(refused, [true; 16]);
+        assert_eq!(refused, [true; 18]);
         let row = world.store.get_run(lease.org, lease.run).await.unwrap().unwrap();
         assert_eq!((row.status, row.cancel_requested_at), (RunStatus::Running, None));
         assert_eq!(world.store.get_run(lease.org, queued).await.unwrap().unwrap().status, RunStatus::Queued);
