@@ -22,6 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use self::attempt::AttemptView;
 pub(crate) use self::deliver::deliver;
 pub(crate) use self::outbox::Outbox;
+pub(crate) use self::shares::ready_at;
 
 /// Most endpoints of one application.
 pub const WEBHOOKS_PER_APPLICATION_MAX: u32 = 20;

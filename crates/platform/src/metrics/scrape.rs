@@ -42,7 +42,7 @@ impl Platform {
     async fn look(&self) -> Result<()> {
         self.metrics.runs_queued.set(whole(self.store.system_count_queued().await?));
         self.metrics.deliveries_pending.set(whole(self.store.system_count_pending_deliveries().await?));
-        let due = self.store.system_next_delivery_at().await?;
+        let due = self.store.system_delivery_destinations().await?.iter().map(crate::webhooks::ready_at).min();
         let overdue_ms = due.map_or(0, |due| self.clock.now().millis_since(due));
         self.metrics.delivery_overdue.set(whole(overdue_ms / 1000));
         Ok(())

@@ -141,7 +141,7 @@ impl Turn {
 }
 
 /// When a destination may be asked: its delivery is due, its pause is over, its circuit lets a probe through.
-fn ready_at(destination: &Destination) -> Timestamp {
+pub(crate) fn ready_at(destination: &Destination) -> Timestamp {
     let circuit = &destination.circuit;
     let probe_at = circuit.opened_at.and(circuit.next_probe_at);
     [Some(destination.due_at), circuit.paused_until, probe_at].into_iter().flatten().max().unwrap_or(destination.due_at)
