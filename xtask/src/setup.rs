@@ -2,6 +2,8 @@
 //!
 //! Works twice: what is there is left alone. Only root installs; anybody else is told the command.
 
+mod verifiers;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -79,6 +81,24 @@ pub const NEEDS: &[Need] = &[
         why: "the commands of the README are run by a test",
     },
     Need {
+        thing: "Node.js",
+        probe: Probe::Program("node"),
+        package: "nodejs",
+        why: "the JavaScript library of Standard Webhooks verifies our deliveries",
+    },
+    Need {
+        thing: "npm",
+        probe: Probe::Program("npm"),
+        package: "npm",
+        why: "it brings that library",
+    },
+    Need {
+        thing: "Python",
+        probe: Probe::Program("python3"),
+        package: "python3-venv",
+        why: "the Python library of Standard Webhooks verifies our deliveries",
+    },
+    Need {
         thing: "Postgres",
         probe: Probe::Below("/usr/lib/postgresql", "bin/initdb"),
         package: "postgresql",
@@ -117,8 +137,8 @@ pub fn run() -> anyhow::Result<()> {
         println!("{state:>8}  {:<13} {:<10} {}", need.thing, need.package, need.why);
     }
     if missing.is_empty() {
-        println!("nothing to do: the tests have what they need");
-        return Ok(());
+        println!("nothing to install from Debian: the tests have what they need");
+        return verifiers::install();
     }
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
     install(&packages)?;
@@ -128,7 +148,7 @@ pub fn run() -> anyhow::Result<()> {
         "still missing after the installation: {}",
         left.iter().map(|need| need.thing).collect::<Vec<_>>().join(", ")
     );
-    Ok(())
+    verifiers::install()
 }
 
 fn install(packages: &[&str]) -> anyhow::Result<()> {

@@ -9,10 +9,12 @@ use livery_platform::Database;
 mod receipt;
 mod schedules;
 mod triggers;
+mod webhooks;
 
 pub(crate) use receipt::Receipt;
 pub(crate) use schedules::{NewSchedule, Schedules};
 pub(crate) use triggers::Triggers;
+pub(crate) use webhooks::{NewWebhook, UpdateWebhook, Webhooks};
 
 /// Livery runs AI agents for many users: every run in a sandbox of its own, credentials out of the model's reach.
 #[derive(Debug, Parser)]
@@ -55,6 +57,9 @@ pub(crate) enum Command {
     /// Check, store and list agents.
     #[command(subcommand)]
     Agents(Agents),
+    /// Say who is told when something happens, and see what was sent.
+    #[command(subcommand)]
+    Webhooks(Webhooks),
     /// Create, list and revoke API keys.
     #[command(subcommand)]
     Keys(Keys),

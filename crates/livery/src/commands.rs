@@ -16,6 +16,7 @@ mod schedules;
 mod transfer;
 mod triggers;
 mod up;
+mod webhooks;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -44,6 +45,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Receipt(command) => async_main(receipt::receipt(command)),
         Command::Schedules(command) => async_main(schedules::schedules(command)),
         Command::Triggers(command) => async_main(triggers::triggers(command)),
+        Command::Webhooks(command) => async_main(webhooks::webhooks(command)),
         Command::Agents(command) => agents::agents(command),
         Command::Keys(command) => async_main(keys::keys(command)),
         Command::Doctor(args) => doctor::doctor(&args),

@@ -12,3 +12,4 @@ mod proofs;
 mod providers;
 mod server;
 mod support;
+mod webhooks;

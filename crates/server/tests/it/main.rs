@@ -12,3 +12,4 @@ mod schedules;
 mod site;
 mod sockets;
 mod triggers;
+mod webhooks;

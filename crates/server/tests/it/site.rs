@@ -35,8 +35,13 @@ impl Site {
     }
 
     pub async fn with(options: Options) -> Self {
+        Self::reaching(options, &[], None).await
+    }
+
+    /// One that may dial these private networks, and asks this DNS server alone.
+    pub async fn reaching(options: Options, networks: &[&str], resolver: Option<SocketAddr>) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let parts = Parts {
+        let mut parts = Parts {
             config: Config::new(data.path().to_owned(), "test".to_owned()),
             database: livery_platform::Database::in_folder(data.path()),
             clock: Clock::system(),
@@ -45,6 +50,8 @@ impl Site {
             environment: Default::default(),
             sandboxes: None,
         };
+        parts.broker.allow_upstream = networks.iter().map(|network| network.parse().unwrap()).collect();
+        parts.broker.resolver = resolver;
         let platform = Platform::open(parts).await.unwrap();
         let key = platform.bootstrap().await.unwrap().unwrap().api_key;
         platform.start().await.unwrap();
