@@ -34,7 +34,7 @@ statements! {
         and (application_id is null or application_id = $2) order by created_at, id limit $3");
     DELETE = "delete from webhooks where org_id = $1 and id = $2";
     UPDATE = "update webhooks set url = coalesce($3, url), events = coalesce($4, events),
-        description = case when $5 = 1 then $6 else description end, signatures = coalesce($7, signatures),
+        description = case when cast($5 as bigint) = 1 then $6 else description end, signatures = coalesce($7, signatures),
         sealed_signing_key = coalesce($8, sealed_signing_key), public_key = coalesce($9, public_key)
         where org_id = $1 and id = $2";
     DISABLE = "update webhooks set disabled_at = $3, disabled_reason = $4

@@ -115,7 +115,6 @@ fn lists_and_claims_walk_an_index() {
     check("queue::FIND_EXPIRED", "runs_lease");
     check("queue::FIND_CANCELLED", "runs_cancel");
     check("deliveries::LIST", "deliveries_page");
-    check("deliveries::COUNT_PENDING", "deliveries_queue");
     check("deliveries::LIST_STATUS", "deliveries_page");
     check("deliveries::LIST_OPEN", "deliveries_open");
     check("delivery_queue::LOOK", "deliveries_queue");
