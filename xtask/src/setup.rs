@@ -86,12 +86,7 @@ pub const NEEDS: &[Need] = &[
         package: "nodejs",
         why: "the JavaScript library of Standard Webhooks verifies our deliveries",
     },
-    Need {
-        thing: "npm",
-        probe: Probe::Program("npm"),
-        package: "npm",
-        why: "it brings that library",
-    },
+    Need { thing: "npm", probe: Probe::Program("npm"), package: "npm", why: "it brings that library" },
     Need {
         thing: "Python",
         probe: Probe::Program("python3"),

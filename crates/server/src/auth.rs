@@ -111,10 +111,7 @@ pub(crate) const POSTS: &[(&str, &str)] = &[
     ("/v1/webhooks", "POST /v1/webhooks"),
     ("/v1/webhooks/{id}/rotate", "POST /v1/webhooks/{id}/rotate"),
     ("/v1/webhooks/{id}/test", "POST /v1/webhooks/{id}/test"),
-    (
-        "/v1/webhooks/{id}/deliveries/{delivery}/redeliver",
-        "POST /v1/webhooks/{id}/deliveries/{delivery}/redeliver",
-    ),
+    ("/v1/webhooks/{id}/deliveries/{delivery}/redeliver", "POST /v1/webhooks/{id}/deliveries/{delivery}/redeliver"),
     ("/v1/schedules", "POST /v1/schedules"),
     ("/v1/schedules/{id}/run", "POST /v1/schedules/{id}/run"),
     ("/v1/triggers", "POST /v1/triggers"),

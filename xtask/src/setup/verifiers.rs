@@ -51,7 +51,10 @@ fn javascript(home: &Path) -> anyhow::Result<()> {
     }
     println!("will install {JAVASCRIPT} below target/tools");
     std::fs::create_dir_all(home).context("cannot create target/tools")?;
-    run(Command::new("npm").args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(home).arg(JAVASCRIPT))
+    run(Command::new("npm")
+        .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+        .arg(home)
+        .arg(JAVASCRIPT))
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {

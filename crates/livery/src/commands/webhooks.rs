@@ -135,7 +135,10 @@ fn show(endpoint: &Value, json: bool) -> anyhow::Result<()> {
     for (name, value) in endpoint.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
         match value.as_object() {
             Some(inner) => fields.extend(
-                inner.iter().filter(|(_, value)| !value.is_null()).map(|(inner, value)| (format!("{name}.{inner}"), value)),
+                inner
+                    .iter()
+                    .filter(|(_, value)| !value.is_null())
+                    .map(|(inner, value)| (format!("{name}.{inner}"), value)),
             ),
             None => fields.push((name.clone(), value)),
         }

@@ -94,8 +94,7 @@ fn verify_with(command: &mut Command, count: usize) {
 
 #[test]
 fn the_public_libraries_verify_our_deliveries_and_refuse_changed_and_late_ones() {
-    let (deliveries, endpoint, secret) =
-        delivered(|_, endpoint| endpoint["secret"].as_str().unwrap().to_owned());
+    let (deliveries, endpoint, secret) = delivered(|_, endpoint| endpoint["secret"].as_str().unwrap().to_owned());
     let order: Vec<u64> = deliveries.iter().map(|delivery| delivery.json()["data"]["seq"].as_u64().unwrap()).collect();
     assert!(order.is_sorted(), "{order:?}");
     let key: VerifyingKey = endpoint["public_key"].as_str().unwrap().strip_prefix("whpk_").unwrap().parse().unwrap();

@@ -84,10 +84,8 @@ async fn look(platform: &Platform, under_way: &mut UnderWay, now: Timestamp) -> 
 }
 
 async fn forget_rotated(platform: &Platform, now: Timestamp) {
-    let forgotten = platform
-        .store
-        .write(move |tx| Box::pin(async move { tx.system_forget_rotated_webhook_keys(now).await }))
-        .await;
+    let forgotten =
+        platform.store.write(move |tx| Box::pin(async move { tx.system_forget_rotated_webhook_keys(now).await })).await;
     if let Err(error) = forgotten {
         tracing::warn!(%error, "rotated webhook keys are not deleted yet; they sign nothing any more");
     }

@@ -88,10 +88,7 @@ pub(super) async fn change(
     responses((status = 200, description = "The endpoint with its new secret, this once", body = schemas::WebhookCreated)),
     security(("api_key" = ["webhooks:write"]))
 )]
-pub(super) async fn rotate(
-    State(app): State<App>,
-    change: PostIn<WebhookId, RotateWebhook>,
-) -> Result<Response> {
+pub(super) async fn rotate(State(app): State<App>, change: PostIn<WebhookId, RotateWebhook>) -> Result<Response> {
     let posted = app.platform.rotate_webhook(&change.caller, change.id, change.body).await?;
     answer::posted(posted, StatusCode::OK, None)
 }

@@ -125,7 +125,8 @@ async fn answers_fit_the_published_schemas() {
     let changed = actor.request(Method::PATCH, &format!("/v1/webhooks/{hook}"));
     let changed = changed.header("content-type", "application/json").body(Body::from(both.to_string())).unwrap();
     published.check("change_webhook", &actor.send(changed).await);
-    let rotated = published.check("rotate_webhook", &actor.post(&format!("/v1/webhooks/{hook}/rotate"), &json!({})).await);
+    let rotated =
+        published.check("rotate_webhook", &actor.post(&format!("/v1/webhooks/{hook}/rotate"), &json!({})).await);
     assert!(rotated["secret"].as_str().unwrap().starts_with("whsec_"));
     assert!(rotated["public_key"].as_str().unwrap().starts_with("whpk_"));
     published.check("test_webhook", &actor.post(&format!("/v1/webhooks/{hook}/test"), &json!({})).await);

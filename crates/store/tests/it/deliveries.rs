@@ -97,7 +97,9 @@ pub(crate) async fn settle(world: &World, claimed: &ClaimedDelivery, result: Del
 pub(crate) async fn settle_at(world: &World, claimed: &ClaimedDelivery, now: i64, result: DeliveryAttempt) -> bool {
     let (org, id, attempt) = (claimed.row.org, claimed.row.id, claimed.row.attempt);
     let log = Json::of(&json!([{"number": attempt}])).unwrap();
-    world.write(move |tx| async move { tx.settle_delivery(org, id, attempt, log, at(now), &result).await }.boxed()).await
+    world
+        .write(move |tx| async move { tx.settle_delivery(org, id, attempt, log, at(now), &result).await }.boxed())
+        .await
 }
 
 pub(crate) fn retry(seconds: i64, status: Option<u16>, error: &str) -> DeliveryAttempt {

@@ -33,7 +33,14 @@ async fn tell(world: &World, tenant: &Tenant, hook: &WebhookRow, run: RunId, cou
 }
 
 fn failure(now: i64, probe: bool) -> CircuitFailure {
-    CircuitFailure { at: at(now), probe, pause_until: None, threshold: 3, probe_wait_ms: 10_000, probe_wait_max_ms: 25_000 }
+    CircuitFailure {
+        at: at(now),
+        probe,
+        pause_until: None,
+        threshold: 3,
+        probe_wait_ms: 10_000,
+        probe_wait_max_ms: 25_000,
+    }
 }
 
 async fn fail(world: &World, hook: &WebhookRow, failure: CircuitFailure) -> CircuitRow {
