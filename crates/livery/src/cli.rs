@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use livery_platform::Database;
+use livery_platform::{Database, Roles};
 
 mod receipt;
 mod schedules;
@@ -63,6 +63,8 @@ pub(crate) enum Command {
     /// Create, list and revoke API keys.
     #[command(subcommand)]
     Keys(Keys),
+    /// List the nodes of an installation.
+    Nodes(Nodes),
     /// Say what this host can and cannot give, and the command that would fix it.
     Doctor(Doctor),
     /// Print a completion script for a shell.
@@ -106,6 +108,8 @@ pub(crate) struct Up {
     /// Serve /metrics, /healthz and /readyz here too, without a key; for an address only your own machines reach.
     #[arg(long, value_name = "ADDR", env = "LIVERY_METRICS_LISTEN")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) node: Node,
     #[command(flatten)]
     pub(crate) engine: Engine,
     /// Write the log as JSON lines.
@@ -206,6 +210,30 @@ pub(crate) struct Import {
     /// Started as root: become this user before writing (default: `livery`, else `nobody`).
     #[arg(long, value_name = "NAME", env = "LIVERY_USER")]
     pub(crate) user: Option<String>,
+}
+
+/// What a node is among others.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Node {
+    /// What this node does, separated by commas: api, worker, delivery, maintenance.
+    #[arg(long, value_name = "ROLES", env = "LIVERY_ROLES", default_value = "api,worker,delivery,maintenance")]
+    pub(crate) roles: Roles,
+    /// What this node is called in the list of nodes (default: its host's name).
+    #[arg(long = "node", value_name = "NAME", env = "LIVERY_NODE")]
+    pub(crate) name: Option<String>,
+    /// Keep files and copies of workspaces in this folder, which all nodes share (default: files in the data directory).
+    #[arg(long, value_name = "DIR", env = "LIVERY_OBJECTS")]
+    pub(crate) objects: Option<PathBuf>,
+}
+
+/// `livery nodes`.
+#[derive(Debug, Args)]
+pub(crate) struct Nodes {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: Server,
 }
 
 /// `livery demo`.

@@ -8,6 +8,7 @@ mod dev;
 mod doctor;
 mod keys;
 mod migrate;
+mod nodes;
 mod receipt;
 mod replay;
 mod run;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Webhooks(command) => async_main(webhooks::webhooks(command)),
         Command::Agents(command) => agents::agents(command),
         Command::Keys(command) => async_main(keys::keys(command)),
+        Command::Nodes(command) => async_main(nodes::nodes(command)),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions { shell } => completions::completions(shell),
         Command::Dev(command) => async_main(dev::dev(command)),

@@ -41,28 +41,36 @@ pub(crate) enum Keep {
 pub(crate) struct Ground {
     pub(crate) data: PathBuf,
     database: Database,
+    node: Option<cli::Node>,
     launcher: Option<LauncherProcess>,
     user: Option<User>,
 }
 
 impl Ground {
-    /// Prepares `data`; call it before any thread exists.
-    pub(crate) fn prepare(data: &Path, engine: &cli::Engine, keep: Keep) -> anyhow::Result<Self> {
+    /// Prepares `data`; call it before any thread exists. `node`: what a server is among others. One that does not work on
+    /// runs needs no launcher.
+    pub(crate) fn prepare(
+        data: &Path,
+        engine: &cli::Engine,
+        keep: Keep,
+        node: Option<&cli::Node>,
+    ) -> anyhow::Result<Self> {
         let user = host::ordinary_user(engine.user.as_deref())?;
         host::private_dir(data, user.as_ref())?;
         let data = std::path::absolute(data)?;
         let sandboxes =
             SandboxConfig { ephemeral: keep == Keep::ForOneCommand, ..SandboxConfig::new(data.join(SANDBOXES_DIR)) };
-        let launcher = match spawn_launcher(&sandboxes) {
+        let works = node.is_none_or(|node| node.roles.worker);
+        let launcher = works.then(|| spawn_launcher(&sandboxes)).and_then(|started| match started {
             Ok(launcher) => Some(launcher),
             Err(error) => {
                 tracing::error!(%error, "the launcher cannot be started; runs that need a sandbox will fail");
                 None
             }
-        };
+        });
         host::settle(user.as_ref())?;
         let database = Database::in_folder(&data);
-        Ok(Self { data, database, launcher, user })
+        Ok(Self { data, database, node: node.cloned(), launcher, user })
     }
 
     /// The same on another database.
@@ -110,7 +118,7 @@ impl Running {
             None => None,
         };
         let parts = Parts {
-            config: config(&ground.data)?,
+            config: config(&ground.data, ground.node.as_ref(), address)?,
             database: ground.database,
             clock: Clock::system(),
             broker: broker_config(engine, address)?,
@@ -183,9 +191,17 @@ async fn usable(sandboxes: Sandboxes) -> Option<Sandboxes> {
     }
 }
 
-fn config(data: &Path) -> anyhow::Result<Config> {
-    #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "a release build cannot be told to die"))]
-    let mut config = Config::new(data.to_owned(), node_name());
+fn config(data: &Path, node: Option<&cli::Node>, address: SocketAddr) -> anyhow::Result<Config> {
+    let name = node.and_then(|node| node.name.clone()).unwrap_or_else(host_name);
+    let mut config = Config::new(data.to_owned(), name);
+    config.address = Some(address.to_string());
+    if let Some(node) = node {
+        config.roles = node.roles;
+        if let Some(objects) = &node.objects {
+            config.files_dir = std::path::absolute(objects)?;
+            config.snapshots = true;
+        }
+    }
     // Tests of recovery say where a debug build kills itself.
     #[cfg(debug_assertions)]
     if let Ok(point) = std::env::var("LIVERY_CRASH_AT") {
@@ -195,10 +211,9 @@ fn config(data: &Path) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// Unique per life of a process, so that two lives never share a lease.
-fn node_name() -> String {
-    let random = livery_platform::ids::Ids::default().mint(Clock::system().now());
-    format!("node-{}-{:08x}", std::process::id(), random % (1 << 32))
+/// For people; the kernel always has one.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn broker_config(engine: &cli::Engine, address: SocketAddr) -> anyhow::Result<BrokerConfig> {

@@ -14,8 +14,11 @@ pub struct Config {
     pub node: String,
     /// What this node does.
     pub roles: Roles,
-    /// Whether other nodes may use the same database.
-    pub shared: bool,
+    /// The folder that files are kept below: the data directory, or one that all nodes share.
+    pub files_dir: PathBuf,
+    /// Whether copies of workspaces are kept there after each step that may have changed one, so that another node, or this
+    /// one without its data directory, can go on with them.
+    pub snapshots: bool,
     /// Where its API listens, for the list of nodes.
     pub address: Option<String>,
     /// Runs a node works on at a time; the rest stay queued.
@@ -45,11 +48,12 @@ impl Config {
     /// The defaults for a data directory.
     pub fn new(data_dir: PathBuf, node: String) -> Self {
         Self {
-            data_dir,
             node,
             roles: Roles::ALL,
-            shared: false,
+            files_dir: data_dir.clone(),
+            snapshots: false,
             address: None,
+            data_dir,
             concurrent_runs_max: 1000,
             parallel_tools_max: 8,
             lease: Duration::from_secs(8),

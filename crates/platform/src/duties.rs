@@ -39,7 +39,7 @@ impl Platform {
         }
         let now = self.clock.now();
         let next = now.plus_millis(i64::try_from(every.as_millis()).unwrap_or(i64::MAX));
-        if !self.config.shared {
+        if self.store.is_embedded() {
             return Ok(self.duties.take(name, now, next));
         }
         let owner = self.identity.owner.clone();

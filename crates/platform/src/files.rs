@@ -122,7 +122,7 @@ impl Platform {
             storage_path: storage_path(org, id),
             created_at: self.clock.now(),
         };
-        let path = self.config.data_dir.join(&row.storage_path);
+        let path = self.config.files_dir.join(&row.storage_path);
         tokio::task::spawn_blocking(move || write_durably(&path, &bytes)).await.map_err(Error::internal)?.map_err(
             |error| {
                 tracing::error!(%error, "a file cannot be written");
@@ -134,7 +134,7 @@ impl Platform {
 
     /// The content of a file, checked against its digest.
     pub(crate) async fn file_bytes(&self, row: &FileRow) -> Result<Bytes> {
-        let path = self.config.data_dir.join(&row.storage_path);
+        let path = self.config.files_dir.join(&row.storage_path);
         let bytes = tokio::fs::read(&path).await.map_err(Error::internal)?;
         if hex(&Sha256::digest(&bytes)) != row.sha256 {
             return Err(Error::internal(format!("the content of {} is not what was stored", row.id)));

@@ -85,7 +85,7 @@ async fn is_over(platform: &Platform, run: RunId) -> bool {
 
 /// Removes stored bytes that no row names: an upload or artifact that was cut off between the two.
 async fn sweep_orphans(platform: &Platform) {
-    let root = platform.config.data_dir.join("files");
+    let root = platform.config.files_dir.join("files");
     let Ok(found) = tokio::task::spawn_blocking(move || old_files(&root)).await else { return };
     for path in found {
         match owner_of(&path) {

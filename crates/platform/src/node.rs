@@ -17,7 +17,7 @@ use livery_core::{Error, Result, Timestamp};
 use livery_store::NodeRow;
 use serde::Serialize;
 
-use crate::{Platform, Principal, Scope};
+use crate::{Page, Platform, Principal, Scope};
 
 /// Where the id is kept, below the data directory.
 const ID_FILE: &str = "node.id";
@@ -196,16 +196,17 @@ impl Platform {
     ///
     /// # Errors
     /// [`Error::Forbidden`] without the scope `nodes:read`.
-    pub async fn nodes(&self, principal: &Principal) -> Result<Vec<NodeView>> {
+    pub async fn nodes(&self, principal: &Principal) -> Result<Page<NodeView>> {
         principal.require(Scope::NodesRead)?;
         let now = self.clock.now();
         let gone_after_ms = GONE_AFTER_MS.max(i64::try_from(3 * self.beat().as_millis()).unwrap_or(i64::MAX));
         let rows = self.store.system_nodes().await?;
-        Ok(rows.into_iter().map(|row| NodeView::of(row, now, gone_after_ms)).collect())
+        let data = rows.into_iter().map(|row| NodeView::of(row, now, gone_after_ms)).collect();
+        Ok(Page { data, next_cursor: None })
     }
 
     fn beat(&self) -> Duration {
-        if self.config.shared { BEAT } else { BEAT_ALONE }
+        if self.store.is_embedded() { BEAT_ALONE } else { BEAT }
     }
 
     /// Says that this life begins.

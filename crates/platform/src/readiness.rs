@@ -32,7 +32,7 @@ pub struct Check {
 impl Platform {
     /// Checks what a run needs.
     pub async fn readiness(&self) -> Readiness {
-        let checks = vec![self.database().await, self.sandbox_check(), self.shutdown_check()];
+        let checks = vec![self.database().await, self.sandbox_check().await, self.shutdown_check()];
         Readiness { ready: checks.iter().all(|check| check.ok), checks }
     }
 
@@ -48,11 +48,18 @@ impl Platform {
         Check { name: "database", ok, detail }
     }
 
-    fn sandbox_check(&self) -> Check {
-        match &self.sandboxes {
-            Some(_) => Check { name: "sandbox", ok: true, detail: "the container tier is there".into() },
-            None => Check { name: "sandbox", ok: false, detail: "no tier is usable; `livery doctor` says why".into() },
-        }
+    /// Asks the launcher: one that died takes every sandbox along, and only a restart of the node brings another.
+    async fn sandbox_check(&self) -> Check {
+        let (ok, detail) = match &self.sandboxes {
+            _ if !self.config.roles.worker => (true, "this node works on no runs"),
+            None => (false, "no tier is usable; `livery doctor` says why"),
+            Some(sandboxes) => match tokio::time::timeout(CHECK_MAX, sandboxes.grants()).await {
+                Ok(Ok(_)) => (true, "the container tier is there"),
+                Ok(Err(_)) => (false, "the launcher is gone; restart this node"),
+                Err(_) => (false, "the launcher does not answer"),
+            },
+        };
+        Check { name: "sandbox", ok, detail: detail.into() }
     }
 
     fn shutdown_check(&self) -> Check {

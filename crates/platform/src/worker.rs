@@ -12,6 +12,7 @@ mod resume;
 mod running;
 mod setdown;
 mod setup;
+mod snapshot;
 mod spill;
 mod step;
 mod tools;

@@ -37,6 +37,7 @@ const TAGS: &[(&str, &str)] = &[
     ("model_providers", "Where models are asked. Keys go in and never come out."),
     ("api_keys", "Who may call, with explicit rights. Shown once, stored as a digest."),
     ("metrics", "What a node counts, for the operator."),
+    ("nodes", "The processes of this installation."),
     ("organizations", "Tenants. Nothing of one is visible to another."),
     ("system", "What is asked without a key."),
 ];

@@ -5,6 +5,7 @@ mod api_keys;
 mod files;
 mod metrics;
 mod model_providers;
+mod nodes;
 mod organizations;
 mod receipts;
 mod replay;
@@ -61,6 +62,7 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(api_keys::list, api_keys::create))
         .routes(routes!(api_keys::revoke))
         .routes(routes!(organizations::create))
+        .routes(routes!(nodes::list))
         .routes(routes!(receipts::keys, receipts::rotate))
         .routes(routes!(metrics::read))
         .routes(routes!(system::health))

@@ -22,7 +22,7 @@ pub(crate) use schedules::{NewSchedule, Preview, Schedule, SchedulePage, Schedul
 pub(crate) use system::{File, Health, PageQuery, Problem, Readiness};
 pub(crate) use tenants::{
     ApiKey, ApiKeyCreated, ApiKeyPage, ModelProvider, ModelProviderPage, NewApiKey, NewModelProvider, NewOrganization,
-    OrganizationCreated,
+    NodePage, OrganizationCreated,
 };
 pub(crate) use triggers::{
     NewTrigger, RotateTrigger, Trigger, TriggerDeliveryPage, TriggerPage, TriggerPatch, TriggerReceipt,

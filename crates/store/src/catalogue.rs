@@ -24,6 +24,7 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("run_list", crate::run_list::STATEMENTS),
     ("runs", crate::runs::STATEMENTS),
     ("schedules", crate::schedules::STATEMENTS),
+    ("snapshots", crate::snapshots::STATEMENTS),
     ("tenants", crate::tenants::STATEMENTS),
     ("triggers", crate::triggers::STATEMENTS),
     ("vault", crate::vault::STATEMENTS),

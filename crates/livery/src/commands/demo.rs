@@ -28,7 +28,7 @@ pub(super) fn demo(args: cli::Demo) -> anyhow::Result<ExitCode> {
     let provider = named_provider(model.as_deref(), args.base_url.as_deref())?;
     let mut workbench = Workbench::new("livery-demo", &args.engine, provider.as_ref())?;
     workbench.allow_loopback();
-    let ground = Ground::prepare(workbench.path(), workbench.engine(), Keep::ForOneCommand)?;
+    let ground = Ground::prepare(workbench.path(), workbench.engine(), Keep::ForOneCommand, None)?;
     let outcome = runtime()?.block_on(show(ground, &workbench, model.as_deref(), provider.as_ref(), args.json));
     workbench.clear();
     outcome

@@ -50,7 +50,7 @@ pub(super) fn read_input(text: &str) -> anyhow::Result<Value> {
 fn here(args: &cli::Run, folder: &Folder, input: Value) -> anyhow::Result<ExitCode> {
     let provider = named_provider(args.model.as_deref(), args.base_url.as_deref())?;
     let workbench = Workbench::new("livery-run", &args.engine, provider.as_ref())?;
-    let ground = Ground::prepare(workbench.path(), workbench.engine(), Keep::ForOneCommand)?;
+    let ground = Ground::prepare(workbench.path(), workbench.engine(), Keep::ForOneCommand, None)?;
     let outcome = runtime()?.block_on(in_own_engine(ground, &workbench, args, folder, input, provider.as_ref()));
     workbench.clear();
     outcome

@@ -14,7 +14,7 @@ pub(super) fn up(args: cli::Up) -> anyhow::Result<ExitCode> {
     crate::logging::start(args.log_json);
     // Before anything is made: a bad address leaves nothing behind.
     let shared = args.place.shared()?;
-    let ground = Ground::prepare(&args.data, &args.engine, Keep::ForGood)?;
+    let ground = Ground::prepare(&args.data, &args.engine, Keep::ForGood, Some(&args.node))?;
     let ground = match shared {
         Some(database) => ground.on(database),
         None => ground,

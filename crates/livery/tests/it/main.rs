@@ -7,6 +7,7 @@ mod crash;
 mod dist;
 mod docs;
 mod failures;
+mod nodes;
 mod postgres;
 mod proofs;
 mod providers;

@@ -23,6 +23,7 @@ use super::hands::Hands;
 use super::patience::patiently;
 use super::resume::{self, Log};
 use super::running::Entry;
+use super::snapshot::Copies;
 use super::step::{Step, Written};
 use super::{model, setdown, setup_of, tools};
 use crate::Platform;
@@ -63,6 +64,7 @@ struct Drive {
     state: State,
     models: Vec<ModelRef>,
     hands: Arc<Hands>,
+    copies: Arc<Copies>,
     outbox: Outbox,
     signals: mpsc::Receiver<Signal>,
     sender: mpsc::Sender<Signal>,
@@ -90,9 +92,12 @@ pub(super) async fn drive(platform: Platform, claimed: ClaimedRun) {
         Ok((mut drive, first)) => {
             let outcome = Box::pin(drive.go(first)).await;
             drive.tasks.shutdown().await;
+            if matches!(outcome, Err(Let::Released)) && platform.config.snapshots {
+                drive.copies.take_last(&drive.hands, lease).await;
+            }
             // A later life of the run on this node has taken the sandbox over: it is not this one's to end.
             if outcome.is_ok() || !platform.running.is_succeeded(lease) {
-                drive.hands.close(outcome.is_ok()).await;
+                drive.hands.close(lease, outcome.is_ok()).await;
             }
             match outcome {
                 Ok(()) => {}
@@ -126,10 +131,10 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     }
     let (sender, signals) = mpsc::channel(SIGNALS_MAX);
     let left = time_left(&row, platform.clock.now());
-    let sandbox = resume::fate(&platform, &row, &log).await;
+    let (sandbox, copy) = resume::fate(&platform, lease, &row, &log).await;
     let filled = sandbox == SandboxFate::Restarted;
-    let recovery = resume::recovery(&platform, &row, &log);
-    let hands = Hands::new(platform.clone(), &row, Arc::clone(&agent), spec, filled, left, sender.clone());
+    let recovery = resume::recovery(&platform, &row, &log, copy.as_ref());
+    let hands = Hands::new(platform.clone(), &row, Arc::clone(&agent), spec, filled, copy, left, sender.clone());
     let first = match log.fork {
         Some(Fork { sandbox, model, note, .. }) => Input::Forked { sandbox, model, note },
         None if log.started => Input::Recovered { sandbox, recovery },
@@ -141,6 +146,7 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
         deadline: Instant::now() + left,
         head: row.last_seq,
         hands: Arc::new(hands),
+        copies: Arc::new(Copies::default()),
         tasks: JoinSet::new(),
         tools: 0,
         models: log.models,
@@ -179,6 +185,7 @@ impl Drive {
                 return Ok(());
             }
             decision.records.iter().for_each(|record| self.state.apply(record));
+            self.copy_workspace(&decision);
             if self.may_leave(&decision) {
                 return Err(Let::Released);
             }
@@ -186,6 +193,18 @@ impl Drive {
                 self.perform(effect);
             }
             input = self.next_input().await?;
+        }
+    }
+
+    /// Has the workspace copied after a step that may have changed it, while the run goes on.
+    fn copy_workspace(&mut self, decision: &Decision) {
+        let changed = decision.records.iter().any(|record| match record {
+            Record::ToolFinished(data) => data.refused.is_none() && resume::changes_workspace(&data.tool),
+            _ => false,
+        });
+        if changed && self.platform.config.snapshots && self.copies.want(self.head) {
+            let (copies, hands, lease) = (Arc::clone(&self.copies), Arc::clone(&self.hands), self.lease);
+            self.tasks.spawn(async move { Box::pin(copies.take(&hands, lease)).await });
         }
     }
 

@@ -8,11 +8,12 @@ use livery_core::agent::SandboxSpec;
 use livery_core::{Error, ErrorCode, EventType, RunError};
 use livery_harness::prompt::AGENT_DIR;
 use livery_sandbox::{Sandbox, Sandboxes, Spec};
-use livery_store::{FileRole, RunRow};
+use livery_store::{FileRole, Lease, RunRow, SnapshotRow};
 use serde_json::json;
 use tokio::sync::{OnceCell, mpsc};
 
 use super::drive::Signal;
+use super::snapshot;
 use crate::Platform;
 use crate::agents::LoadedAgent;
 use crate::effects::{EffectKind, Phase};
@@ -37,6 +38,8 @@ pub(super) struct Hands {
     spec: SandboxSpec,
     /// Whether the workspace was filled in an earlier life of the run.
     filled: bool,
+    /// What it is filled with instead of what the run began with.
+    copy: Option<SnapshotRow>,
     left: Duration,
     signals: mpsc::Sender<Signal>,
     sandbox: OnceCell<Arc<Sandbox>>,
@@ -53,13 +56,14 @@ impl Hands {
         agent: Arc<LoadedAgent>,
         spec: SandboxSpec,
         filled: bool,
+        copy: Option<SnapshotRow>,
         left: Duration,
         signals: mpsc::Sender<Signal>,
     ) -> Self {
         let (sandbox, stood_at) = (OnceCell::new(), AtomicI64::new(0));
         // An earlier life may have died over the making of it, before its log could say so.
         let touched = AtomicBool::new(filled || row.recoveries > 0);
-        Self { platform, row: row.clone(), agent, spec, filled, left, signals, sandbox, touched, stood_at }
+        Self { platform, row: row.clone(), agent, spec, filled, copy, left, signals, sandbox, touched, stood_at }
     }
 
     /// The sandbox, made now if there is none. Calls that come together wait for the same one.
@@ -120,7 +124,13 @@ impl Hands {
         let sandbox = Arc::new(sandbox);
         let now = self.platform.clock.now();
         self.stood_at.store(now.as_micros(), Ordering::Relaxed);
-        if !self.filled {
+        if let Some(copy) = &self.copy {
+            let restored = snapshot::restore(&self.platform, &sandbox, copy).await;
+            restored.map_err(|error| {
+                tracing::error!(run = %self.row.id, %error, "a workspace could not be restored");
+                RunError::retryable(ErrorCode::SandboxLost, "the copy of the workspace could not be restored".to_owned())
+            })?;
+        } else if !self.filled {
             self.fill(&sandbox).await?;
             self.platform.reached(EffectKind::SandboxFill, Phase::After);
         }
@@ -157,7 +167,7 @@ impl Hands {
     }
 
     /// Takes the sandbox down; `ended`: the run is over and its workspace goes too.
-    pub(super) async fn close(&self, ended: bool) {
+    pub(super) async fn close(&self, lease: Lease, ended: bool) {
         let platform = self.platform.clone();
         let id = self.row.id.to_string();
         let sandbox = self.sandbox.get().cloned();
@@ -175,6 +185,9 @@ impl Hands {
             node.reached(EffectKind::SandboxRemoval, Phase::During);
             if ended && has_workspace {
                 remove_workspace(&sandboxes, &id).await;
+            }
+            if ended {
+                snapshot::forget(&node, lease).await;
             }
             node.reached(EffectKind::SandboxRemoval, Phase::After);
         });

@@ -68,7 +68,7 @@ impl Watch {
     /// Starts to look, where there are other nodes: alone, nobody else holds a lease, and a cancel is told directly.
     pub(super) fn start(platform: &Platform) -> Self {
         let (ring, due) = watch::channel(());
-        let task = platform.config.shared.then(|| platform.tasks.spawn(look(platform.clone(), ring)));
+        let task = (!platform.store.is_embedded()).then(|| platform.tasks.spawn(look(platform.clone(), ring)));
         Self { due, _task: task.map(AbortOnDropHandle::new) }
     }
 

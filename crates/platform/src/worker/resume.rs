@@ -4,11 +4,13 @@ use livery_core::agent::ModelRef;
 use livery_core::{Error, EventType, Result};
 use livery_harness::record::SandboxFate;
 use livery_harness::{Record, Recovery, State};
-use livery_store::RunRow;
+use livery_harness::tools::FINISH;
+use livery_store::{Lease, RunRow, SnapshotRow};
 use serde_json::Value;
 
-use super::models_of;
+use super::{models_of, snapshot};
 use crate::Platform;
+use crate::effects::EffectKind;
 use crate::runs::Fork;
 
 /// What the log of a run says so far.
@@ -25,6 +27,8 @@ pub(super) struct Log {
     node: Option<String>,
     /// The node that had the sandbox last, when the log says.
     sandbox_node: Option<String>,
+    /// Calls that may have changed the workspace, with the event of their end.
+    changes: Vec<(u64, String)>,
 }
 
 impl Log {
@@ -37,6 +41,7 @@ impl Log {
             fork: None,
             node: None,
             sandbox_node: None,
+            changes: vec![],
         };
         // A run that starts now has one event, and that one is in the row already, but for the models.
         let mut records = 0;
@@ -49,7 +54,7 @@ impl Log {
             let Ok(event_type) = event.event_type.parse::<EventType>() else { continue };
             let data = event.data.map(|data| data.parse()).transpose()?.unwrap_or(Value::Null);
             let data = platform.whole(row.org, data).await?;
-            log.note(event_type, &data)?;
+            log.note(event.seq, event_type, &data)?;
             if let Some(record) = Record::from_event(event_type, &data).map_err(Error::internal)? {
                 log.started = true;
                 log.state.apply(&record);
@@ -61,7 +66,7 @@ impl Log {
         Ok(log)
     }
 
-    fn note(&mut self, event_type: EventType, data: &Value) -> Result<()> {
+    fn note(&mut self, seq: u64, event_type: EventType, data: &Value) -> Result<()> {
         let node = || data["node"].as_str().map(str::to_owned);
         match event_type {
             EventType::RunQueued => {
@@ -73,39 +78,68 @@ impl Log {
                 self.had_sandbox = true;
                 self.sandbox_node = node();
             }
+            EventType::ToolFinished | EventType::ToolOutcomeUnknown => {
+                let (tool, call) = (data["tool"].as_str().unwrap_or_default(), &data["call_id"]);
+                if changes_workspace(tool) {
+                    self.changes.push((seq, format!("{tool} ({})", call.as_str().unwrap_or_default())));
+                }
+            }
             _ => {}
         }
         Ok(())
     }
 }
 
+/// Whether a tool may change files.
+pub(super) fn changes_workspace(tool: &str) -> bool {
+    tool != FINISH && EffectKind::of_tool(tool) != EffectKind::ReadTool
+}
+
 /// What is left of the sandbox of an earlier life: its processes never, its workspace when this node was the last to have
 /// it. One from before another node had the run is out of date, and goes.
-pub(super) async fn fate(platform: &Platform, row: &RunRow, log: &Log) -> SandboxFate {
+pub(super) async fn fate(
+    platform: &Platform,
+    lease: Lease,
+    row: &RunRow,
+    log: &Log,
+) -> (SandboxFate, Option<SnapshotRow>) {
     if !log.had_sandbox {
-        return SandboxFate::Untouched;
+        return (SandboxFate::Untouched, None);
     }
-    let Some(sandboxes) = &platform.sandboxes else { return SandboxFate::Lost };
+    if stands_here(platform, row, log).await {
+        return (SandboxFate::Restarted, None);
+    }
+    match snapshot::newest(platform, lease).await {
+        Some(copy) => (SandboxFate::Restored, Some(copy)),
+        None => (SandboxFate::Lost, None),
+    }
+}
+
+async fn stands_here(platform: &Platform, row: &RunRow, log: &Log) -> bool {
+    let Some(sandboxes) = &platform.sandboxes else { return false };
     let name = row.id.to_string();
     if !sandboxes.workspaces().await.unwrap_or_default().contains(&name) {
-        return SandboxFate::Lost;
+        return false;
     }
     let own = platform.identity.id.to_string();
     if log.sandbox_node.as_ref().is_none_or(|node| *node == own) {
-        return SandboxFate::Restarted;
+        return true;
     }
     if let Err(error) = sandboxes.remove_workspace(&name).await {
         tracing::warn!(run = %row.id, %error, "a workspace that is out of date cannot be removed");
     }
-    SandboxFate::Lost
+    false
 }
 
 /// Who goes on, and from where.
-pub(super) fn recovery(platform: &Platform, row: &RunRow, log: &Log) -> Recovery {
+pub(super) fn recovery(platform: &Platform, row: &RunRow, log: &Log, copy: Option<&SnapshotRow>) -> Recovery {
+    let snapshot_seq = copy.map(|copy| copy.seq);
+    let later = log.changes.iter().filter(|(seq, _)| snapshot_seq.is_some_and(|copied| *seq > copied));
     Recovery {
         number: row.recoveries,
         node: Some(platform.identity.id.to_string()),
         from: log.node.clone(),
-        ..Recovery::default()
+        snapshot_seq,
+        lacking: later.map(|(_, call)| call.clone()).collect(),
     }
 }

@@ -32,6 +32,7 @@ ids! {
     OrgId: "An organization: the tenant.";
     AppId: "An application of an organization.";
     EndUserId: "An end user of an application.";
+    NodeId: "A node.";
     KeyId: "An API key, not its secret.";
     ConnectionId: "A connection.";
     ProviderId: "A model provider.";

@@ -3,7 +3,35 @@
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{AppId, KeyId, OrgId, ProviderId, Time, page};
+use super::{AppId, KeyId, NodeId, OrgId, ProviderId, Time, page};
+
+/// A node: a data directory and the process on it.
+#[derive(ToSchema)]
+pub(crate) struct Node {
+    id: NodeId,
+    /// For people.
+    name: String,
+    state: NodeState,
+    /// `api`, `worker`, `delivery`, `maintenance`.
+    roles: Vec<String>,
+    /// Where its API listens.
+    #[schema(required)]
+    address: Option<String>,
+    version: String,
+    started_at: Time,
+    seen_at: Time,
+}
+
+/// How a node is: it takes work, it ends what it has and takes no more, or it was not seen for a while.
+#[derive(ToSchema, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NodeState {
+    Up,
+    Draining,
+    Gone,
+}
+
+page!(NodePage of Node);
 
 /// A new organization.
 #[derive(ToSchema, Deserialize)]

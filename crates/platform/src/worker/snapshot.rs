@@ -1,0 +1,217 @@
+//! Copies of a workspace, for the day its node is gone: taken after steps that may have changed it, laid back where the run
+//! goes on.
+//!
+//! A copy is packed and unpacked **inside** the run's sandbox, by its own user: a hostile archive can reach nothing that the
+//! run could not reach anyway, and this process sees nothing but bytes with a limit and a digest. A copy that is taken while
+//! further tools run may hold a part of their work; its event says up to where it is whole.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use livery_core::{Error, Result};
+use livery_sandbox::{Exec, Sandbox};
+use livery_store::{Lease, SnapshotRow};
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
+
+use super::hands::Hands;
+use crate::Platform;
+use crate::files::hex;
+
+/// Largest copy, packed. A larger workspace is not copied, and the log of the node says so.
+const COPY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes moved at a time.
+const PIECE_BYTES: u32 = 4 * 1024 * 1024;
+/// Packing or unpacking.
+const TAR_TIME: Duration = Duration::from_secs(60);
+/// The last copy of a node that stops.
+const LAST_COPY_TIME: Duration = Duration::from_secs(15);
+/// Where the archive lies in the sandbox while it is moved.
+const ARCHIVE: &str = "/workspace/.livery/copy.tgz";
+/// What `tar` answers when a file changed while it was read.
+const FILE_CHANGED: i32 = 1;
+
+/// The copies of one run.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    /// The event up to which a copy is wanted.
+    wanted: AtomicU64,
+    /// The event up to which there is one.
+    taken: AtomicU64,
+    busy: AtomicBool,
+}
+
+impl Copies {
+    /// Notes that a copy of what is there after event `seq` is wanted. `true`: the caller is to [`Copies::take`] it now.
+    pub(super) fn want(&self, seq: u64) -> bool {
+        self.wanted.fetch_max(seq, Ordering::AcqRel);
+        !self.busy.swap(true, Ordering::AcqRel)
+    }
+
+    /// Takes copies until none is wanted. A failure is said and costs nothing but the copy.
+    pub(super) async fn take(&self, hands: &Hands, lease: Lease) {
+        loop {
+            let seq = self.wanted.load(Ordering::Acquire);
+            if seq > self.taken.load(Ordering::Acquire) {
+                if let Err(error) = copy(hands, lease, seq).await {
+                    tracing::warn!(run = %lease.run, seq, %error, "a workspace could not be copied");
+                }
+                self.taken.fetch_max(seq, Ordering::AcqRel);
+                continue;
+            }
+            self.busy.store(false, Ordering::Release);
+            // Wanted between the look and the store: whoever sees it first goes on.
+            if self.wanted.load(Ordering::Acquire) <= seq || self.busy.swap(true, Ordering::AcqRel) {
+                return;
+            }
+        }
+    }
+
+    /// The last copy before this node lets the run go in order; `take` was ended before.
+    pub(super) async fn take_last(&self, hands: &Hands, lease: Lease) {
+        if self.wanted.load(Ordering::Acquire) > self.taken.load(Ordering::Acquire)
+            && tokio::time::timeout(LAST_COPY_TIME, Box::pin(self.take(hands, lease))).await.is_err()
+        {
+            tracing::warn!(run = %lease.run, "the last copy of a workspace took too long");
+        }
+    }
+}
+
+async fn copy(hands: &Hands, lease: Lease, seq: u64) -> Result<()> {
+    let Some(sandbox) = hands.made() else { return Ok(()) };
+    let platform = &hands.platform;
+    let pack = format!(
+        "mkdir -p /workspace/.livery && tar -C /workspace --exclude=./.livery/copy.tgz -czf {ARCHIVE} . && exit 0; exit $?"
+    );
+    match run(sandbox, pack).await? {
+        0 | FILE_CHANGED => {}
+        code => return Err(Error::internal(format!("tar ended with {code}"))),
+    }
+    let object_key = format!("snapshots/{}/{}/{seq}.tgz", lease.org, lease.run);
+    let path = platform.config.files_dir.join(&object_key);
+    let (bytes, sha256) = fetch(sandbox, &path).await?;
+    let row = SnapshotRow { seq, object_key, bytes, sha256, created_at: platform.clock.now() };
+    let write = platform.store.write(move |tx| {
+        Box::pin(async move {
+            if !tx.insert_snapshot(lease.org, lease.run, lease.epoch, &row).await? {
+                return Ok(Vec::new());
+            }
+            tx.delete_snapshots_before(lease.org, lease.run, seq).await
+        })
+    });
+    remove(platform, write.await?).await;
+    Ok(())
+}
+
+/// Runs a script in the sandbox; its exit code.
+async fn run(sandbox: &Sandbox, script: String) -> Result<i32> {
+    let mut exec = Exec::new(["sh", "-c", script.as_str()]);
+    exec.cwd = Some("/".to_owned());
+    exec.timeout = TAR_TIME;
+    let result = sandbox.exec(exec, |_, _| {}).await.map_err(Error::internal)?;
+    result.exit_code.ok_or_else(|| Error::internal("tar was ended"))
+}
+
+/// Moves the archive out, piece by piece; its size and digest. The name appears once the file is whole.
+async fn fetch(sandbox: &Sandbox, path: &Path) -> Result<(u64, String)> {
+    let unavailable = |error: std::io::Error| Error::Unavailable { detail: error.to_string(), retry_after_s: 5 };
+    let parent = path.parent().unwrap_or(path);
+    tokio::fs::create_dir_all(parent).await.map_err(unavailable)?;
+    let aside = path.with_extension("part");
+    let mut file = tokio::fs::File::create(&aside).await.map_err(unavailable)?;
+    let (mut digest, mut offset) = (Sha256::new(), 0_u64);
+    loop {
+        let part = sandbox.get(ARCHIVE, offset, PIECE_BYTES).await.map_err(Error::internal)?;
+        // The run may go on writing to it; what counts is what was read.
+        offset += part.bytes.len() as u64;
+        if part.size.max(offset) > COPY_BYTES_MAX {
+            drop(tokio::fs::remove_file(&aside).await);
+            return Err(Error::TooLarge { what: "the packed workspace", limit_bytes: COPY_BYTES_MAX });
+        }
+        if part.bytes.is_empty() {
+            break;
+        }
+        digest.update(&part.bytes);
+        file.write_all(&part.bytes).await.map_err(unavailable)?;
+    }
+    file.sync_data().await.map_err(unavailable)?;
+    tokio::fs::rename(&aside, path).await.map_err(unavailable)?;
+    Ok((offset, hex(&digest.finalize())))
+}
+
+/// Lays a copy into a new sandbox.
+///
+/// # Errors
+/// When it is not what was stored, or the sandbox cannot take it.
+pub(super) async fn restore(platform: &Platform, sandbox: &Sandbox, row: &SnapshotRow) -> Result<()> {
+    let bytes = tokio::fs::read(path_of(platform, row)).await.map_err(Error::internal)?;
+    if bytes.len() as u64 > COPY_BYTES_MAX || hex(&Sha256::digest(&bytes)) != row.sha256 {
+        return Err(Error::internal("the copy of a workspace is not what was stored"));
+    }
+    sandbox.put(ARCHIVE, &bytes, 0o600).await.map_err(Error::internal)?;
+    match run(sandbox, format!("tar -C /workspace -xzf {ARCHIVE} && rm -f {ARCHIVE}")).await? {
+        0 => Ok(()),
+        code => Err(Error::internal(format!("tar ended with {code}"))),
+    }
+}
+
+/// The newest copy of a run whose bytes are there.
+pub(super) async fn newest(platform: &Platform, lease: Lease) -> Option<SnapshotRow> {
+    if !platform.config.snapshots {
+        return None;
+    }
+    let row = match platform.store.newest_snapshot(lease.org, lease.run).await {
+        Ok(row) => row?,
+        Err(error) => {
+            tracing::warn!(run = %lease.run, %error, "copies of a workspace cannot be looked for");
+            return None;
+        }
+    };
+    let found = tokio::fs::metadata(path_of(platform, &row)).await;
+    found.is_ok_and(|found| found.len() == row.bytes).then_some(row)
+}
+
+fn path_of(platform: &Platform, row: &SnapshotRow) -> PathBuf {
+    platform.config.files_dir.join(&row.object_key)
+}
+
+/// Forgets all copies of a run that is over.
+pub(super) async fn forget(platform: &Platform, lease: Lease) {
+    if !platform.config.snapshots {
+        return;
+    }
+    let deleted = platform.store.write(move |tx| {
+        Box::pin(async move { tx.delete_snapshots_before(lease.org, lease.run, i64::MAX as u64).await })
+    });
+    match deleted.await {
+        Ok(keys) => remove(platform, keys).await,
+        Err(error) => tracing::warn!(run = %lease.run, %error, "copies of a workspace cannot be forgotten"),
+    }
+}
+
+async fn remove(platform: &Platform, keys: Vec<String>) {
+    for key in keys {
+        let path = platform.config.files_dir.join(&key);
+        if let Err(error) = tokio::fs::remove_file(&path).await {
+            tracing::warn!(%error, path = %path.display(), "a copy of a workspace cannot be removed");
+        }
+        // Empty once the last one is gone.
+        drop(tokio::fs::remove_dir(path.parent().unwrap_or(&path)).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Copies;
+
+    #[test]
+    fn one_copy_is_taken_at_a_time_and_what_is_wanted_meanwhile_is_not_forgotten() {
+        let copies = Copies::default();
+        assert!(copies.want(4));
+        assert!(!copies.want(7), "the first one is under way, and looks again at its end");
+        assert_eq!(copies.wanted.load(std::sync::atomic::Ordering::Acquire), 7);
+        assert!(!copies.want(5));
+        assert_eq!(copies.wanted.load(std::sync::atomic::Ordering::Acquire), 7, "never back");
+    }
+}
