@@ -51,16 +51,8 @@ impl Tx {
     /// # Errors
     /// Those of the database.
     pub async fn insert_snapshot(&mut self, org: OrgId, run: RunId, epoch: u64, row: &SnapshotRow) -> Result<bool> {
-        let args = args![
-            org,
-            run,
-            row.seq,
-            row.object_key.clone(),
-            row.bytes,
-            row.sha256.clone(),
-            row.created_at,
-            epoch
-        ];
+        let args =
+            args![org, run, row.seq, row.object_key.clone(), row.bytes, row.sha256.clone(), row.created_at, epoch];
         Ok(self.execute(INSERT, args).await? == 1)
     }
 

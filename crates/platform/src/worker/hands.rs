@@ -128,7 +128,10 @@ impl Hands {
             let restored = snapshot::restore(&self.platform, &sandbox, copy).await;
             restored.map_err(|error| {
                 tracing::error!(run = %self.row.id, %error, "a workspace could not be restored");
-                RunError::retryable(ErrorCode::SandboxLost, "the copy of the workspace could not be restored".to_owned())
+                RunError::retryable(
+                    ErrorCode::SandboxLost,
+                    "the copy of the workspace could not be restored".to_owned(),
+                )
             })?;
         } else if !self.filled {
             self.fill(&sandbox).await?;

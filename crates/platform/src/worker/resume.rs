@@ -3,8 +3,8 @@
 use livery_core::agent::ModelRef;
 use livery_core::{Error, EventType, Result};
 use livery_harness::record::SandboxFate;
-use livery_harness::{Record, Recovery, State};
 use livery_harness::tools::FINISH;
+use livery_harness::{Record, Recovery, State};
 use livery_store::{Lease, RunRow, SnapshotRow};
 use serde_json::Value;
 
