@@ -55,6 +55,14 @@ impl Origin {
     pub(super) fn of(json: Option<&Json>) -> Result<Self> {
         Ok(json.map(Json::parse).transpose()?.unwrap_or_default())
     }
+
+    /// Adds itself to the data of `run.queued`.
+    pub(super) fn note(&self, data: &mut Value) {
+        let members = serde_json::to_value(self).unwrap_or_default();
+        if let (Some(data), Value::Object(members)) = (data.as_object_mut(), members) {
+            data.extend(members);
+        }
+    }
 }
 
 /// The run a fork goes on from.

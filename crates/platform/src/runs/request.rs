@@ -6,7 +6,7 @@ use std::fmt;
 use livery_core::agent::SandboxOverride;
 use livery_core::id::{AgentId, AppId, ConnectionId, EndUserId, FileId, ScheduleId, TriggerId, WebhookId};
 use livery_core::run::Limits;
-use livery_core::{RunStatus, Timestamp};
+use livery_core::{Error, Result, RunStatus, Timestamp};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -166,3 +166,20 @@ text_or_object!(
     |text| text.parse().map(RunWebhook::Endpoint).map_err(|error| format!("{error}")),
     Inline as InlineWebhook
 );
+
+/// When a run may start, when not at once.
+pub(super) fn start_of(request: &StartRun, now: Timestamp) -> Result<Option<Timestamp>> {
+    let too_far = |pointer: &str| {
+        let days = START_AHEAD_S_MAX / 86_400;
+        Err(Error::invalid_field(pointer, format!("at most {days} days ahead")))
+    };
+    let ahead = |seconds: u64| now.plus_millis(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000));
+    match (request.start_at, request.delay_s) {
+        (Some(_), Some(_)) => Err(Error::invalid_field("/delay_s", "give `start_at` or `delay_s`, not both")),
+        (Some(at), None) if at > ahead(START_AHEAD_S_MAX) => too_far("/start_at"),
+        (None, Some(seconds)) if seconds > START_AHEAD_S_MAX => too_far("/delay_s"),
+        (Some(at), None) => Ok(Some(at)),
+        (None, Some(seconds)) => Ok(Some(ahead(seconds))),
+        (None, None) => Ok(None),
+    }
+}

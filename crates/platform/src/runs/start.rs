@@ -15,8 +15,7 @@ use serde_json::{Value, json};
 
 use super::fork::Origin;
 use super::request::{
-    AgentSource, INPUT_FILES_MAX, InlineWebhook, METADATA_BYTES_MAX, METADATA_KEYS_MAX, RunWebhook, START_AHEAD_S_MAX,
-    StartRun,
+    AgentSource, INPUT_FILES_MAX, InlineWebhook, METADATA_BYTES_MAX, METADATA_KEYS_MAX, RunWebhook, StartRun, start_of,
 };
 use super::view::RunView;
 use crate::agents::LoadedAgent;
@@ -363,23 +362,6 @@ impl Platform {
     }
 }
 
-/// When a run may start, when not at once.
-fn start_of(request: &StartRun, now: Timestamp) -> Result<Option<Timestamp>> {
-    let too_far = |pointer: &str| {
-        let days = START_AHEAD_S_MAX / 86_400;
-        Err(Error::invalid_field(pointer, format!("at most {days} days ahead")))
-    };
-    let ahead = |seconds: u64| now.plus_millis(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000));
-    match (request.start_at, request.delay_s) {
-        (Some(_), Some(_)) => Err(Error::invalid_field("/delay_s", "give `start_at` or `delay_s`, not both")),
-        (Some(at), None) if at > ahead(START_AHEAD_S_MAX) => too_far("/start_at"),
-        (None, Some(seconds)) if seconds > START_AHEAD_S_MAX => too_far("/delay_s"),
-        (Some(at), None) => Ok(Some(at)),
-        (None, Some(seconds)) => Ok(Some(ahead(seconds))),
-        (None, None) => Ok(None),
-    }
-}
-
 fn queued_event(caller: &Caller, row: &NewRun, checked: &Checked, cause: &Cause) -> Result<NewEvent> {
     let mut data = json!({
         "agent": {"id": row.agent_id, "name": row.agent_name, "version": row.agent_version},
@@ -404,15 +386,7 @@ fn queued_event(caller: &Caller, row: &NewRun, checked: &Checked, cause: &Cause)
         actor = id.to_string();
     }
     if let Some(origin) = &cause.origin {
-        for (name, value) in [
-            ("forked_from", json!(origin.forked_from)),
-            ("fork", json!(origin.fork)),
-            ("replay_of", json!(origin.replay_of)),
-        ] {
-            if !value.is_null() {
-                data[name] = value;
-            }
-        }
+        origin.note(&mut data);
     }
     let mut event = NewEvent::new(EventType::RunQueued, actor, row.created_at, &data)?;
     event.on_behalf_of = caller.on_behalf_of.map(|end_user| end_user.to_string());
