@@ -11,6 +11,7 @@ use livery_broker::guard::Target;
 use livery_broker::scrub::{Framing, Matcher, Scrubber};
 use livery_core::agent::{Agent, Folder};
 use livery_core::finding::FINDINGS_MAX;
+use livery_core::inbound::{Filter, Message, Template, read_body, read_query};
 use livery_core::id::RunId;
 use livery_core::receipt::Receipt;
 use livery_core::receipt::log::{Chain, FINDINGS_MAX as RECEIPT_FINDINGS_MAX, parse_events};
@@ -24,6 +25,32 @@ use livery_llm::script::Script;
 fn cut(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (first, rest) = bytes.split_first()?;
     rest.split_at_checked(rest.len() * usize::from(*first) / 255)
+}
+
+/// A message is read or refused; a template that is read is filled in from any message, within its limit; a filter that is
+/// accepted answers.
+pub fn trigger_message(bytes: &[u8]) {
+    const INSERTED_MAX: usize = 4096;
+    let Some((template, body)) = cut(bytes) else { return };
+    let query = read_query(&String::from_utf8_lossy(body));
+    for media_type in [None, Some("application/x-www-form-urlencoded")] {
+        let Ok(read) = read_body(media_type, body) else { continue };
+        let message = Message { body: read, headers: query.clone(), query: query.clone() };
+        if let Ok(value) = serde_json::from_slice::<serde_json::Value>(template) {
+            if let Ok(read) = Template::new(&value) {
+                if let Ok(input) = read.render(&message, INSERTED_MAX) {
+                    // Text inside text is escaped once more: at most six bytes for one.
+                    let most = 6 * (INSERTED_MAX + value.to_string().len());
+                    assert!(input.to_string().len() <= most, "an input beyond its limit");
+                }
+            }
+            if let Ok(filter) = serde_json::from_value::<Filter>(value) {
+                if filter.check().is_ok() {
+                    let _ = filter.matches(&message);
+                }
+            }
+        }
+    }
 }
 
 /// Frames come out the same however the bytes are cut, never larger than the limit; no payload makes a message parser panic.

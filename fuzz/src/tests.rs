@@ -117,3 +117,15 @@ fn scrubber() {
         &[b"\x40key: \xff and \xfe\n\ndata: \xfd\r\n\r\nrest \xfc", b"\x80data: {\"k\":\"\xff\"}\n\ndata: \xfe\ndata: \xfd\n\n", b"\x10plain text without anything"],
     );
 }
+
+#[test]
+fn trigger_message() {
+    walk(
+        crate::trigger_message,
+        &[
+            b"\x80{\"a\":\"{{body.x}} {{query.a | 3}}\"}{\"x\":[1,2,{\"y\":\"z\"}],\"k\":null}",
+            b"\x60{\"body.a\":[\"1\",2]}a=1&b=%20+x&payload=%7B%7D&a=2",
+            b"\x70[\"{{body}}\",\"-{{headers.a}}-\",5]{\"a\":{\"b\":[[[]]]}}",
+        ],
+    );
+}
