@@ -161,4 +161,12 @@ pub struct Event {
     pub digest: String,
     /// What is particular to the type; null once it was deleted.
     pub data: Value,
+    /// Present and true when the content was deleted, as the operator's retention says.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub deleted: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "how serde asks")]
+fn is_false(truth: &bool) -> bool {
+    !*truth
 }

@@ -65,6 +65,10 @@ pub(crate) enum Command {
     Keys(Keys),
     /// List the nodes of an installation.
     Nodes(Nodes),
+    /// Copy the data directory of a server, at work or not, into one file.
+    Backup(Backup),
+    /// Make a data directory out of a backup.
+    Restore(Restore),
     /// Say what this host can and cannot give, and the command that would fix it.
     Doctor(Doctor),
     /// Print a completion script for a shell.
@@ -112,6 +116,18 @@ pub(crate) struct Up {
     pub(crate) node: Node,
     #[command(flatten)]
     pub(crate) engine: Engine,
+    /// Delete inputs, outputs and the contents of events this many days after a run's end (default: never).
+    #[arg(long, value_name = "DAYS", env = "LIVERY_RETAIN_PAYLOADS")]
+    pub(crate) retain_payloads: Option<u32>,
+    /// Delete the record of deliveries that arrived after this many days; 0: never.
+    #[arg(long, value_name = "DAYS", env = "LIVERY_RETAIN_DELIVERIES", default_value_t = 30)]
+    pub(crate) retain_deliveries: u32,
+    /// Send traces to this OpenTelemetry collector (OTLP over HTTP), such as http://127.0.0.1:4318.
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// Put prompts, answers, tool arguments and results into the traces too.
+    #[arg(long, env = "LIVERY_OTLP_CONTENT", requires = "otlp_endpoint")]
+    pub(crate) otlp_content: bool,
     /// Write the log as JSON lines.
     #[arg(long, env = "LIVERY_LOG_JSON")]
     pub(crate) log_json: bool,
@@ -456,6 +472,39 @@ pub(crate) enum Keys {
         #[command(flatten)]
         server: Server,
     },
+}
+
+/// `livery backup`.
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The data directory; its server may be at work.
+    #[arg(long, value_name = "DIR", env = "LIVERY_DATA", default_value = "livery-data")]
+    pub(crate) data: PathBuf,
+    /// The file to write; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Put the root key into it too: whoever has the file then has every secret in it.
+    #[arg(long)]
+    pub(crate) include_root_key: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `livery restore`.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// A file that `livery backup` wrote.
+    pub(crate) file: PathBuf,
+    /// The data directory to make; it must not exist, or be empty.
+    #[arg(long, value_name = "DIR", env = "LIVERY_DATA", default_value = "livery-data")]
+    pub(crate) data: PathBuf,
+    /// As root: whose the directory will be (default: `livery`, else `nobody`).
+    #[arg(long, value_name = "NAME", env = "LIVERY_USER")]
+    pub(crate) user: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `livery doctor`.

@@ -137,15 +137,18 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
-        let host = self.base.host().unwrap_or_default().trim_matches(['[', ']']);
-        let secure = self.base.scheme_str() == Some("https");
-        let port = self.base.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let stream = TcpStream::connect((host, port))
-            .await
-            .with_context(|| format!("cannot reach {}; is the server running (`livery up`)?", self.base))?;
-        stream.set_nodelay(true)?;
-        if secure { converse(tls(host, stream).await?, request).await } else { converse(stream, request).await }
+        exchange(&self.base, request).await.context("is the server running (`livery up`)?")
     }
+}
+
+/// One request to one of the operator's own servers, on a connection of its own.
+pub(crate) async fn exchange(server: &Uri, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
+    let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
+    let secure = server.scheme_str() == Some("https");
+    let port = server.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let stream = TcpStream::connect((host, port)).await.with_context(|| format!("cannot reach {server}"))?;
+    stream.set_nodelay(true)?;
+    if secure { converse(tls(host, stream).await?, request).await } else { converse(stream, request).await }
 }
 
 async fn tls(host: &str, stream: TcpStream) -> anyhow::Result<tokio_rustls::client::TlsStream<TcpStream>> {

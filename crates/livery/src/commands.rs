@@ -1,6 +1,7 @@
 //! What each command does; one file per command, this one is the table of contents.
 
 mod agents;
+mod backup;
 mod completions;
 mod demo;
 
@@ -50,6 +51,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Agents(command) => agents::agents(command),
         Command::Keys(command) => async_main(keys::keys(command)),
         Command::Nodes(command) => async_main(nodes::nodes(command)),
+        Command::Backup(args) => backup::backup(args),
+        Command::Restore(args) => backup::restore(args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions { shell } => completions::completions(shell),
         Command::Dev(command) => async_main(dev::dev(command)),

@@ -11,6 +11,8 @@ use anyhow::{Context as _, bail};
 use livery_broker::{BrokerConfig, Secret};
 use livery_platform::organizations::Bootstrap;
 use livery_platform::providers::{EnvironmentProvider, EnvironmentProviders, ProviderKind};
+use livery_platform::retention::Retain;
+use livery_platform::traces::Traces;
 use livery_platform::{Clock, Config, Database, Parts, Platform, RootKey};
 use livery_sandbox::{LauncherProcess, SandboxConfig, Sandboxes, spawn_launcher};
 use livery_server::Options;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli;
 use crate::host::{self, User};
+use crate::otlp;
 
 /// What the launcher may take to say what this host gives.
 const LAUNCHER_ANSWER: Duration = Duration::from_secs(10);
@@ -90,6 +93,17 @@ pub(crate) struct NamedProvider {
     pub(crate) base_url: Option<String>,
 }
 
+/// What an operator wants to see and to keep of an engine's work.
+#[derive(Debug, Default)]
+pub(crate) struct Observe {
+    /// The collector that gets traces.
+    pub(crate) otlp_endpoint: Option<String>,
+    /// Whether content goes along.
+    pub(crate) otlp_content: bool,
+    /// How long things are kept.
+    pub(crate) retain: Retain,
+}
+
 /// An engine that serves.
 pub(crate) struct Running {
     pub(crate) platform: Platform,
@@ -99,6 +113,7 @@ pub(crate) struct Running {
     shutdown: CancellationToken,
     server: JoinHandle<std::io::Result<()>>,
     metrics: Option<JoinHandle<std::io::Result<()>>>,
+    exporting: Option<otlp::Exporting>,
 }
 
 impl Running {
@@ -108,6 +123,7 @@ impl Running {
         listen: SocketAddr,
         engine: &cli::Engine,
         provider: Option<&NamedProvider>,
+        observe: Observe,
     ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(listen)
             .await
@@ -117,8 +133,15 @@ impl Running {
             Some(launcher) => usable(Sandboxes::connect(launcher)?).await,
             None => None,
         };
+        let (traces, exporting) = match &observe.otlp_endpoint {
+            Some(endpoint) => {
+                let (sink, exporting) = otlp::start(endpoint)?;
+                (Traces { sink: Some(sink), content: observe.otlp_content }, Some(exporting))
+            }
+            None => (Traces::default(), None),
+        };
         let parts = Parts {
-            config: config(&ground.data, ground.node.as_ref(), address)?,
+            config: Config { traces, retain: observe.retain, ..config(&ground.data, ground.node.as_ref(), address)? },
             database: ground.database,
             clock: Clock::system(),
             broker: broker_config(engine, address)?,
@@ -132,7 +155,7 @@ impl Running {
         let shutdown = CancellationToken::new();
         let server =
             tokio::spawn(livery_server::serve(listener, platform.clone(), Options::default(), shutdown.clone()));
-        Ok(Self { platform, address, bootstrap, shutdown, server, metrics: None })
+        Ok(Self { platform, address, bootstrap, shutdown, server, metrics: None, exporting })
     }
 
     /// Serves the metrics on an address of their own; the address.
@@ -163,6 +186,9 @@ impl Running {
         server??;
         if let Some(metrics) = self.metrics {
             metrics.await??;
+        }
+        if let Some(exporting) = self.exporting {
+            exporting.flush().await;
         }
         Ok(())
     }

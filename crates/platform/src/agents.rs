@@ -171,7 +171,7 @@ impl Platform {
     /// [`Error::Forbidden`] without `agents:read`.
     pub async fn list_agents(&self, principal: &Principal, page: PageRequest) -> Result<Page<AgentView>> {
         principal.require(Scope::AgentsRead)?;
-        Page::try_from_list(self.store.list_agents(principal.org, &page.into()).await?, view_of)
+        Page::try_from_list(self.store.list_agents(principal.org, principal.app, &page.into()).await?, view_of)
     }
 
     /// One agent: `name`, `name@3` or `name@tag`.
@@ -195,7 +195,8 @@ impl Platform {
     ) -> Result<Page<AgentView>> {
         principal.require(Scope::AgentsRead)?;
         self.agent_row(principal, name).await?;
-        Page::try_from_list(self.store.list_agent_versions(principal.org, name, &page.into()).await?, view_of)
+        let list = self.store.list_agent_versions(principal.org, principal.app, name, &page.into()).await?;
+        Page::try_from_list(list, view_of)
     }
 
     async fn agent_row(&self, principal: &Principal, reference: &str) -> Result<AgentRow> {

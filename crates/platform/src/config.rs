@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Roles;
+use crate::retention::Retain;
+use crate::traces::Traces;
 
 /// Limits and places of one node. Every queue and wait of the engine has its number here.
 #[derive(Debug, Clone)]
@@ -37,6 +39,10 @@ pub struct Config {
     pub model_first_byte: Duration,
     /// One attempt of a webhook delivery.
     pub webhook_timeout: Duration,
+    /// How long things are kept.
+    pub retain: Retain,
+    /// Where traces go.
+    pub traces: Traces,
     /// How long running work may take to stop at shutdown.
     pub drain: Duration,
     /// Where this process dies on demand; tests of recovery set it.
@@ -62,6 +68,8 @@ impl Config {
             model_idle: Duration::from_secs(300),
             model_first_byte: Duration::from_secs(120),
             webhook_timeout: Duration::from_secs(15),
+            retain: Retain::default(),
+            traces: Traces::default(),
             drain: Duration::from_secs(20),
             #[cfg(debug_assertions)]
             crash: crate::crash::CrashPlan::default(),

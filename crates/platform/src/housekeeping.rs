@@ -6,6 +6,7 @@ use std::time::Duration;
 use livery_core::EventType;
 use livery_core::id::{FileId, OrgId, RunId};
 
+use crate::retention::{self, SteadyClock};
 use crate::{Platform, node};
 
 /// How often the chores are done.
@@ -18,12 +19,14 @@ const FILES_PER_ROUND_MAX: usize = 10_000;
 /// Does the chores until the node stops.
 pub(crate) async fn keep_house(platform: Platform) {
     sweep_workspaces(&platform).await;
+    let clock = SteadyClock::start(platform.clock.now());
     while !platform.stop.is_cancelled() {
         match platform.duty("housekeeping", EVERY).await {
             Ok(true) => {
                 purge_answers(&platform).await;
                 sweep_orphans(&platform).await;
                 sweep_nodes(&platform).await;
+                retention::let_go(&platform, &clock).await;
             }
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "chores cannot be taken"),

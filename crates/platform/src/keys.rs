@@ -188,7 +188,8 @@ impl Platform {
             }
         }
         let now = self.clock.now();
-        if new.expires_at.is_some_and(|end| end <= now) {
+        // A request that was answered is answered again, however much later.
+        if new.expires_at.is_some_and(|end| end <= now) && !self.was_answered(caller).await? {
             return Err(Error::invalid_field("/expires_at", "this time has passed"));
         }
         let application = new.application.or(principal.app);

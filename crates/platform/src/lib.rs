@@ -9,6 +9,7 @@
 
 pub mod agents;
 mod audit;
+pub mod backup;
 pub mod clock;
 pub mod config;
 pub mod crash;
@@ -32,8 +33,10 @@ pub mod providers;
 pub mod readiness;
 pub mod receipts;
 pub mod replay;
+pub mod retention;
 pub mod runs;
 pub mod schedules;
+pub mod traces;
 pub mod triggers;
 mod vault;
 pub mod webhooks;
@@ -42,6 +45,7 @@ mod worker;
 pub use clock::Clock;
 pub use config::Config;
 pub use database::Database;
+pub use livery_core::Timestamp;
 pub use node::Roles;
 pub use page::{Page, PageRequest};
 pub use platform::{Parts, Platform};

@@ -70,6 +70,7 @@ pub struct Metrics {
     http_requests: Family<RouteLabels, Counter>,
     http_duration: Histograms<1>,
     event_streams: Gauge,
+    spans_dropped: Counter,
 }
 
 impl Metrics {
@@ -104,6 +105,7 @@ impl Metrics {
             http_requests: Family::default(),
             http_duration: Family::new_with_constructor(short),
             event_streams: Gauge::default(),
+            spans_dropped: Counter::default(),
         };
         metrics.register_runs();
         metrics.register_effects();
@@ -186,6 +188,7 @@ impl Metrics {
             self.http_duration.clone(),
         );
         r.register("livery_event_streams", "Event streams held open on this node", self.event_streams.clone());
+        r.register("livery_spans_dropped", "Spans that no collector got", self.spans_dropped.clone());
         r.register("livery_build", "Which Livery this is", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     }
 

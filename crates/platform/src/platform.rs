@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use livery_broker::{Broker, BrokerConfig};
 use livery_core::id::RequestId;
-use livery_core::{Error, Result};
+use livery_core::{Error, Result, Timestamp};
 use livery_sandbox::Sandboxes;
 use livery_store::Store;
 use tokio::sync::{Notify, Semaphore};
@@ -180,6 +180,11 @@ impl Platform {
     /// A new id for a request that brought none.
     pub fn new_request_id(&self) -> RequestId {
         RequestId::from_bits(self.mint())
+    }
+
+    /// The time of this node.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Bits for a new id of any kind.

@@ -29,6 +29,14 @@ impl Platform {
         }
     }
 
+    /// Whether this very request was answered before.
+    ///
+    /// # Errors
+    /// [`Error::IdempotencyMismatch`] when its key belongs to another.
+    pub(crate) async fn was_answered(&self, caller: &Caller) -> Result<bool> {
+        Ok(self.answered::<()>(caller).await?.is_some())
+    }
+
     /// Runs `effect` in a transaction, once per idempotency key.
     pub(crate) async fn post<T, F>(&self, caller: &Caller, effect: F) -> Result<Posted<T>>
     where

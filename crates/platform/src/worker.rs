@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 
 pub(crate) use self::running::Running;
 pub(crate) use self::setup::{models_of, setup_of};
+pub(crate) use self::spill::spilled_file;
 use crate::Platform;
 use crate::effects::{EffectKind, Phase};
 

@@ -15,7 +15,8 @@ use axum::response::Response;
 use futures_util::FutureExt as _;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use livery_platform::Platform;
+use livery_platform::traces::{self, Span, SpanKind, TraceContext};
+use livery_platform::{Platform, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
@@ -72,10 +73,11 @@ impl Edge {
     pub async fn answer(&self, request: Request) -> Response {
         let context = Arc::new(Context::of(request.headers(), || self.app.platform.new_request_id()));
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let begun = Instant::now();
+        let begun = (Instant::now(), self.app.platform.now());
+        let own_trace = self.app.platform.request_trace(context.caller_trace);
         let outcome = match refuse_head(&request) {
             Some(problem) => Err(problem),
-            None => self.route(request, &context).await,
+            None => traces::within(own_trace.or(context.caller_trace), self.route(request, &context)).await,
         };
         let mut response = match outcome {
             Ok(response) => unwrap_problem(response),
@@ -85,7 +87,10 @@ impl Edge {
             log(&problem, &context, &method, &uri);
             write_out(&problem, headers, &context)
         });
-        self.count(&method, &context, response.status(), begun.elapsed());
+        self.count(&method, &context, response.status(), begun.0.elapsed());
+        if let Some(own) = own_trace {
+            self.trace(&method, &context, response.status(), own, begun.1);
+        }
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, context.shown.clone());
         if let Some(allowance) = context.allowance.get() {
@@ -102,7 +107,7 @@ impl Edge {
         let route = context.route().to_owned();
         tracing::debug!(
             request_id = context.shown(),
-            trace_id = context.trace_id.as_deref(),
+            trace_id = context.trace_id(),
             %method,
             route,
             status = status.as_u16(),
@@ -110,6 +115,30 @@ impl Edge {
             "answered"
         );
         self.app.platform.metrics().http_answered(known_method(method), route, status.as_u16(), took);
+    }
+
+    /// The span of a request (OpenTelemetry's conventions for HTTP servers). Probes are none.
+    fn trace(&self, method: &Method, context: &Context, status: StatusCode, own: TraceContext, begun: Timestamp) {
+        let (platform, route) = (&self.app.platform, context.route());
+        if UNTRACED.contains(&route) {
+            return;
+        }
+        platform.export_span(Span {
+            name: format!("{} {route}", known_method(method)),
+            kind: SpanKind::Server,
+            context: own,
+            parent: context.caller_trace.map(|caller| caller.span_id),
+            parent_is_remote: context.caller_trace.is_some(),
+            begun,
+            ended: platform.now(),
+            attributes: vec![
+                ("http.request.method", known_method(method).into()),
+                ("http.route", route.into()),
+                ("http.response.status_code", u64::from(status.as_u16()).into()),
+                ("livery.request.id", context.id.to_string().into()),
+            ],
+            error: status.is_server_error().then(|| status.as_u16().to_string()),
+        });
     }
 
     /// Through the router, in time, with a panic caught.
@@ -120,7 +149,7 @@ impl Edge {
             method = %request.method(),
             path = request.uri().path(),
             request_id = context.shown(),
-            trace_id = context.trace_id.as_deref(),
+            trace_id = context.trace_id(),
         );
         request.extensions_mut().insert(Arc::clone(context));
         let work = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind().instrument(span);
@@ -140,6 +169,9 @@ impl Edge {
         if large { options.upload_deadline } else { options.request_deadline }
     }
 }
+
+/// Asked all day long by machines that look after the server.
+const UNTRACED: [&str; 3] = ["/healthz", "/metrics", "/readyz"];
 
 /// Tells the edge which route was taken, by its template.
 async fn note_route(request: Request, next: Next) -> Response {
@@ -191,7 +223,7 @@ fn unwrap_problem(mut response: Response) -> Result<Response, (Problem, HeaderMa
 /// The one place where the cause of an error is written down.
 fn log(problem: &Problem, context: &Context, method: &Method, uri: &Uri) {
     let parts = problem.parts();
-    let (request_id, trace_id) = (context.shown(), context.trace_id.as_deref());
+    let (request_id, trace_id) = (context.shown(), context.trace_id());
     let (code, status, path) = (parts.code, parts.status.as_u16(), uri.path());
     match &parts.cause {
         Some(cause) => {

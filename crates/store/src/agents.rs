@@ -44,9 +44,11 @@ statements! {
     LIST = concat!("select ", agent_columns!(), " from agents a
         where a.org_id = $1 and a.version is not null and (a.created_at, a.id) < ($2, $3)
         and not exists (select 1 from agents b where b.org_id = a.org_id and b.name = a.name and b.version > a.version)
+        and (a.application_id = $5 or a.application_id is null or $5 is null)
         order by a.created_at desc, a.id desc limit $4");
     LIST_VERSIONS = concat!("select ", agent_columns!(), " from agents a
         where a.org_id = $1 and a.name = $2 and a.version is not null and (a.created_at, a.id) < ($3, $4)
+        and (a.application_id = $6 or a.application_id is null or $6 is null)
         order by a.created_at desc, a.id desc limit $5");
     FILES = "select f.path, f.mode, f.bytes from agent_files f join agents a on a.id = f.agent_id
         where a.org_id = $1 and a.id = $2 order by f.path limit $3";
@@ -273,10 +275,10 @@ impl Store {
     ///
     /// # Errors
     /// `InvalidCursor`, and those of the database.
-    pub async fn list_agents(&self, org: OrgId, page: &Page) -> Result<List<AgentRow>> {
-        let scope = Scope::new("agents", org);
+    pub async fn list_agents(&self, org: OrgId, application: Option<AppId>, page: &Page) -> Result<List<AgentRow>> {
+        let scope = Scope::new("agents", org).with(&application.map(|id| id.to_string()).unwrap_or_default());
         let (from, rows) = page.start(&scope)?;
-        let args = args![org, from.created_at, AgentId::from_bits(from.id_bits), rows];
+        let args = args![org, from.created_at, AgentId::from_bits(from.id_bits), rows, application];
         let rows = self.fetch_page(Lane::Scan, LIST, args).await?;
         Ok(page.finish(&scope, rows, position))
     }
@@ -285,10 +287,17 @@ impl Store {
     ///
     /// # Errors
     /// `InvalidCursor`, and those of the database.
-    pub async fn list_agent_versions(&self, org: OrgId, name: &str, page: &Page) -> Result<List<AgentRow>> {
-        let scope = Scope::new("agent_versions", org).with(name);
+    pub async fn list_agent_versions(
+        &self,
+        org: OrgId,
+        application: Option<AppId>,
+        name: &str,
+        page: &Page,
+    ) -> Result<List<AgentRow>> {
+        let app = application.map(|id| id.to_string()).unwrap_or_default();
+        let scope = Scope::new("agent_versions", org).with(name).with(&app);
         let (from, rows) = page.start(&scope)?;
-        let args = args![org, name.to_owned(), from.created_at, AgentId::from_bits(from.id_bits), rows];
+        let args = args![org, name.to_owned(), from.created_at, AgentId::from_bits(from.id_bits), rows, application];
         let rows = self.fetch_page(Lane::Scan, LIST_VERSIONS, args).await?;
         Ok(page.finish(&scope, rows, position))
     }

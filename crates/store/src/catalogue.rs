@@ -8,6 +8,7 @@ use crate::sql::Statement;
 pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("agents", crate::agents::STATEMENTS),
     ("circuits", crate::circuits::STATEMENTS),
+    ("backup", crate::backup::STATEMENTS),
     ("deliveries", crate::deliveries::STATEMENTS),
     ("delivery_queue", crate::delivery_queue::STATEMENTS),
     ("duties", crate::duties::STATEMENTS),
@@ -21,6 +22,7 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("providers", crate::providers::STATEMENTS),
     ("queue", crate::queue::STATEMENTS),
     ("receipt_keys", crate::receipt_keys::STATEMENTS),
+    ("retention", crate::retention::STATEMENTS),
     ("run_list", crate::run_list::STATEMENTS),
     ("runs", crate::runs::STATEMENTS),
     ("schedules", crate::schedules::STATEMENTS),

@@ -154,9 +154,10 @@ impl StoredEvent {
             .event_type
             .parse()
             .map_err(|_| Error::Corrupt { what: "event type", detail: self.event_type.clone() })?;
+        let deleted = self.data.is_none();
         let data = self.data.map_or(Ok(Value::Null), |data| data.parse())?;
         let (actor, digest) = (self.actor, self.digest);
-        Ok(Event { seq: self.seq, run_id, event_type, at: self.at, actor, digest, data })
+        Ok(Event { seq: self.seq, run_id, event_type, at: self.at, actor, digest, data, deleted })
     }
 }
 

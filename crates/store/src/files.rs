@@ -22,6 +22,8 @@ macro_rules! file_columns {
     };
 }
 
+pub(crate) use file_columns;
+
 statements! {
     INSERT = "insert into files
         (id, org_id, application_id, name, content_type, bytes, sha256, storage_path, created_at)
@@ -165,6 +167,14 @@ impl Tx {
             0 => Err(Error::NotFound { what: "file" }),
             _ => Ok(()),
         }
+    }
+
+    /// Deletes a file that may be gone already.
+    ///
+    /// # Errors
+    /// `NotFound` for one that a run has.
+    pub async fn remove_file(&mut self, org: OrgId, file: FileId) -> Result<()> {
+        self.execute(DELETE, args![org, file]).await.map(drop)
     }
 }
 

@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::print_stderr, reason = "a test that is skipped says so"))]
 
 mod agents;
+mod backup;
 #[cfg(test)]
 mod catalogue;
 mod circuits;
@@ -38,6 +39,7 @@ mod providers;
 mod queue;
 mod reader;
 mod receipt_keys;
+mod retention;
 mod run_list;
 mod runs;
 mod schedules;
@@ -54,6 +56,7 @@ mod webhooks;
 mod writer;
 
 pub use agents::{AgentFile, AgentRow, AgentSelector, NewAgent, Saved};
+pub use backup::{Counts, Snapshot};
 pub use circuits::{CircuitFailure, CircuitRow};
 pub use deliveries::{DeliveryFilter, DeliveryRow, DeliveryStatus, NewDelivery};
 pub use delivery_queue::{ClaimedDelivery, DeliveryAttempt, DeliveryClaim, Destination};

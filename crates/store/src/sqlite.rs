@@ -141,6 +141,18 @@ impl Connection {
         self.inner.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(())).map_err(translate)
     }
 
+    /// Copies the database, as it is now, into a file that does not exist. Other connections go on.
+    pub(crate) fn copy_into(&self, target: &Path) -> Result<()> {
+        let target = target.to_str().ok_or_else(|| Error::Unavailable { reason: "the path is no UTF-8".into() })?;
+        self.inner.execute("vacuum into ?1", [target]).map(drop).map_err(translate)
+    }
+
+    /// Looks at every page of the file.
+    pub(crate) fn quick_check(&self) -> Result<()> {
+        let found: String = self.inner.query_row("pragma quick_check(1)", [], |row| row.get(0)).map_err(translate)?;
+        if found == "ok" { Ok(()) } else { Err(Error::Corrupt { what: "database file", detail: found }) }
+    }
+
     /// Whether no transaction is open.
     pub(crate) fn is_idle(&self) -> bool {
         self.inner.is_autocommit()

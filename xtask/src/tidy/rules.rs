@@ -175,6 +175,7 @@ pub const WORD_EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("crates/sandbox/src/client/channel.rs", "tokio :: spawn", "the channel keeps the handles"),
     ("crates/sandbox/src/client/control.rs", "tokio :: spawn", "the caller gets the handle"),
     ("crates/livery/src/engine.rs", "tokio :: spawn", "the engine keeps the handle and waits for it"),
+    ("crates/livery/src/otlp.rs", "tokio :: spawn", "the engine keeps the handle and waits for it at the end"),
     ("crates/livery/src/client.rs", "tokio :: spawn", "the connection ends with the command's only request"),
 ];
 

@@ -16,7 +16,7 @@ use self::tenant::{Tenant, Told};
 use super::{cell, print, print_json, say};
 use crate::cli;
 use crate::client::{Client, Problem};
-use crate::engine::{Ground, Keep, NamedProvider, Running, named_provider, runtime};
+use crate::engine::{Ground, Keep, NamedProvider, Observe, Running, named_provider, runtime};
 use crate::workbench::Workbench;
 
 /// The longest wait for the webhooks after the runs ended.
@@ -50,7 +50,8 @@ async fn show(
     provider: Option<&NamedProvider>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let running = Running::start(ground, ([127, 0, 0, 1], 0).into(), workbench.engine(), provider).await?;
+    let running =
+        Running::start(ground, ([127, 0, 0, 1], 0).into(), workbench.engine(), provider, Observe::default()).await?;
     say(&format!("Livery serves at {}", running.url()));
     let sink = WebhookSink::start().await.context("cannot listen for webhooks")?;
     let outcome = play(&running, &sink, model).await;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::agents::checked;
 use super::{async_main, cell, client, print, print_json, say};
 use crate::client::Client;
-use crate::engine::{Ground, Keep, NamedProvider, Running, named_provider, runtime};
+use crate::engine::{Ground, Keep, NamedProvider, Observe, Running, named_provider, runtime};
 use crate::show::{Paint, event_line, one_line, summary};
 use crate::sse::EventStream;
 use crate::workbench::Workbench;
@@ -65,7 +65,7 @@ async fn in_own_engine(
     provider: Option<&NamedProvider>,
 ) -> anyhow::Result<ExitCode> {
     let listen = ([127, 0, 0, 1], 0).into();
-    let running = Running::start(ground, listen, workbench.engine(), provider).await?;
+    let running = Running::start(ground, listen, workbench.engine(), provider, Observe::default()).await?;
     let key = running.bootstrap.as_ref().map(|first| first.api_key.clone()).unwrap_or_default();
     let client = Client::new(&running.url(), &key)?;
     let outcome = async {

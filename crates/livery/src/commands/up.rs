@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use livery_platform::retention::Retain;
+
 use super::say;
-use crate::engine::{Ground, Keep, Running, runtime};
+use crate::engine::{Ground, Keep, Observe, Running, runtime};
 use crate::{bootstrap, cli, exit};
 
 /// Serves until SIGTERM or Ctrl-C; a second signal stops at once.
@@ -28,7 +30,12 @@ pub(super) fn up(args: cli::Up) -> anyhow::Result<ExitCode> {
 async fn serve(ground: Ground, args: cli::Up) -> anyhow::Result<ExitCode> {
     let mut stop = Stop::listen()?;
     let data = ground.data.clone();
-    let mut running = Running::start(ground, args.listen, &args.engine, None).await?;
+    let retain = Retain {
+        payload_days: args.retain_payloads,
+        delivery_days: (args.retain_deliveries > 0).then_some(args.retain_deliveries),
+    };
+    let observe = Observe { otlp_endpoint: args.otlp_endpoint.clone(), otlp_content: args.otlp_content, retain };
+    let mut running = Running::start(ground, args.listen, &args.engine, None, observe).await?;
     if let Some(listen) = args.metrics_listen {
         let address = running.serve_metrics(listen).await?;
         tracing::info!(%address, "serving metrics");

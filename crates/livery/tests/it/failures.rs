@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{SHELL_AGENT, Server, output, request, skip, text};
+use crate::support::{SHELL_AGENT, Server, output, processes_naming, request, skip, text};
 
 /// Long enough for a failure to be met several times over.
 const WHILE_IT_FAILS: Duration = Duration::from_secs(3);
@@ -217,6 +217,12 @@ fn a_read_only_disk_is_told_and_survived() {
     server.kill();
     drop(server);
 
+    // The launcher, too, has the disk in its view of the files.
+    let begun = std::time::Instant::now();
+    while !processes_naming(&target).is_empty() {
+        assert!(begun.elapsed() < crate::support::PATIENCE, "{:?}", processes_naming(&target));
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let unmounted = (0..100).any(|_| {
         std::thread::sleep(Duration::from_millis(100));
         tool("umount", &[&target])

@@ -1,6 +1,7 @@
 //! The whole binary, as an operator and a client meet it: real processes, real sandboxes, real sockets, real kills.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may panic")]
 
+mod backup;
 mod bombs;
 mod commands;
 mod crash;
@@ -11,6 +12,8 @@ mod nodes;
 mod postgres;
 mod proofs;
 mod providers;
+mod retention;
 mod server;
 mod support;
+mod traces;
 mod webhooks;

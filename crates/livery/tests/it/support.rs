@@ -218,6 +218,19 @@ pub(crate) fn one_command(command: &str) -> String {
     format!("turns:\n  - tools: [{{name: shell, arguments: {{command: {command}}}}}]\n  - text: done\n")
 }
 
+/// `GET` whose answer is no JSON.
+pub(crate) fn get_text(url: &str, key: &str, path: &str) -> String {
+    let host = url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head =
+        format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 /// One HTTP/1.1 exchange on a connection of its own.
 pub(crate) fn request(
     url: &str,

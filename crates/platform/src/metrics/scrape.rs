@@ -1,5 +1,6 @@
 //! `GET /metrics`: what was counted, and what is looked up now.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use livery_core::{Error, Result};
@@ -31,6 +32,9 @@ impl Platform {
     pub async fn metrics_text(&self) -> Result<String> {
         let metrics = &self.metrics;
         metrics.runs_running.set(whole(self.running.leases().len() as u64));
+        if let Some(sink) = &self.config.traces.sink {
+            metrics.spans_dropped.inner().store(sink.dropped(), Ordering::Relaxed);
+        }
         // A database that is away is a metric itself, and no reason to show none.
         let up = tokio::time::timeout(LOOK_MAX, self.look()).await.is_ok_and(|looked| looked.is_ok());
         metrics.store_up.set(i64::from(up));

@@ -21,7 +21,7 @@ use super::view::RunView;
 use crate::agents::LoadedAgent;
 use crate::effects::{EffectKind, Phase};
 use crate::webhooks::{Outbox, sign};
-use crate::{Caller, Platform, Posted, Principal, Scope, prices};
+use crate::{Caller, Platform, Posted, Principal, Scope, prices, traces};
 
 /// The endpoint named in a run, as its row keeps it: the secret sealed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -387,6 +387,9 @@ fn queued_event(caller: &Caller, row: &NewRun, checked: &Checked, cause: &Cause)
     }
     if let Some(origin) = &cause.origin {
         origin.note(&mut data);
+    }
+    if let Some(trace) = traces::current() {
+        data["traceparent"] = trace.to_string().into();
     }
     let mut event = NewEvent::new(EventType::RunQueued, actor, row.created_at, &data)?;
     event.on_behalf_of = caller.on_behalf_of.map(|end_user| end_user.to_string());

@@ -287,6 +287,7 @@ impl Drive {
         if let (Ok(()), Some(end)) = (&result, &step.end) {
             let took_ms = self.row.started_at.map_or(0, |started| end.finished_at.millis_since(started));
             self.platform.metrics.run_ended(end.status, Duration::from_millis(took_ms));
+            self.platform.trace_run(&self.row, end).await;
         }
         result.map_err(|error| lost(&error.into()))?;
         if has_spilled {

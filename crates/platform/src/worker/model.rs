@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::agents::LoadedAgent;
 use crate::effects::{self, EffectKind};
 use crate::providers::Provider;
+use crate::traces::ModelCall;
 use crate::{Platform, prices};
 
 /// Largest body of an error that is read.
@@ -39,8 +40,9 @@ pub(super) struct Call {
     request: Option<Request>,
     call_id_prefix: String,
     idempotency: String,
-    /// The kind of provider, once it is known; for the metrics.
+    /// The kind of provider, and where it is, once that is known: for metrics and traces.
     kind: OnceLock<&'static str>,
+    server: OnceLock<(String, u16)>,
 }
 
 /// An answer and what it cost.
@@ -61,6 +63,7 @@ impl Call {
             call_id_prefix: String::new(),
             idempotency: String::new(),
             kind: OnceLock::new(),
+            server: OnceLock::new(),
         };
         if let Effect::CallModel { step, attempt, model, request, idempotency, call_id_prefix } = effect {
             call.step = step;
@@ -83,6 +86,7 @@ impl Call {
         let (begun, asked) = (self.platform.clock.now(), Instant::now());
         let answered = self.ask().await;
         self.count(&answered, asked.elapsed());
+        self.trace(&answered, begun).await;
         match answered {
             Ok((response, cost)) => {
                 let latency_ms = self.platform.clock.now().millis_since(begun);
@@ -95,14 +99,27 @@ impl Call {
         }
     }
 
+    async fn trace(&self, answered: &Result<Answered, ModelError>, begun: Timestamp) {
+        let wanted = self.platform.wants_content();
+        let call = ModelCall {
+            row: (self.org, self.run),
+            provider: self.kind.get().copied().unwrap_or("unknown"),
+            model: &self.model.model,
+            server: self.server.get().cloned(),
+            request: self.request.as_ref().filter(|_| wanted).map(Request::to_model_request),
+            answer: answered.as_ref().map(|(response, _)| response),
+            begun,
+        };
+        self.platform.trace_model(call).await;
+    }
+
     fn count(&self, answered: &Result<Answered, ModelError>, took: Duration) {
         let (metrics, kind) = (&self.platform.metrics, self.kind.get().copied().unwrap_or("unknown"));
         match answered {
             Ok((response, _)) => {
                 metrics.model_called(kind, "ok", took);
                 let used = &response.usage;
-                let input = used.input_uncached + used.input_cache_read + used.input_cache_write;
-                metrics.tokens_used(kind, input, used.output_total);
+                metrics.tokens_used(kind, used.input_total(), used.output_total);
             }
             Err(error) => metrics.model_called(kind, error.class.as_str(), took),
         }
@@ -161,6 +178,7 @@ impl Call {
     fn outbound(&self, provider: Provider, encoded: EncodedRequest) -> Result<Outbound, ModelError> {
         let wrong = |error: livery_broker::UrlRefused| failed(ModelErrorClass::Denied, &error.to_string());
         let target = Target::base_url(&provider.base_url).and_then(|base| base.join(encoded.path)).map_err(wrong)?;
+        let _ = self.server.set((target.host().to_string(), target.port()));
         let mut outbound = Outbound::post(self.org, target, encoded.body);
         outbound.headers = encoded.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         outbound.credential = provider.api_key.map(|secret| Credential {

@@ -28,6 +28,11 @@ struct Reference {
     sha256: Option<String>,
 }
 
+/// The file a stored payload was spilled to, if it was.
+pub(crate) fn spilled_file(data: &Json) -> Option<FileId> {
+    data.parse::<Spilled>().ok().map(|spilled| spilled.spilled.file)
+}
+
 impl Platform {
     /// The payload as the log takes it, and the file it was spilled to.
     pub(crate) async fn fit(&self, org: OrgId, app: Option<AppId>, data: String) -> Result<(Json, Option<FileRow>)> {

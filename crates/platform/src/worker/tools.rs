@@ -16,6 +16,7 @@ use livery_sandbox::{Exec, ExecResult, Sandbox, Stream};
 
 use super::hands::{Hands, WORKSPACE, lost_or};
 use crate::effects::{EffectKind, Phase};
+use crate::traces::ToolCall;
 
 /// Output of one command kept for the model; the sandbox keeps all of it.
 const OUTPUT_BYTES_MAX: u32 = 64 * 1024;
@@ -31,11 +32,28 @@ pub(super) enum Trouble {
 /// Performs a call and says how it went.
 pub(super) async fn perform(hands: &Hands, call_id: String, invocation: Invocation) -> Input {
     let (begun, tool, asked) = (hands.platform.clock.now(), name_of(&invocation), Instant::now());
+    let named = match &invocation {
+        Invocation::Own(call) => call.name.clone(),
+        _ => tool.to_owned(),
+    };
+    let wanted = hands.platform.wants_content();
+    let arguments = wanted.then(|| serde_json::to_string(&invocation).unwrap_or_default());
     let outcome = match hands.sandbox().await {
         Ok(sandbox) => Box::pin(run(hands, &sandbox, &call_id, invocation)).await,
         Err(error) => Err(Trouble::Fatal(error)),
     };
-    hands.platform.metrics.tool_called(tool, word_of(&outcome), asked.elapsed());
+    let outcome_word = word_of(&outcome);
+    hands.platform.metrics.tool_called(tool, outcome_word, asked.elapsed());
+    let result = || outcome.as_ref().ok().and_then(|outcome| serde_json::to_string(outcome).ok()).unwrap_or_default();
+    let span = ToolCall {
+        row: (hands.row.org, hands.row.id),
+        name: &named,
+        call_id: &call_id,
+        outcome: outcome_word,
+        content: arguments.map(|arguments| (arguments, result())),
+        begun,
+    };
+    hands.platform.trace_tool(span).await;
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(Trouble::Answer(message)) => ToolOutcome::failed(message),

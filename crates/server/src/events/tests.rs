@@ -18,6 +18,7 @@ fn an_event_is_one_id_one_name_and_one_line() {
         actor: "worker".into(),
         digest: String::new(),
         data: json!({"result": "two\nlines\rand \u{2028} more"}),
+        deleted: false,
     };
     let mut out = BytesMut::new();
     frame(&Followed::Event(event.clone()), &mut out);

@@ -294,6 +294,8 @@ pub(crate) struct Event {
     digest: String,
     /// What is particular to the type; null once it was deleted.
     data: Value,
+    /// Present and true when the content was deleted, as the operator's retention says.
+    deleted: Option<bool>,
 }
 
 /// Events after a sequence number, oldest first.

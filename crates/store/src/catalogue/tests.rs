@@ -122,6 +122,8 @@ fn lists_and_claims_walk_an_index() {
     check("delivery_queue::CATCH_UP", "deliveries_queue");
     check("delivery_queue::CANCEL", "deliveries_queue");
     check("webhooks::FORGET_ROTATED", "webhooks_rotated");
+    check("retention::OVERDUE", "runs_finished");
+    check("retention::PURGE_DELIVERIES", "deliveries_delivered");
     check("keys::FIND", "api_keys_hash");
     check("keys::LIST", "api_keys_page");
     check("files::LIST", "files_page");
@@ -160,6 +162,11 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("deliveries::COUNT_PENDING", "system: the metrics are the operator's"),
     ("delivery_queue::EXPIRE_OWN", "system: start-up"),
     ("duties::TAKE", "system: no tenant's"),
+    ("backup::COUNTS", "system: the whole database is copied"),
+    ("backup::FILES", "system: the whole database is copied"),
+    ("backup::HEADLESS", "system: the whole database is copied"),
+    ("backup::LOG", "system: the whole database is copied"),
+    ("backup::SCHEMA", "system: the whole database is copied"),
     ("events::INSERT_PAYLOAD", "the header names the tenant, in the same operation"),
     ("events::SYSTEM_READ", "system: recovery"),
     ("idempotency::VOID_RESERVATIONS", "system: start-up"),
@@ -182,6 +189,8 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("receipt_keys::INSERT", "system: the platform's own keys"),
     ("receipt_keys::INSERT_FIRST", "system: the platform's own keys"),
     ("receipt_keys::LIST", "system: the platform's own keys"),
+    ("retention::OVERDUE", "system: the operator says how long things are kept"),
+    ("retention::PURGE_DELIVERIES", "system: the operator says how long things are kept"),
     ("schedules::COUNT_HOLDS", "system: a node releases for all"),
     ("schedules::DUE", "system: a node fires for all"),
     ("schedules::NEXT_DUE", "system: a node fires for all"),

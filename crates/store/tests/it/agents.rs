@@ -34,9 +34,9 @@ conformance! {
         let missing = world.store.write(move |tx| async move { tx.set_agent_tag(org, "hello", "x", 9).await }.boxed());
         assert!(matches!(missing.await, Err(Error::NotFound { .. })));
 
-        let listed = world.store.list_agents(org, &Page::default()).await.unwrap().data;
+        let listed = world.store.list_agents(org, None, &Page::default()).await.unwrap().data;
         assert_eq!(listed.iter().map(|row| row.version).collect::<Vec<_>>(), [Some(3)]);
-        let versions = world.store.list_agent_versions(org, "hello", &Page::default()).await.unwrap().data;
+        let versions = world.store.list_agent_versions(org, None, "hello", &Page::default()).await.unwrap().data;
         assert_eq!(versions.iter().map(|row| row.version).collect::<Vec<_>>(), [Some(3), Some(2), Some(1)]);
         let files = world.store.agent_files(org, second.id).await.unwrap();
         assert_eq!((files.len(), files[0].path.as_str(), files[0].mode), (1, "scripts/a.yaml", 0o644));
@@ -65,7 +65,7 @@ conformance! {
         assert_ne!(save("i2").await.unwrap().0.id, first.id);
         let latest = world.store.find_agent(org, "hello", &AgentSelector::Latest).await.unwrap().unwrap();
         assert_eq!(latest.id, world.one.agent.id);
-        assert_eq!(world.store.list_agents(org, &Page::default()).await.unwrap().data.len(), 1);
+        assert_eq!(world.store.list_agents(org, None, &Page::default()).await.unwrap().data.len(), 1);
         assert_eq!(world.store.get_agent(org, first.id).await.unwrap().unwrap().digest, "i1");
     }
 }

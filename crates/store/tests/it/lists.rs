@@ -90,7 +90,7 @@ conformance! {
         assert!(matches!(other, Err(Error::InvalidCursor)));
         let code = livery_core::Error::from(other.unwrap_err()).code();
         assert_eq!(code, "invalid_cursor");
-        assert!(world.store.list_agents(world.two.org, &page(1, cursor)).await.is_err());
+        assert!(world.store.list_agents(world.two.org, None, &page(1, cursor)).await.is_err());
     }
 
     /// Each filter alone, and all of them together, against runs that each miss by one.
