@@ -14,6 +14,7 @@ mod proofs;
 mod providers;
 mod retention;
 mod server;
+mod settings;
 mod support;
 mod traces;
 mod webhooks;
