@@ -28,3 +28,6 @@ fn main() -> ExitCode {
     }
     commands::run(cli::Cli::parse()).unwrap_or_else(|error| exit::report(&error))
 }
+
+#[cfg(test)]
+mod tests;

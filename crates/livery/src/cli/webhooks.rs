@@ -93,6 +93,8 @@ pub(crate) enum Webhooks {
 #[derive(Debug, Args)]
 pub(crate) struct NewWebhook {
     /// Where deliveries go: `https://…`, or an address the operator allows.
+    // `url` is the server's.
+    #[arg(id = "endpoint_url", value_name = "URL")]
     pub(crate) url: String,
     /// An event it hears of (repeatable): `run.*`, `run.succeeded`, …
     #[arg(long = "event", value_name = "NAME", default_value = "run.*")]
@@ -116,7 +118,8 @@ pub(crate) struct UpdateWebhook {
     /// `whk_…`
     pub(crate) id: String,
     /// Where deliveries go from now on.
-    #[arg(long)]
+    // `--url` is the server's.
+    #[arg(id = "endpoint_url", long = "new-url", value_name = "URL")]
     pub(crate) url: Option<String>,
     /// What it hears of from now on (repeatable).
     #[arg(long = "event", value_name = "NAME")]
