@@ -29,18 +29,18 @@ pub fn told(events: &[Value]) -> Vec<u64> {
     told.filter_map(|event| event["seq"].as_u64()).collect()
 }
 
-/// What is wrong with the deliveries of one run: each event at least once, under one id, and first arrivals in order.
-pub fn deliveries(run: &str, events: &[Value], deliveries: &[Delivery]) -> Vec<String> {
+/// The numbers of the events that its endpoint was never told of.
+pub fn untold(run: &str, events: &[Value], deliveries: &[Delivery]) -> Vec<u64> {
+    let heard: Vec<u64> = of_run(run, deliveries).map(|(seq, _)| seq).collect();
+    told(events).into_iter().filter(|seq| !heard.contains(seq)).collect()
+}
+
+/// What is wrong with how an endpoint was told: each event under one id, and first arrivals in order.
+pub fn order(run: &str, deliveries: &[Delivery]) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut ids: BTreeMap<u64, String> = BTreeMap::new();
     let mut first_arrivals = Vec::new();
-    for delivery in deliveries {
-        let body = delivery.json();
-        if body["data"]["run_id"] != run {
-            continue;
-        }
-        let seq = body["data"]["seq"].as_u64().unwrap_or(0);
-        let id = delivery.header("webhook-id").unwrap_or_default().to_owned();
+    for (seq, id) in of_run(run, deliveries) {
         match ids.get(&seq) {
             Some(known) if *known != id => wrong.push(format!("event {seq} came as {known} and as {id}")),
             Some(_) => {}
@@ -50,14 +50,19 @@ pub fn deliveries(run: &str, events: &[Value], deliveries: &[Delivery]) -> Vec<S
             }
         }
     }
-    let missing: Vec<u64> = told(events).into_iter().filter(|seq| !ids.contains_key(seq)).collect();
-    if !missing.is_empty() {
-        wrong.push(format!("the endpoint was never told of {missing:?}"));
-    }
     if !first_arrivals.is_sorted() {
         wrong.push(format!("the endpoint was told in the order {first_arrivals:?}"));
     }
     wrong
+}
+
+/// Sequence and `webhook-id` of what was delivered about a run.
+fn of_run<'a>(run: &'a str, deliveries: &'a [Delivery]) -> impl Iterator<Item = (u64, String)> + 'a {
+    deliveries.iter().filter_map(move |delivery| {
+        let body = delivery.json();
+        let id = delivery.header("webhook-id").unwrap_or_default().to_owned();
+        (body["data"]["run_id"] == run).then(|| (body["data"]["seq"].as_u64().unwrap_or(0), id))
+    })
 }
 
 /// How many events are of this type.

@@ -8,8 +8,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Longest exchange; a run is waited for at most 10 s at a time.
-const EXCHANGE_MAX: Duration = Duration::from_secs(30);
+/// Longest exchange, when nothing else is said; a run is waited for at most 10 s at a time.
+pub const EXCHANGE_MAX: Duration = Duration::from_secs(30);
 /// Largest answer.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -20,6 +20,8 @@ pub struct Client {
     pub address: SocketAddr,
     /// The API key.
     pub key: String,
+    /// Longest exchange.
+    pub patience: Duration,
 }
 
 impl Client {
@@ -35,7 +37,7 @@ impl Client {
         body: &[u8],
     ) -> anyhow::Result<(u16, Value)> {
         let exchange = self.exchange(method, path, headers, body);
-        tokio::time::timeout(EXCHANGE_MAX, exchange).await.context("the server was silent for too long")?
+        tokio::time::timeout(self.patience, exchange).await.context("the server was silent for too long")?
     }
 
     /// `GET`, and the body of a good answer.

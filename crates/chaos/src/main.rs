@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use livery_chaos::matrix::{self, Engine, Results, Verdict, table};
+use livery_chaos::node::{Keeper, knows_flag};
+use livery_chaos::run;
 
 /// Kill Livery in every way and see that nothing is lost.
 #[derive(Debug, Parser)]
@@ -22,6 +25,21 @@ struct Arguments {
     /// Only cells whose name contains this, such as `sqlite-shell`.
     #[arg(long, value_name = "TEXT", default_value = "")]
     cells: String,
+    /// How long the chaos run sends runs and breaks things.
+    #[arg(long, default_value_t = 1.0)]
+    minutes: f64,
+    /// How many runs it sends.
+    #[arg(long, default_value_t = 1000)]
+    runs: usize,
+    /// What its schedule is drawn from; a new one when nothing is said, and printed either way.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many nodes it has.
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
+    /// On what the chaos run works: several nodes on Postgres, or one on SQLite.
+    #[arg(long, value_enum, default_value = "postgres")]
+    engine: On,
     /// Leave the data directories and logs of cells that failed, and say where.
     #[arg(long)]
     keep: bool,
@@ -35,6 +53,17 @@ struct Arguments {
 enum Part {
     /// Every effect, every phase.
     Matrix,
+    /// Nodes killed and paused, the database restarted, at random.
+    Run,
+}
+
+/// An engine, on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum On {
+    /// One node.
+    Sqlite,
+    /// Several.
+    Postgres,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -69,8 +98,13 @@ async fn all(arguments: &Arguments) -> anyhow::Result<Count> {
     if arguments.only.is_none() {
         count.add(&no_deaths_in_release(arguments)?);
     }
-    let results = crash_matrix(arguments, &work).await?;
-    results.iter().for_each(|(_, verdict)| count.add(verdict));
+    if arguments.only != Some(Part::Run) {
+        let results = crash_matrix(arguments, &work).await?;
+        results.iter().for_each(|(_, verdict)| count.add(verdict));
+    }
+    if arguments.only != Some(Part::Matrix) {
+        chaos_run(arguments, &work, &mut count).await?;
+    }
     if arguments.keep {
         say(&format!("what is left of it is in {}", home.keep().display()));
     }
@@ -103,6 +137,44 @@ async fn crash_matrix(arguments: &Arguments, work: &std::path::Path) -> anyhow::
         std::fs::write(table::PAGE, table::page(&results)).with_context(|| format!("writing {}", table::PAGE))?;
     }
     Ok(results)
+}
+
+async fn chaos_run(arguments: &Arguments, work: &std::path::Path, count: &mut Count) -> anyhow::Result<()> {
+    let engine = if arguments.engine == On::Sqlite { Engine::Sqlite } else { Engine::Postgres };
+    let options = run::Options {
+        // What ships, when it is there.
+        binary: arguments.release_binary.clone().unwrap_or_else(|| arguments.binary.clone()),
+        length: Duration::from_secs_f64(arguments.minutes * 60.0),
+        runs: arguments.runs,
+        seed: arguments.seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_secs())),
+        nodes: arguments.nodes,
+        engine,
+    };
+    if engine == Engine::Postgres && !knows_flag(&options.binary, "--database").await? {
+        say("SKIPPED: the chaos run on Postgres: the binary knows no --database");
+        count.skipped += run::PROPERTIES.len();
+        return Ok(());
+    }
+    let keeper = Keeper::start(if arguments.keep { std::path::Path::new("") } else { work })?;
+    let work = work.join("run");
+    std::fs::create_dir_all(&work)?;
+    let findings = run::run(&options, &work, keeper, say).await?;
+    for property in run::PROPERTIES {
+        match findings.get(property) {
+            None => {
+                count.passed += 1;
+                say(&format!("ok      {property}"));
+            }
+            Some(finding) => {
+                count.failed += 1;
+                say(&format!("FAILED  {property}: {} times, such as", finding.count));
+                finding.examples.iter().for_each(|words| say(&format!("        {words}")));
+            }
+        }
+    }
+    say(&format!("this schedule again: cargo xtask chaos --only run --seed {} --minutes {} --runs {} --nodes {}",
+        options.seed, arguments.minutes, arguments.runs, arguments.nodes));
+    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "a program that reports")]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::process::{Child, Command};
 
-use crate::http::Client;
+use crate::http::{Client, EXCHANGE_MAX};
 
 /// How long anything may take before it counts as broken. Generous: nothing here measures time.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -89,9 +89,14 @@ impl Plan {
         Ok(Self { binary, data, flags, address: free_address()?, key: String::new() })
     }
 
+    /// Keeps everything in this Postgres database.
+    pub fn on_database(&mut self, url: String) {
+        self.flags.extend(["--database".to_owned(), url]);
+    }
+
     /// A client for it.
     pub fn client(&self) -> Client {
-        Client { address: self.address, key: self.key.clone() }
+        Client { address: self.address, key: self.key.clone(), patience: EXCHANGE_MAX }
     }
 
     /// Where its words go.
@@ -220,6 +225,15 @@ impl Node {
         let lines: Vec<&str> = log.lines().rev().take(4).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
     }
+}
+
+/// Whether `livery up` of this binary knows a flag.
+///
+/// # Errors
+/// It cannot be started.
+pub async fn knows_flag(binary: &Path, flag: &str) -> anyhow::Result<bool> {
+    let help = Command::new(binary).args(["up", "--help"]).output().await.context("asking the binary for help")?;
+    Ok(String::from_utf8_lossy(&help.stdout).contains(&format!("{flag} ")))
 }
 
 /// A port that is free now and that the kernel gives to no outgoing connection.

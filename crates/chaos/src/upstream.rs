@@ -46,13 +46,20 @@ impl Upstream {
     /// # Errors
     /// No port is free.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::flaky(&[Chaos::always(Fault::Pieces { bytes: PIECE_BYTES })], usize::MAX).await
+    }
+
+    /// The same with faults of the model, and a receiver that answers 503 to one in so many first deliveries.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub async fn flaky(chaos: &[Chaos], hook_fails_one_in: usize) -> anyhow::Result<Self> {
         let models = Models::default();
         let known = Arc::clone(&models);
         let mode = Mode::Function(Arc::new(move |request: &ModelRequest| answer(&known, request)));
-        let chaos = vec![Chaos::always(Fault::Pieces { bytes: PIECE_BYTES })];
-        let config = Config { mode, chaos, memory: Memory::Count, ..Config::default() };
+        let config = Config { mode, chaos: chaos.to_vec(), memory: Memory::Count, ..Config::default() };
         let model = FakeModel::start(config).await.context("the fake model")?;
-        let sink = WebhookSink::start().await.context("the webhook receiver")?;
+        let sink = WebhookSink::start_flaky(hook_fails_one_in).await.context("the webhook receiver")?;
         Ok(Self { model, sink, models })
     }
 

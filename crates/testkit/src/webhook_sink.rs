@@ -4,7 +4,7 @@
 
 pub mod verify;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -71,6 +71,9 @@ pub struct WebhookSink {
 struct Shared {
     deliveries: Mutex<VecDeque<Delivery>>,
     statuses: Mutex<VecDeque<u16>>,
+    /// Every so many messages that are new here is answered 503; their repetition is taken.
+    fails_one_in: usize,
+    seen: Mutex<HashSet<String>>,
     arrived: watch::Sender<usize>,
 }
 
@@ -89,9 +92,21 @@ impl WebhookSink {
     /// # Errors
     /// No port is free.
     pub async fn start_with(statuses: impl IntoIterator<Item = u16>) -> std::io::Result<Self> {
+        Self::start_as(statuses.into_iter().collect(), usize::MAX).await
+    }
+
+    /// Like [`WebhookSink::start`], but one in so many messages is answered 503 when it comes for the first time.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub async fn start_flaky(fails_one_in: usize) -> std::io::Result<Self> {
+        Self::start_as(VecDeque::new(), fails_one_in).await
+    }
+
+    async fn start_as(statuses: VecDeque<u16>, fails_one_in: usize) -> std::io::Result<Self> {
         let (arrived, arrivals) = watch::channel(0);
-        let statuses = Mutex::new(statuses.into_iter().collect());
-        let shared = Arc::new(Shared { deliveries: Mutex::default(), statuses, arrived });
+        let (deliveries, statuses, seen) = (Mutex::default(), Mutex::new(statuses), Mutex::default());
+        let shared = Arc::new(Shared { deliveries, statuses, fails_one_in, seen, arrived });
         let handler = Arc::clone(&shared);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = Listener::start(address, None, move |received| answer(Arc::clone(&handler), received)).await?;
@@ -122,8 +137,21 @@ impl WebhookSink {
     }
 }
 
+impl Shared {
+    fn chance(&self, received: &Received) -> u16 {
+        if self.fails_one_in == usize::MAX {
+            return 204;
+        }
+        let id = received.headers.get("webhook-id").map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = seen.insert(id.unwrap_or_default());
+        if is_new && seen.len().is_multiple_of(self.fails_one_in.max(1)) { 503 } else { 204 }
+    }
+}
+
 async fn answer(shared: Arc<Shared>, received: Received) -> Response<stream::Iter<std::array::IntoIter<Step, 1>>> {
-    let status = shared.statuses.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or(204);
+    let told = shared.statuses.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let status = told.unwrap_or_else(|| shared.chance(&received));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let delivery = Delivery {

@@ -132,7 +132,7 @@ pub const CONFINED_WORDS: &[ConfinedWord] = &[
     },
     ConfinedWord {
         words: "SystemTime :: now",
-        crates: &["testkit"],
+        crates: &["testkit", "chaos"],
         tests: true,
         instead: "time is an input: recovery and replay need it; ask platform's clock",
     },
@@ -150,7 +150,7 @@ pub const CONFINED_WORDS: &[ConfinedWord] = &[
     },
     ConfinedWord {
         words: "tokio :: spawn",
-        crates: &["testkit"],
+        crates: &["testkit", "chaos"],
         tests: true,
         instead: "a task without an owner outlives shutdown: use a tracker or a set, or keep its handle and list the file",
     },

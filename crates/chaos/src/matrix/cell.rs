@@ -3,25 +3,29 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use livery_platform::effects::{CrashPoint, EffectKind};
+use livery_testkit::Postgres;
+use livery_testkit::postgres::Options;
 use serde_json::{Value, json};
 
 use super::scenario::{self, Scenario, unknown_outcomes};
 use super::{Cell, Engine, leftovers};
 use crate::check;
-use crate::node::{Keeper, LOOK_EVERY, Node, PATIENCE, Plan};
+use crate::node::{Keeper, LOOK_EVERY, Node, PATIENCE, Plan, knows_flag};
 use crate::upstream::Upstream;
 
 /// How long a planned death may be awaited once the run is over.
 const DEATH_MAX: Duration = Duration::from_secs(20);
+/// Connections of all cells at a time.
+const CONNECTIONS_MAX: u32 = 400;
 /// What a killed process ends with.
 const SIGKILL: i32 = 9;
 
 /// What all cells of one engine share.
-#[derive(Debug)]
 pub struct Stage {
     binary: PathBuf,
     work: PathBuf,
@@ -30,7 +34,12 @@ pub struct Stage {
     key: String,
     upstream: Upstream,
     keeper: Keeper,
+    /// With a database of the template's name, copied for each cell.
+    postgres: Option<Arc<Mutex<Postgres>>>,
 }
+
+/// The database every cell's is a copy of.
+const TEMPLATE: &str = "template";
 
 /// The run when nobody dies.
 #[derive(Debug, PartialEq)]
@@ -62,21 +71,38 @@ impl Stage {
         work: &Path,
         keeper: &Keeper,
     ) -> anyhow::Result<Result<Self, String>> {
-        if engine == Engine::Postgres {
-            return Ok(Err("this checkout has no Postgres engine".to_owned()));
-        }
+        let postgres = match engine {
+            Engine::Sqlite => None,
+            Engine::Postgres if !knows_flag(binary, "--database").await? => {
+                return Ok(Err("the binary knows no --database".to_owned()));
+            }
+            // A crash of the process is not one of the machine: the server may keep its promises in memory.
+            Engine::Postgres => match tokio::task::spawn_blocking(|| {
+                Postgres::start_with(Options { fsync: false, max_connections: CONNECTIONS_MAX })
+            })
+            .await?
+            {
+                Err(livery_testkit::postgres::Error::NotInstalled) => {
+                    return Ok(Err("no Postgres server is installed; `cargo xtask setup` brings one".to_owned()));
+                }
+                started => Some(Arc::new(Mutex::new(started?))),
+            },
+        };
         std::fs::create_dir_all(work)?;
         let (upstream, keeper) = (Upstream::start().await?, keeper.clone());
         let template = work.join("template/data");
         std::fs::create_dir_all(work.join("template"))?;
         let mut plan = Plan::new(binary, &template)?;
+        if let Some(postgres) = &postgres {
+            plan.on_database(with(postgres, |postgres| postgres.create_database(TEMPLATE)).await?);
+        }
         let mut node = Node::spawn(&plan, &keeper, None)?;
         node.ready().await?;
         plan.key = plan.read_key()?;
         upstream.introduce(&plan.client()).await?;
         node.stop().await?;
         let (binary, work, key) = (binary.to_owned(), work.to_owned(), plan.key);
-        Ok(Ok(Self { binary, work, template, key, upstream, keeper }))
+        Ok(Ok(Self { binary, work, template, key, upstream, keeper, postgres }))
     }
 
     /// The run of an effect's scenario without a crash.
@@ -133,7 +159,12 @@ impl Stage {
         let mut wrong = seen.wrong.clone();
         wrong.extend(check::log(&seen.events));
         let run = seen.run["id"].as_str().unwrap_or_default();
-        wrong.extend(check::deliveries(run, &seen.events, &self.upstream.deliveries(name)));
+        let deliveries = self.upstream.deliveries(name);
+        let untold = check::untold(run, &seen.events, &deliveries);
+        if !untold.is_empty() {
+            wrong.push(format!("the endpoint was never told of {untold:?}"));
+        }
+        wrong.extend(check::order(run, &deliveries));
         if seen.runs != 1 {
             wrong.push(format!("{} runs came of one request", seen.runs));
         }
@@ -151,6 +182,11 @@ impl Stage {
         copy(&self.template, &home.join("data")).await?;
         let mut plan = Plan::new(&self.binary, &home.join("data"))?;
         plan.key.clone_from(&self.key);
+        if let Some(postgres) = &self.postgres {
+            let database = name.to_owned();
+            let copied = with(postgres, move |postgres| postgres.create_database_from(&database, TEMPLATE)).await?;
+            plan.on_database(copied);
+        }
         self.upstream.teach(name, &scenario.script, scenario.refusals)?;
         let node = Node::spawn(&plan, &self.keeper, point.map(|point| point.to_string()).as_deref())?;
         let mut life = Life { plan, node, keeper: self.keeper.clone(), owed: point.is_some(), wrong: Vec::new() };
@@ -168,6 +204,16 @@ impl Stage {
         }
         Ok(seen)
     }
+}
+
+/// Does something with the server, aside: its calls block.
+async fn with<T: Send + 'static>(
+    postgres: &Arc<Mutex<Postgres>>,
+    call: impl FnOnce(&mut Postgres) -> Result<T, livery_testkit::postgres::Error> + Send + 'static,
+) -> anyhow::Result<T> {
+    let postgres = Arc::clone(postgres);
+    let done = tokio::task::spawn_blocking(move || call(&mut postgres.lock().unwrap_or_else(PoisonError::into_inner)));
+    done.await?.context("the database")
 }
 
 /// How many marks the last look showed.
@@ -297,8 +343,7 @@ impl Life {
     async fn told(&mut self, stage: &Stage, name: &str, run: &str, events: &[Value]) -> anyhow::Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < DEATH_MAX {
-            let wrong = check::deliveries(run, events, &stage.upstream.deliveries(name));
-            if !wrong.iter().any(|words| words.contains("never told")) {
+            if check::untold(run, events, &stage.upstream.deliveries(name)).is_empty() {
                 break;
             }
             self.revive().await?;
