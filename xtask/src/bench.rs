@@ -3,13 +3,16 @@
 //! Server, database, sandboxes and load generator share this machine, as in the figures they are compared with. Nothing is
 //! asserted about time: the command fails only when something broke, for instance when a run was lost.
 //!
-//! Walk on: [`phases`] is what is measured, [`reference`] what it is compared with, [`sandbox`] the cold starts, [`server`] how the server is started,
+//! Walk on: [`phases`] is what is measured, [`durable`] and [`readers`] among it, [`reference`] what it is compared with, [`sandbox`] the cold starts, [`server`] how the server is started, [`postgres`] its database,
 //! [`http`] and [`load`] how it is asked, [`memory`] how it is weighed, [`table`] how it is shown.
 
+pub mod durable;
 pub mod http;
 pub mod load;
 pub mod memory;
 pub mod phases;
+pub mod postgres;
+pub mod readers;
 pub mod reference;
 pub mod sandbox;
 pub mod server;
@@ -51,7 +54,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 fn build() -> anyhow::Result<PathBuf> {
     crate::root::complain("building the release binary …");
-    for what in [&["livery", "--bin", "livery"], &["livery-sandbox", "--example", "start_latency"]] {
+    let wanted = [
+        &["livery", "--bin", "livery"],
+        &["livery-sandbox", "--example", "start_latency"],
+        // Holds the Postgres server for the phases that need one.
+        &["livery-chaos", "--bin", "livery-chaos"],
+    ];
+    for what in wanted {
         let mut command = crate::root::cargo();
         command.args(["build", "--release", "--quiet", "--package"]).args(what);
         let status = command.status().context("cannot start cargo")?;

@@ -9,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use livery_chaos::matrix::{self, Engine, Results, Verdict, table};
 use livery_chaos::node::{Keeper, knows_flag};
 use livery_chaos::run;
+use livery_testkit::Postgres;
 
 /// Kill Livery in every way and see that nothing is lost.
 #[derive(Debug, Parser)]
@@ -43,6 +44,9 @@ struct Arguments {
     /// Leave the data directories and logs of cells that failed, and say where.
     #[arg(long)]
     keep: bool,
+    /// Start a Postgres server, print the address of an empty database, and hold it until standard input ends.
+    #[arg(long)]
+    hold_postgres: bool,
     /// Write the crash matrix to its page.
     #[arg(long)]
     write: bool,
@@ -68,10 +72,22 @@ enum On {
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
+    if arguments.hold_postgres {
+        return hold_postgres();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let count = runtime.block_on(all(&arguments))?;
     say(&format!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped));
     Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// For `cargo xtask bench`, which has no database of its own.
+fn hold_postgres() -> anyhow::Result<ExitCode> {
+    let postgres = Postgres::start()?;
+    say(&postgres.create_database("livery")?);
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    drop(postgres);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The three numbers of the last line.

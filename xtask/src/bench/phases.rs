@@ -59,7 +59,12 @@ pub fn all(binary: &Path, quick: bool) -> anyhow::Result<Vec<Measured>> {
     lists(&server.target, size, &mut figures)?;
     accepts(&server.target, size, &mut figures)?;
     runs(&server, size, &mut figures)?;
+    let recovery = super::durable::Size::of(quick);
+    super::durable::short_runs(&server.target, recovery, "short_runs_per_s", &mut figures)?;
+    super::readers::event_latency(&server.target, quick, &mut figures)?;
     server.stop()?;
+    super::durable::resume_same_node(binary, &folder.0.join("resume"), &mut figures)?;
+    super::durable::on_postgres(binary, &folder.0, recovery, &mut figures)?;
     Ok(figures.in_order())
 }
 
@@ -185,14 +190,14 @@ fn whole_run(connection: &mut Connection) -> anyhow::Result<()> {
 }
 
 /// Starts a run of a stored agent and does not wait for it.
-fn accept(connection: &mut Connection, agent: &str) -> anyhow::Result<()> {
+pub(super) fn accept(connection: &mut Connection, agent: &str) -> anyhow::Result<()> {
     let body = format!("{{\"agent\":\"{agent}\",\"input\":{{}}}}");
     let answer = connection.send("POST", "/v1/runs", "", body.as_bytes())?;
     anyhow::ensure!(answer.status == 202, "status {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
     Ok(())
 }
 
-fn push_agents(target: &Target) -> anyhow::Result<()> {
+pub(super) fn push_agents(target: &Target) -> anyhow::Result<()> {
     let body = json!({"agent_md": QUICK_AGENT, "files": {"scripts/bench.yaml": base64(QUICK_SCRIPT)}});
     let answer = Connection::new(target.clone()).send("POST", "/v1/agents", "", body.to_string().as_bytes())?;
     answer.success().context("storing the bench agent").map(drop)
@@ -208,7 +213,7 @@ where
 }
 
 /// Waits until no run is queued or running; fails when some stay.
-fn wait_until_idle(target: &Target) -> anyhow::Result<()> {
+pub(super) fn wait_until_idle(target: &Target) -> anyhow::Result<()> {
     let mut connection = Connection::new(target.clone());
     let deadline = std::time::Instant::now() + DRAIN_MAX;
     while std::time::Instant::now() < deadline {
@@ -225,7 +230,7 @@ fn wait_until_idle(target: &Target) -> anyhow::Result<()> {
     anyhow::bail!("accepted runs are still open after {} s", DRAIN_MAX.as_secs())
 }
 
-fn base64(text: &str) -> Value {
+pub(super) fn base64(text: &str) -> Value {
     Value::String(base64::engine::general_purpose::STANDARD.encode(text))
 }
 
@@ -260,7 +265,7 @@ impl Figures {
     }
 
     /// A figure that is worth something only if nothing failed.
-    fn checked(&mut self, key: &'static str, value: f64, seen: &Seen) {
+    pub(super) fn checked(&mut self, key: &'static str, value: f64, seen: &Seen) {
         match seen.failures.first() {
             None => self.add(key, value),
             Some(first) => self.broken(key, value, format!("{} failed, the first: {first}", seen.failures.len())),

@@ -53,6 +53,11 @@ pub struct Server {
 impl Server {
     /// Starts `binary up` on this data folder.
     pub fn start(binary: &Path, data: &Path) -> anyhow::Result<Self> {
+        Self::start_with(binary, data, &[])
+    }
+
+    /// The same with more flags.
+    pub fn start_with(binary: &Path, data: &Path, flags: &[String]) -> anyhow::Result<Self> {
         let address = free_address()?;
         let log = std::fs::File::create(data.with_extension("log")).context("creating the server's log")?;
         let started = Instant::now();
@@ -61,6 +66,7 @@ impl Server {
             .arg("--data")
             .arg(data)
             .args(["--listen", &address.to_string()])
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::from(log.try_clone()?))
             .stderr(Stdio::from(log))
@@ -101,6 +107,13 @@ impl Server {
                 answer => return answer,
             }
         }
+    }
+
+    /// SIGKILL: no chance to tidy anything up.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().context("killing the server")?;
+        self.child.wait().context("waiting for the server")?;
+        Ok(())
     }
 
     /// Asks it to drain and waits for its end.

@@ -5,6 +5,7 @@ mod backup;
 mod bombs;
 mod commands;
 mod crash;
+mod crash_matrix;
 mod dist;
 mod docs;
 mod failures;
