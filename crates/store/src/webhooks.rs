@@ -43,8 +43,8 @@ statements! {
         where org_id = $1 and id = $2 and disabled_at is not null";
     /// In one statement, so that of two rotations at once the second moves the first one's keys aside.
     ROTATE = concat!("update webhooks set old_sealed_secret = sealed_secret,
-            old_sealed_signing_key = case when $4 is null then null else sealed_signing_key end, old_until = $6,
-            sealed_secret = $3, sealed_signing_key = coalesce($4, sealed_signing_key),
+            old_sealed_signing_key = case when cast($4 as text) is null then null else sealed_signing_key end,
+            old_until = $6, sealed_secret = $3, sealed_signing_key = coalesce($4, sealed_signing_key),
             public_key = coalesce($5, public_key)
         where org_id = $1 and id = $2 returning ", webhook_columns!());
     FORGET_ROTATED = "update webhooks set old_sealed_secret = null, old_sealed_signing_key = null, old_until = null

@@ -159,14 +159,14 @@ fn binding_other_values_plans_nothing_anew() {
 /// Statements that name no tenant, each with its reason.
 const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("agents::INSERT_FILE", "the agent was inserted for its tenant in the same operation"),
-    ("deliveries::COUNT_PENDING", "system: the metrics are the operator's"),
-    ("delivery_queue::EXPIRE_OWN", "system: start-up"),
-    ("duties::TAKE", "system: no tenant's"),
     ("backup::COUNTS", "system: the whole database is copied"),
     ("backup::FILES", "system: the whole database is copied"),
     ("backup::HEADLESS", "system: the whole database is copied"),
     ("backup::LOG", "system: the whole database is copied"),
     ("backup::SCHEMA", "system: the whole database is copied"),
+    ("deliveries::COUNT_PENDING", "system: the metrics are the operator's"),
+    ("delivery_queue::EXPIRE_OWN", "system: start-up"),
+    ("duties::TAKE", "system: no tenant's"),
     ("events::INSERT_PAYLOAD", "the header names the tenant, in the same operation"),
     ("events::SYSTEM_READ", "system: recovery"),
     ("idempotency::VOID_RESERVATIONS", "system: start-up"),
