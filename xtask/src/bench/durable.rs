@@ -1,6 +1,8 @@
 //! Durability under measurement: short runs to their end on both engines, and how soon a run goes on after `kill -9`.
 
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -110,9 +112,13 @@ fn resume_other_node(
     progress("kill -9, and another node goes on");
     let data = folder.join("pg-2");
     std::fs::create_dir_all(&data)?;
+    let owner = std::fs::metadata(folder.join("pg-1"))?;
+    chown(&data, Some(owner.uid()), Some(owner.gid())).context("giving the data directory away")?;
     // Nodes of one database share the root key, and the operator's file with the API key.
     for name in ["root.key", "bootstrap.json"] {
-        std::fs::copy(folder.join("pg-1").join(name), data.join(name)).with_context(|| name.to_owned())?;
+        // With its owner: a server that left root has to read it.
+        let status = Command::new("cp").arg("-a").arg(folder.join("pg-1").join(name)).arg(&data).status();
+        anyhow::ensure!(status.context("cp")?.success(), "{name} cannot be copied");
     }
     let (run, _) = long_run(&first.target)?;
     let second = Server::start_with(binary, &data, flags)?;
@@ -164,7 +170,7 @@ fn next_event(target: &Target, run: &str, last: u64) -> anyhow::Result<()> {
 
 /// Whether `livery up` of this binary knows a flag.
 fn knows_flag(binary: &Path, flag: &str) -> anyhow::Result<bool> {
-    let help = std::process::Command::new(binary).args(["up", "--help"]).output().context("asking for help")?;
+    let help = Command::new(binary).args(["up", "--help"]).output().context("asking for help")?;
     Ok(String::from_utf8_lossy(&help.stdout).contains(&format!("{flag} ")))
 }
 

@@ -163,7 +163,10 @@ fn make_open(folder: &Path) -> anyhow::Result<()> {
 
 /// Nodes of one database share one vault.
 async fn share_root_key(from: &Plan, to: &Plan) -> anyhow::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, chown};
     std::fs::create_dir_all(&to.data)?;
+    let owner = std::fs::metadata(&from.data)?;
+    chown(&to.data, Some(owner.uid()), Some(owner.gid())).context("giving the data directory away")?;
     let key = from.data.join("root.key");
     let status = tokio::process::Command::new("cp").arg("-a").arg(&key).arg(&to.data).status().await?;
     anyhow::ensure!(status.success(), "the root key cannot be shared");
