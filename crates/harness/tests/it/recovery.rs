@@ -196,12 +196,13 @@ fn a_restored_workspace_is_told_with_what_it_may_lack() {
     };
     run.take_text();
     run.put(Input::Recovered { sandbox: SandboxFate::Restored, recovery });
-    let (_, _, request) = run.asked();
-    let Part::Text { text } = &request.messages.last().unwrap().parts[0] else { panic!("text") };
-    assert!(text.contains("restored from a copy") && text.contains("missing: write_file (a)"), "{text}");
     let text = run.take_text();
     assert!(text.contains(r#""from":"nod_a""#) && text.contains(r#""number":2"#), "{text}");
     assert!(text.contains(r#""pending":["model call of step 2, attempt 1"]"#), "{text}");
+    run.answer(calls([("b", "shell", shell("ls"))])).done("b", "");
+    let (_, _, request) = run.asked();
+    let Part::Text { text } = request.messages.last().unwrap().parts.last().unwrap() else { panic!("text") };
+    assert!(text.contains("restored from a copy") && text.contains("missing: write_file (a)"), "{text}");
 }
 
 /// A log of another version: fields it added are passed over, fields it did not know have their defaults.
@@ -215,7 +216,11 @@ fn a_log_of_another_version_is_folded() {
     }
     crash(&mut run, SandboxFate::Restarted);
     let (step, _, request) = run.asked();
-    assert_eq!((step, request.messages.len()), (2, 5), "input, note, answer, result, notice");
+    assert_eq!(
+        (step, request.messages.len()),
+        (2, 4),
+        "input, note, answer, result; the notice comes with the next question"
+    );
     run.answer(says("Done."));
     assert!(run.state.is_finished());
 }
