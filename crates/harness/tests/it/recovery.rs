@@ -221,6 +221,11 @@ fn a_log_of_another_version_is_folded() {
         (2, 4),
         "input, note, answer, result; the notice comes with the next question"
     );
-    run.answer(says("Done."));
-    assert!(run.state.is_finished());
+    run.answer(calls([("c2", "shell", shell("ls"))])).done("c2", "");
+    let (step, _, request) = run.asked();
+    assert_eq!(
+        (step, request.messages.len()),
+        (3, 6),
+        "it goes on: call and result, with the notice in the result's message"
+    );
 }
