@@ -162,7 +162,9 @@ async fn chaos_run(arguments: &Arguments, work: &std::path::Path, count: &mut Co
         binary: arguments.release_binary.clone().unwrap_or_else(|| arguments.binary.clone()),
         length: Duration::from_secs_f64(arguments.minutes * 60.0),
         runs: arguments.runs,
-        seed: arguments.seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_secs())),
+        seed: arguments
+            .seed
+            .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_secs())),
         nodes: arguments.nodes,
         engine,
     };
@@ -188,8 +190,10 @@ async fn chaos_run(arguments: &Arguments, work: &std::path::Path, count: &mut Co
             }
         }
     }
-    say(&format!("this schedule again: cargo xtask chaos --only run --seed {} --minutes {} --runs {} --nodes {}",
-        options.seed, arguments.minutes, arguments.runs, arguments.nodes));
+    say(&format!(
+        "this schedule again: cargo xtask chaos --only run --seed {} --minutes {} --runs {} --nodes {}",
+        options.seed, arguments.minutes, arguments.runs, arguments.nodes
+    ));
     Ok(())
 }
 

@@ -64,7 +64,8 @@ pub struct Options {
 /// # Errors
 /// A node or the database cannot be started, or does not come back.
 pub async fn run(options: &Options, work: &Path, keeper: Keeper, say: fn(&str)) -> anyhow::Result<Findings> {
-    let upstream = Upstream::flaky(&MODEL_FAULTS.map(|(nth, fault)| Chaos::every(nth, fault)), HOOK_FAILS_ONE_IN).await?;
+    let upstream =
+        Upstream::flaky(&MODEL_FAULTS.map(|(nth, fault)| Chaos::every(nth, fault)), HOOK_FAILS_ONE_IN).await?;
     upstream.teach("quick", "turns:\n  - text: done\n", 0)?;
     upstream.teach("shell", SHELL_SCRIPT, 0)?;
     let postgres = match options.engine {
@@ -101,7 +102,10 @@ pub async fn run(options: &Options, work: &Path, keeper: Keeper, say: fn(&str)) 
         findings.entry("every caller was answered in time").or_default().add(why);
     }
     let keys = upstream.model.key_counts();
-    say(&format!("the model: {} effects, {} repeated under their key, {} refused", keys.performed, keys.repeated, keys.refused));
+    say(&format!(
+        "the model: {} effects, {} repeated under their key, {} refused",
+        keys.performed, keys.repeated, keys.refused
+    ));
     if keys.refused > 0 {
         let words = format!("{} requests came under a used key with another body", keys.refused);
         findings.entry("the model is asked the same under the same key").or_default().add(words);

@@ -18,7 +18,7 @@ pub enum Database {
     /// One SQLite file; one process at a time.
     Embedded(PathBuf),
     /// A Postgres database; any number of nodes.
-    Postgres(PostgresOptions),
+    Postgres(Box<PostgresOptions>),
 }
 
 impl Database {
@@ -37,7 +37,7 @@ impl Database {
         if let Some(path) = ca_file {
             options = options.with_ca_file(path);
         }
-        Ok(Self::Postgres(options))
+        Ok(Self::Postgres(Box::new(options)))
     }
 
     /// Opens it, its schema brought up to date.

@@ -119,7 +119,8 @@ pub const ROWS: &[Row] = &[
     higher("pg_short_runs_per_s", "Postgres: short runs from POST to their end, 32 connections", "/s"),
     lower("resume_same_ms", "kill -9, same node: start of the process to the first resumed event", "ms")
         .aim(1_000.0, 300.0),
-    lower("resume_other_ms", "kill -9, other node: kill to its first event, lease included", "ms").aim(10_000.0, 5_000.0),
+    lower("resume_other_ms", "kill -9, other node: kill to its first event, lease included", "ms")
+        .aim(10_000.0, 5_000.0),
     lower("readers_p50_ms", "1,000 event readers: commit to receipt, p50", "ms"),
     lower("readers_p99_ms", "1,000 event readers: commit to receipt, p99", "ms").aim(100.0, 20.0),
 ];

@@ -13,6 +13,8 @@ use super::failed;
 const COMPRESSION: i32 = 3;
 /// Most memory the decompressor takes, as a power of two: a hostile file may ask for more.
 const WINDOW_LOG_MAX: u32 = 27;
+/// How much is read and written at a time.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// An archive being written; mode 0600.
 pub(super) struct Writer {
@@ -75,7 +77,7 @@ pub(super) struct Entry<'a> {
 /// # Errors
 /// What `take` says; a file that is no such archive, is cut off, or holds what has no place in one.
 pub(super) fn read(path: &Path, mut take: impl FnMut(Entry<'_>) -> Result<()>) -> Result<()> {
-    let broken = |error: io::Error| failed("read", path, format!("it is damaged or no backup ({error})"));
+    let broken = |error: io::Error| damaged(path, &error);
     let file = File::open(path).map_err(|error| failed("read", path, error))?;
     let mut decoder = zstd::Decoder::with_buffer(BufReader::new(file)).map_err(broken)?;
     decoder.window_log_max(WINDOW_LOG_MAX).map_err(broken)?;
@@ -96,17 +98,28 @@ pub(super) fn read(path: &Path, mut take: impl FnMut(Entry<'_>) -> Result<()>) -
     Ok(())
 }
 
-/// Copies exactly the bytes an entry said it has into a new file.
-pub(super) fn lay_down(entry: Entry<'_>, target: &Path) -> Result<()> {
-    let mut write = || -> io::Result<u64> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
-        let copied = io::copy(&mut entry.content.take(entry.bytes), &mut file)?;
-        file.sync_data()?;
-        Ok(copied)
-    };
-    match write() {
-        Ok(copied) if copied == entry.bytes => Ok(()),
-        Ok(_) => Err(Error::Unavailable { detail: "the backup is cut off".into(), retry_after_s: 0 }),
-        Err(error) => Err(failed("write", target, error)),
+/// Copies exactly the bytes an entry said it has into a new file. `from` is the archive, for what is said of it.
+pub(super) fn lay_down(from: &Path, entry: Entry<'_>, target: &Path) -> Result<()> {
+    let unwritable = |error: io::Error| failed("write", target, error);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target).map_err(unwritable)?;
+    let mut left = entry.bytes;
+    let mut piece = vec![0; PIECE_BYTES];
+    while left > 0 {
+        let room = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES);
+        // What cannot be read is the archive's fault, what cannot be written the disk's: told apart for who mends it.
+        let read = match entry.content.read(&mut piece[..room]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.map_err(|error| damaged(from, &error))?,
+        };
+        if read == 0 {
+            return Err(damaged(from, &io::ErrorKind::UnexpectedEof.into()));
+        }
+        file.write_all(&piece[..read]).map_err(unwritable)?;
+        left -= read as u64;
     }
+    file.sync_data().map_err(unwritable)
+}
+
+fn damaged(path: &Path, error: &io::Error) -> Error {
+    failed("read", path, format!("it is damaged or no backup ({error})"))
 }

@@ -69,7 +69,7 @@ fn lay_out(from: &Path, aside: &Path) -> Result<Manifest> {
             return Err(failed("restore", from, format!("{} is larger than it can be", entry.name)));
         }
         files += u64::from(entry.name != DATABASE && entry.name != ROOT_KEY);
-        archive::lay_down(entry, &target)
+        archive::lay_down(from, entry, &target)
     })?;
     let manifest = manifest.ok_or_else(|| failed("restore", from, "it is empty"))?;
     check(from, aside, &manifest, files)?;

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::artifacts::{self, Artifacts};
-use super::hands::Hands;
+use super::hands::{Hands, Left};
 use super::patience::patiently;
 use super::resume::{self, Log};
 use super::running::Entry;
@@ -134,7 +134,8 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     let (sandbox, copy) = resume::fate(&platform, lease, &row, &log).await;
     let filled = sandbox == SandboxFate::Restarted;
     let recovery = resume::recovery(&platform, &row, &log, copy.as_ref());
-    let hands = Hands::new(platform.clone(), &row, Arc::clone(&agent), spec, filled, copy, left, sender.clone());
+    let workspace = Left { filled, copy };
+    let hands = Hands::new(platform.clone(), &row, Arc::clone(&agent), spec, workspace, left, sender.clone());
     let first = match log.fork {
         Some(Fork { sandbox, model, note, .. }) => Input::Forked { sandbox, model, note },
         None if log.started => Input::Recovered { sandbox, recovery },

@@ -30,17 +30,23 @@ const REMOVE_TRIES_MAX: u32 = 20;
 /// The pause between two tries.
 const REMOVE_PAUSE: Duration = Duration::from_millis(100);
 
+/// What earlier lives of a run have left of its workspace.
+pub(super) struct Left {
+    /// Whether it was filled, here on this node.
+    pub(super) filled: bool,
+    /// What it is filled with instead of what the run began with.
+    pub(super) copy: Option<SnapshotRow>,
+}
+
 /// The sandbox of one run, there or not.
 pub(super) struct Hands {
     pub(super) platform: Platform,
     pub(super) row: RunRow,
     pub(super) agent: Arc<LoadedAgent>,
     spec: SandboxSpec,
-    /// Whether the workspace was filled in an earlier life of the run.
-    filled: bool,
-    /// What it is filled with instead of what the run began with.
-    copy: Option<SnapshotRow>,
-    left: Duration,
+    workspace: Left,
+    /// How long the run may still take.
+    time: Duration,
     signals: mpsc::Sender<Signal>,
     sandbox: OnceCell<Arc<Sandbox>>,
     /// Whether there may be a workspace, however far its making came.
@@ -55,15 +61,14 @@ impl Hands {
         row: &RunRow,
         agent: Arc<LoadedAgent>,
         spec: SandboxSpec,
-        filled: bool,
-        copy: Option<SnapshotRow>,
-        left: Duration,
+        workspace: Left,
+        time: Duration,
         signals: mpsc::Sender<Signal>,
     ) -> Self {
         let (sandbox, stood_at) = (OnceCell::new(), AtomicI64::new(0));
         // An earlier life may have died over the making of it, before its log could say so.
-        let touched = AtomicBool::new(filled || row.recoveries > 0);
-        Self { platform, row: row.clone(), agent, spec, filled, copy, left, signals, sandbox, touched, stood_at }
+        let touched = AtomicBool::new(workspace.filled || row.recoveries > 0);
+        Self { platform, row: row.clone(), agent, spec, workspace, time, signals, sandbox, touched, stood_at }
     }
 
     /// The sandbox, made now if there is none. Calls that come together wait for the same one.
@@ -81,7 +86,7 @@ impl Hands {
 
     /// Whether an earlier life of the run has left a workspace here.
     pub(super) const fn has_workspace(&self) -> bool {
-        self.filled
+        self.workspace.filled
     }
 
     /// Tells whoever follows the run what a tool prints.
@@ -113,7 +118,7 @@ impl Hands {
         spec.memory_mb = self.spec.memory_mb.into();
         spec.disk_mb = self.spec.disk_mb.into();
         spec.pids = PIDS_MAX;
-        spec.wall_clock = self.left + WALL_CLOCK_MARGIN;
+        spec.wall_clock = self.time + WALL_CLOCK_MARGIN;
         self.platform.reached(EffectKind::SandboxCreate, Phase::Before);
         let sandbox = self.platform.during(EffectKind::SandboxCreate, sandboxes.create(spec)).await;
         let sandbox = sandbox.map_err(|error| {
@@ -124,7 +129,7 @@ impl Hands {
         let sandbox = Arc::new(sandbox);
         let now = self.platform.clock.now();
         self.stood_at.store(now.as_micros(), Ordering::Relaxed);
-        if let Some(copy) = &self.copy {
+        if let Some(copy) = &self.workspace.copy {
             let restored = snapshot::restore(&self.platform, &sandbox, copy).await;
             restored.map_err(|error| {
                 tracing::error!(run = %self.row.id, %error, "a workspace could not be restored");
@@ -133,7 +138,7 @@ impl Hands {
                     "the copy of the workspace could not be restored".to_owned(),
                 )
             })?;
-        } else if !self.filled {
+        } else if !self.workspace.filled {
             self.fill(&sandbox).await?;
             self.platform.reached(EffectKind::SandboxFill, Phase::After);
         }

@@ -34,7 +34,7 @@ conformance! {
             Ok((before, tx.system_node_seen(id, "1", at(6), false).await?))
         }.boxed()).await;
         assert_eq!(seen, (true, false), "the earlier life is told");
-        assert_eq!(world.store.system_nodes().await.unwrap(), [second.clone()]);
+        assert_eq!(world.store.system_nodes().await.unwrap(), std::slice::from_ref(&second));
         world.write(move |tx| async move { tx.system_node_seen(id, "2", at(9), true).await }.boxed()).await;
         let listed = world.store.system_nodes().await.unwrap();
         assert_eq!(listed, [NodeRow { draining: true, seen_at: at(9), ..second }]);
