@@ -8,9 +8,9 @@ use crate::support::{SHELL_AGENT, Server, livery, output, text};
 /// Works while the backup is taken, and has something to end with afterwards.
 const LONG: &str = r#"
 turns:
-  - tools: [{name: shell, arguments: {command: "sleep 2"}}]
-  - tools: [{name: shell, arguments: {command: "sleep 2"}}]
-  - tools: [{name: shell, arguments: {command: "sleep 2"}}]
+  - tools: [{name: shell, arguments: {command: "sleep 4"}}]
+  - tools: [{name: shell, arguments: {command: "sleep 4"}}]
+  - tools: [{name: shell, arguments: {command: "sleep 4"}}]
   - text: done
 "#;
 

@@ -22,7 +22,7 @@ const NOT_RUN: &[(&str, &str)] = &[
 const REFUSED: &[(&str, i32)] = &[("livery run examples/support-triage --input '{\"ticket\": \"\"", 3)];
 
 /// Longest wait for the server's first words.
-const START_MAX: Duration = Duration::from_secs(20);
+const START_MAX: Duration = Duration::from_secs(60);
 
 /// One fenced block.
 #[derive(Debug)]

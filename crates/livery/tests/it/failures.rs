@@ -118,7 +118,7 @@ fn tool(program: &str, args: &[&str]) -> bool {
 
 /// Works for some seconds and needs no disk of its own while it does.
 fn patient_script() -> String {
-    let turn = "  - tools: [{name: shell, arguments: {command: sleep 0.3}}]\n";
+    let turn = "  - tools: [{name: shell, arguments: {command: sleep 0.6}}]\n";
     format!("turns:\n{}  - text: done\n", turn.repeat(12))
 }
 

@@ -27,6 +27,17 @@ fn a_run_goes_on_from_the_copy_of_its_workspace() {
     let run = first.start_run(SHELL_AGENT, Some(SCRIPT), &json!({}));
     let copies = objects.join("snapshots");
     first.wait(|| files_below(&copies).into_iter().find(|name| name.ends_with(".tgz")));
+    let (url, key, path) = (first.url.clone(), first.key.clone(), format!("/v1/runs/{run}/events"));
+    first.wait(|| {
+        let (_, page) = crate::support::request(&url, &key, "GET", &path, &[], b"");
+        let started = page["data"].as_array()?.iter().filter(|event| event["type"] == "tool.started").count();
+        (started == 2).then_some(())
+    });
+    // The copy's row is written right after its file: whole runs later it is there.
+    for _ in 0..3 {
+        let next = first.start_run(SHELL_AGENT, Some("turns: [{text: hello}]"), &json!({}));
+        assert_eq!(first.ended(&next)["status"], "succeeded");
+    }
     first.kill();
 
     // As on another node: the workspace is not there.

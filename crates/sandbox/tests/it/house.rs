@@ -2,8 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use livery_sandbox::{Exec, ExecResult, LauncherCommand, Sandbox, SandboxConfig, Sandboxes, Spec, spawn_launcher};
+
+/// How long a state may take to come before a test fails. Generous: a loaded machine is slow, and no test measures time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at a state.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The launcher's user in a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,4 +115,28 @@ pub(crate) async fn output(sandbox: &Sandbox, script: &str) -> String {
     let text = String::from_utf8_lossy(&result.stdout).trim().to_owned();
     assert_eq!(result.exit_code, Some(0), "{script}: {text} {}", String::from_utf8_lossy(&result.stderr));
     text
+}
+
+/// Waits until `done`.
+pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits until as many processes of this name run in a sandbox: a fork shows before its program does, and the killed
+/// show until they are reaped.
+pub(crate) async fn until_running(sandbox: &Sandbox, name: &str, count: usize) {
+    let began = Instant::now();
+    loop {
+        let all = output(sandbox, "ps -e -o stat=,comm=").await;
+        let running = all.lines().filter(|line| !line.starts_with('Z') && line.ends_with(&format!(" {name}"))).count();
+        if running == count {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{running} of {name}, not {count}:\n{all}");
+        tokio::time::sleep(LOOK).await;
+    }
 }

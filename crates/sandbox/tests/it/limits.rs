@@ -1,16 +1,14 @@
 //! Each limit ends the run that passed it, alone, and says which one it was.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use livery_sandbox::{Error, Exec, LostReason, Sandbox, Spec};
 
-use crate::house::{As, House, everyone, output, shell};
-
-const BOUND: Duration = Duration::from_secs(20);
+use crate::house::{As, House, PATIENCE, everyone, output, shell};
 
 async fn reason(sandbox: &Sandbox) -> (LostReason, String) {
     let mut lost = sandbox.lost();
-    let lost = tokio::time::timeout(BOUND, lost.wait_for(Option::is_some)).await.unwrap().unwrap().clone().unwrap();
+    let lost = tokio::time::timeout(PATIENCE, lost.wait_for(Option::is_some)).await.unwrap().unwrap().clone().unwrap();
     (lost.reason, lost.detail)
 }
 
@@ -27,7 +25,7 @@ async fn a_memory_bomb_ends_its_run_with_a_clear_reason() {
         let spec = Spec { memory_mb: 64, ..Spec::new("bomb") };
         let bomb = house.sandboxes.create(spec).await.unwrap();
         // Each process alone stays small enough for its own limits; together they are not.
-        let script = "for i in 1 2 3 4; do (head -c 40000000 /dev/zero | tail -c 40000000 | sleep 9) & done; wait";
+        let script = "for i in 1 2 3 4; do (head -c 40000000 /dev/zero | tail -c 40000000 | sleep 6000) & done; wait";
         let error = bomb.exec(Exec::shell(script), |_, _| {}).await.unwrap_err();
         let Error::Lost(lost) = error else { panic!("{user:?}: {error}") };
         assert_eq!(lost.reason, LostReason::OutOfMemory, "{user:?}");
@@ -68,7 +66,7 @@ async fn a_fork_bomb_is_held_and_its_run_goes_on() {
         let timeout = Duration::from_secs(2);
         let exec = Exec {
             timeout,
-            ..Exec::shell("f() { f | f & }; f; i=0; while [ $i -lt 500 ]; do sleep 60 & i=$((i+1)); done; wait")
+            ..Exec::shell("f() { f | f & }; f; i=0; while [ $i -lt 500 ]; do sleep 600 & i=$((i+1)); done; wait")
         };
         let result = sandbox.exec(exec, |_, _| {}).await.unwrap();
         assert!(result.exit_code != Some(0), "{user:?} {result:?}");
@@ -95,12 +93,12 @@ async fn a_full_disk_ends_its_run() {
         let spec = Spec { disk_mb: 8, ..Spec::new("files") };
         let sandbox = house.sandboxes.create(spec).await.unwrap();
         let exec =
-            Exec::shell("for i in 1 2 3 4 5 6; do mkdir -p d/$i; head -c 4000000 /dev/zero > d/$i/f; done; sleep 60");
+            Exec::shell("for i in 1 2 3 4 5 6; do mkdir -p d/$i; head -c 4000000 /dev/zero > d/$i/f; done; sleep 600");
         let error = sandbox.exec(exec, |_, _| {}).await.unwrap_err();
         assert_eq!(error.to_string(), "the sandbox was lost: /workspace grew beyond its limit of 8 MiB", "{user:?}");
         let spec = Spec { disk_mb: 8, ..Spec::new("deep") };
         let sandbox = house.sandboxes.create(spec).await.unwrap();
-        let exec = Exec::shell("i=0; while [ $i -lt 300 ]; do mkdir d; cd d; i=$((i+1)); done; sleep 60");
+        let exec = Exec::shell("i=0; while [ $i -lt 300 ]; do mkdir d; cd d; i=$((i+1)); done; sleep 600");
         let error = sandbox.exec(exec, |_, _| {}).await.unwrap_err();
         assert!(matches!(error, Error::Lost(ref lost) if lost.reason == LostReason::DiskFull), "{user:?} {error}");
         is_well(&neighbour).await;
@@ -117,7 +115,7 @@ async fn the_hosts_reserve_ends_the_largest() {
         // More than any disk has: every sandbox is too much.
         let house = House::open_with(user, |config| config.disk_reserve_mb = u64::MAX);
         let (small, large) = (house.sandbox("small").await, house.sandbox("large").await);
-        let error = large.exec(Exec::shell("head -c 3000000 /dev/zero > f; sleep 60"), |_, _| {}).await.unwrap_err();
+        let error = large.exec(Exec::shell("head -c 3000000 /dev/zero > f; sleep 600"), |_, _| {}).await.unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("the sandbox was lost: the host is short of disk space"), "{user:?} {text}");
         is_well(&small).await;
@@ -128,12 +126,10 @@ async fn the_hosts_reserve_ends_the_largest() {
 async fn the_wall_clock_ends_a_run_whatever_it_does() {
     for user in everyone() {
         let house = House::open(user);
-        let spec = Spec { wall_clock: Duration::from_millis(700), ..Spec::new("late") };
-        let began = Instant::now();
+        let spec = Spec { wall_clock: Duration::from_millis(2500), ..Spec::new("late") };
         let sandbox = house.sandboxes.create(spec).await.unwrap();
         let error = sandbox.exec(Exec::shell("trap '' TERM INT; while :; do :; done"), |_, _| {}).await.unwrap_err();
-        assert_eq!(error.to_string(), "the sandbox was lost: its wall clock of 0.7 s ran out", "{user:?}");
-        assert!(began.elapsed() < Duration::from_secs(4));
+        assert_eq!(error.to_string(), "the sandbox was lost: its wall clock of 2.5 s ran out", "{user:?}");
         assert_eq!(reason(&sandbox).await.0, LostReason::WallClock);
         assert!(matches!(sandbox.get("x", 0, 1).await, Err(Error::Lost(_))));
     }
@@ -145,7 +141,7 @@ async fn descriptors_and_unread_input_are_bounded() {
         let house = House::open(user);
         let sandbox = house.sandbox("one").await;
         assert_eq!(output(&sandbox, "ulimit -n; ulimit -c").await, "4096\n0");
-        let exec = Exec { stdin: vec![0; 8_000_000], timeout: Duration::from_millis(500), ..Exec::shell("sleep 60") };
+        let exec = Exec { stdin: vec![0; 8_000_000], timeout: Duration::from_millis(500), ..Exec::shell("sleep 600") };
         assert!(sandbox.exec(exec, |_, _| {}).await.unwrap().timed_out);
         let exec = Exec { stdin: vec![0; 8_000_000], ..Exec::shell("exec <&-; sleep 0.2; echo done") };
         assert_eq!(sandbox.exec(exec, |_, _| {}).await.unwrap().stdout, b"done\n");
