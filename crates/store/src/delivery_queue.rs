@@ -5,7 +5,8 @@
 //! of the value between looking and claiming tells a node that another was faster.
 //!
 //! Deliveries of one run to one endpoint go out in the order of its log. A later one that is found due behind an earlier one
-//! is put off; the earlier one's end calls it back. At least once: an attempt's result is fenced by the attempt's number, so a
+//! is put off; the earlier one's end calls it back, and where transactions overlap calls once more when it is committed: what
+//! was inserted or put off meanwhile by somebody who could not see the end yet. At least once: an attempt's result is fenced by the attempt's number, so a
 //! slow claimant cannot overwrite a later one.
 
 use livery_core::Timestamp;
@@ -28,8 +29,8 @@ const DESTINATIONS_MAX: u32 = 50_000;
 const LOOK_AHEAD: u32 = 64;
 /// Deliveries of a destination that one claim takes at most.
 const CLAIM_MAX: u32 = 64;
-/// How long a delivery behind another is put off when nobody calls it back.
-const BEHIND_MS: i64 = 5 * 60 * 1000;
+/// How long a delivery behind another is put off when nobody calls it back: who should have, died.
+const BEHIND_MS: i64 = 60 * 1000;
 /// Deliveries that a closing circuit makes due at once.
 const CATCH_UP_MAX: u32 = 256;
 /// Longest kept description of what went wrong; longer ones are cut.
@@ -251,10 +252,26 @@ impl Tx {
         let settled: Option<(Option<WebhookId>, RunId)> = self.fetch_optional(statement, args).await?;
         let Some((webhook, run)) = settled else { return Ok(false) };
         if let (Some(webhook), false) = (webhook, matches!(result, DeliveryAttempt::Retry { .. })) {
-            self.execute(CALL_NEXT, args![org, webhook, run, now]).await?;
+            self.call_next_delivery(org, webhook, run, now).await?;
         }
         self.rings.deliveries = true;
         Ok(true)
+    }
+
+    /// Makes the earliest pending delivery of a run to an endpoint due, if it was not tried yet.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn call_next_delivery(
+        &mut self,
+        org: OrgId,
+        webhook: WebhookId,
+        run: RunId,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let called = self.execute(CALL_NEXT, args![org, webhook, run, now]).await? > 0;
+        self.rings.deliveries |= called;
+        Ok(called)
     }
 
     /// Makes due what failed at a destination that takes deliveries again.

@@ -3,7 +3,7 @@
 
 use livery_broker::{Outbound, Target};
 use livery_core::Timestamp;
-use livery_core::id::OrgId;
+use livery_core::id::{OrgId, RunId, WebhookId};
 use livery_store::{CircuitFailure, ClaimedDelivery, DeliveryAttempt, Json, Tx, WebhookRow};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -78,16 +78,31 @@ pub(super) async fn attempt(platform: Platform, delivery: ClaimedDelivery) {
     platform.reached(EffectKind::WebhookDelivery, Phase::Before);
     let met = platform.during(EffectKind::WebhookDelivery, meet(&platform, &delivery, begun)).await;
     platform.reached(EffectKind::WebhookDelivery, Phase::After);
-    let id = delivery.row.id;
+    let (id, org, run, webhook) = (delivery.row.id, delivery.row.org, delivery.row.run, delivery.row.webhook);
     let jitter_per_mille = u16::try_from(platform.mint() % 1000).unwrap_or(0);
     let finding = Finding { delivery, begun, now: platform.clock.now(), met, jitter_per_mille };
     let settled = platform.store.write(move |tx| Box::pin(async move { finding.settle(tx).await })).await;
     platform.reached(EffectKind::WebhookDelivery, Phase::Committed);
     match settled {
-        Ok(outcome) => platform.metrics.delivery_attempted(outcome),
+        Ok(outcome) => {
+            platform.metrics.delivery_attempted(outcome);
+            if let (Some(webhook), false) = (webhook, platform.store.is_embedded()) {
+                call_next(&platform, org, webhook, run).await;
+            }
+        }
         Err(error) => {
             tracing::warn!(%error, delivery = %id, "the result of a delivery could not be written; it is sent again");
         }
+    }
+}
+
+/// Another node may have put the run's next delivery off behind this one while this one's end was not committed, and so not
+/// seen. On an embedded database, where one writes at a time, that cannot be.
+async fn call_next(platform: &Platform, org: OrgId, webhook: WebhookId, run: RunId) {
+    let now = platform.clock.now();
+    let called = platform.store.write(move |tx| Box::pin(tx.call_next_delivery(org, webhook, run, now))).await;
+    if let Err(error) = called {
+        tracing::warn!(%error, %run, "the next delivery could not be called; it comes by itself within a minute");
     }
 }
 
