@@ -2,7 +2,8 @@
 
 use futures_util::FutureExt;
 use livery_core::id::RunId;
-use livery_store::{CircuitFailure, CircuitRow, DeliveryAttempt, DeliveryStatus, NewDelivery, WebhookRow};
+use livery_store::{CircuitFailure, CircuitRow, DeliveryAttempt, DeliveryStatus, Json, NewDelivery, WebhookRow};
+use tokio::sync::oneshot;
 
 use crate::conformance;
 use crate::deliveries::{claim, claim_max, new_delivery, new_webhook, retry, settle_at};
@@ -192,4 +193,46 @@ conformance! {
         assert!(rows.iter().all(|row| row.status == DeliveryStatus::Cancelled && row.last_error.as_deref() == Some("dead")));
         assert_eq!(world.store.get_circuit(org, &dead.id.to_string()).await.unwrap(), None);
     }
+}
+
+/// While the end of one is being committed the next is written down, and a node that cannot see that end yet puts it off.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_put_off_behind_an_end_nobody_could_see_is_called() {
+    let Some(world) = World::postgres().await else { return };
+    let other = world.other_node().await;
+    let hook = endpoint(&world, &world.one).await;
+    let run = world.queued().await;
+    tell(&world, &world.one, &hook, run, 1).await;
+    let first = claim(&world, 2).await.remove(0);
+    let (settled, settling) = oneshot::channel();
+    let (commit, committing) = oneshot::channel::<()>();
+    let (org, id) = (first.row.org, first.row.id);
+    let end = tokio::spawn(async move {
+        other
+            .write(move |tx| {
+                async move {
+                    let result = DeliveryAttempt::Delivered(at(3), 200);
+                    let log = Json::of(&Vec::<u8>::new())?;
+                    assert!(tx.settle_delivery(org, id, 1, log, at(3), &result).await?);
+                    settled.send(()).unwrap();
+                    committing.await.unwrap();
+                    Ok(())
+                }
+                .boxed()
+            })
+            .await
+            .unwrap();
+        other
+    });
+    settling.await.unwrap();
+    let next = NewDelivery { seq: 2, ..new_delivery(&world.one, Some(hook.id), run) };
+    world.write(move |tx| async move { tx.insert_delivery(&next).await }.boxed()).await;
+    assert!(claim(&world, 4).await.is_empty(), "it waits behind the first");
+    commit.send(()).unwrap();
+    let other = end.await.unwrap();
+    assert!(claim(&world, 5).await.is_empty(), "and would wait on, though there is nothing before it any more");
+    let webhook = hook.id;
+    let call = other.write(move |tx| async move { tx.call_next_delivery(org, webhook, run, at(5)).await }.boxed());
+    assert!(call.await.unwrap());
+    assert_eq!(claim(&world, 5).await.remove(0).row.seq, 2);
 }
