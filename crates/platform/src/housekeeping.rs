@@ -18,9 +18,9 @@ const FILES_PER_ROUND_MAX: usize = 10_000;
 
 /// Does the chores until the node stops.
 pub(crate) async fn keep_house(platform: Platform) {
-    sweep_workspaces(&platform).await;
     let clock = SteadyClock::start(platform.clock.now());
     while !platform.stop.is_cancelled() {
+        sweep_workspaces(&platform).await;
         match platform.duty("housekeeping", EVERY).await {
             Ok(true) => {
                 purge_answers(&platform).await;
@@ -61,13 +61,14 @@ async fn sweep_nodes(platform: &Platform) {
     }
 }
 
-/// Removes the workspaces of runs that ended while nobody was there to do it: a crash between a run's end and its clean-up.
+/// Removes the workspaces of runs that ended while nobody was there to do it: a crash between a run's end and its clean-up, or
+/// another node that took the run over and ended it.
 async fn sweep_workspaces(platform: &Platform) {
     let Some(sandboxes) = &platform.sandboxes else { return };
     let workspaces = sandboxes.workspaces().await.unwrap_or_default();
     for name in workspaces {
         let Ok(run) = name.parse::<RunId>() else { continue };
-        if !is_over(platform, run).await {
+        if platform.running.has(run) || !is_over(platform, run).await {
             continue;
         }
         if let Err(error) = sandboxes.remove_workspace(&name).await {

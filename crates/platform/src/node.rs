@@ -32,10 +32,13 @@ const GONE_AFTER_MS: i64 = 3 * 5_000;
 /// Rows of nodes that are gone are kept so long, for people to see.
 pub(crate) const KEPT_MS: i64 = 3_600_000;
 
+/// The end of a message about a role that is none.
+const ROLES_THERE_ARE: &str = "there are api, worker, delivery and maintenance";
+
 /// What a node does; see `docs/cluster.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Roles {
-    /// Serves the API to everybody. Without it a node answers all the same, to whoever can reach it.
+    /// Serves the API. Without it a node answers only whether it lives, whether it is ready, and its metrics.
     pub api: bool,
     /// Works on runs. Without it no launcher is needed.
     pub worker: bool,
@@ -68,13 +71,12 @@ impl FromStr for Roles {
         let mut roles = Self { api: false, worker: false, delivery: false, maintenance: false };
         for name in text.split(',').map(str::trim) {
             match name {
+                "" => return Err(format!("a role is missing in `{text}`; {ROLES_THERE_ARE}")),
                 "api" => roles.api = true,
                 "worker" => roles.worker = true,
                 "delivery" => roles.delivery = true,
                 "maintenance" => roles.maintenance = true,
-                other => {
-                    return Err(format!("`{other}` is no role; there are api, worker, delivery and maintenance"));
-                }
+                other => return Err(format!("`{other}` is no role; {ROLES_THERE_ARE}")),
             }
         }
         Ok(roles)
@@ -242,6 +244,8 @@ impl Platform {
                 node = %id,
                 "another process says that it is this node; was the data directory copied? Remove its {ID_FILE} there"
             ),
+            // It has said goodbye.
+            Ok(false) if self.drained.is_cancelled() => {}
             // Its row was swept while it could not write.
             Ok(false) => drop(self.join().await),
             Err(error) => tracing::warn!(%error, "this node cannot say that it lives"),
@@ -258,11 +262,13 @@ impl Platform {
     }
 }
 
-/// Says that this node lives until it stops, and once more that it drains.
+/// Says that this node lives, until it has drained; and at once when it begins to drain.
 pub(crate) async fn keep_row(platform: Platform) {
-    while !platform.stop.is_cancelled() {
+    let mut told = false;
+    loop {
         tokio::select! {
-            () = platform.stop.cancelled() => {}
+            () = platform.drained.cancelled() => return,
+            () = platform.stop.cancelled(), if !told => told = true,
             () = tokio::time::sleep(platform.beat()) => {}
         }
         platform.say_alive().await;
@@ -279,7 +285,9 @@ mod tests {
         let some: Roles = "api, delivery".parse().unwrap();
         assert_eq!(some.to_string(), "api,delivery");
         assert!("api,brain".parse::<Roles>().unwrap_err().contains("`brain`"));
-        assert!("".parse::<Roles>().is_err());
+        for empty in ["", " ", ",", "api,", "worker,,api"] {
+            assert!(empty.parse::<Roles>().unwrap_err().contains("a role is missing"), "{empty}");
+        }
     }
 
     #[test]

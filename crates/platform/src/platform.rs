@@ -1,6 +1,7 @@
 //! [`Platform`]: the handle everybody above holds, and what it is made of.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use livery_broker::{Broker, BrokerConfig};
 use livery_core::id::RequestId;
@@ -22,10 +23,12 @@ use crate::node::Identity;
 use crate::providers::EnvironmentProviders;
 use crate::vault::{RootKey, Vault};
 use crate::worker::Running;
-use crate::{Clock, Config};
+use crate::{Clock, Config, Roles};
 
 /// Runs that are set up at a time; each may hold a long log in memory.
 const SETUPS_MAX: usize = 32;
+/// How long giving runs back may take once their sandboxes are gone.
+const GIVE_BACK_MAX: Duration = Duration::from_secs(5);
 
 /// Everything one node is made of, as `livery` hands it over.
 pub struct Parts {
@@ -73,7 +76,10 @@ pub struct Inner {
     pub(crate) keys: KeyCache,
     pub(crate) agents: AgentCache,
     pub(crate) tasks: TaskTracker,
+    /// Cancelled when this node begins to drain: it takes no more work.
     pub(crate) stop: CancellationToken,
+    /// Cancelled when what it had is given back: whoever waits for something here is to ask another node.
+    pub(crate) drained: CancellationToken,
 }
 
 impl std::ops::Deref for Platform {
@@ -120,6 +126,7 @@ impl Platform {
             agents: AgentCache::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            drained: CancellationToken::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -141,14 +148,15 @@ impl Platform {
                 })
             })
             .await?;
-        self.tasks.spawn(crate::node::keep_row(self.clone()));
+        // Beside the tasks that a drain waits for: it says that the node drains.
+        tokio::spawn(crate::node::keep_row(self.clone()));
         if works {
             self.tasks.spawn(crate::worker::work(self.clone()));
+            self.tasks.spawn(crate::runs::wake_delayed(self.clone()));
         }
         if self.config.roles.delivery {
             self.tasks.spawn(crate::webhooks::deliver(self.clone()));
         }
-        self.tasks.spawn(crate::runs::wake_delayed(self.clone()));
         if self.config.roles.maintenance {
             self.tasks.spawn(crate::schedules::keep_time(self.clone()));
             self.tasks.spawn(crate::triggers::forget_deliveries(self.clone()));
@@ -157,24 +165,39 @@ impl Platform {
         Ok(())
     }
 
-    /// Stops taking work, gives running work until the drain limit to reach a safe point, and closes the store. Runs that
-    /// did not end go on after the next start.
-    pub async fn shutdown(self) {
+    /// Takes no more work, gives running work until the drain limit to reach a safe point, and gives back what did not end:
+    /// another node takes it at once, or this one after its next start. Everything else is served meanwhile; at the end,
+    /// followers and waiters are sent away.
+    pub async fn drain(&self) {
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(self.config.drain, self.tasks.wait()).await.is_err() {
-            tracing::warn!(
-                "work did not reach a safe point in {:?}; it goes on after the next start",
-                self.config.drain
-            );
+            tracing::warn!("work did not reach a safe point in {:?}; tools under way are ended", self.config.drain);
         }
         if let Some(sandboxes) = &self.sandboxes
             && let Err(error) = sandboxes.shutdown().await
         {
             tracing::warn!(%error, "the launcher did not end in order; the next start sweeps what it left");
         }
+        // Without their sandboxes the tools are over, and their runs are given back.
+        if tokio::time::timeout(GIVE_BACK_MAX, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some work could not be given back; others take it when its lease runs out");
+        }
+        self.drained.cancel();
+    }
+
+    /// Drains, if nobody did, and closes the store.
+    pub async fn shutdown(self) {
+        if !self.drained.is_cancelled() {
+            self.drain().await;
+        }
         self.leave().await;
         self.store.clone().close().await;
+    }
+
+    /// What this node does.
+    pub fn roles(&self) -> Roles {
+        self.config.roles
     }
 
     /// A new id for a request that brought none.

@@ -52,6 +52,7 @@ impl Platform {
     async fn sandbox_check(&self) -> Check {
         let (ok, detail) = match &self.sandboxes {
             _ if !self.config.roles.worker => (true, "this node works on no runs"),
+            _ if self.stop.is_cancelled() => (true, "no more are made here"),
             None => (false, "no tier is usable; `livery doctor` says why"),
             Some(sandboxes) => match tokio::time::timeout(CHECK_MAX, sandboxes.grants()).await {
                 Ok(Ok(_)) => (true, "the container tier is there"),
@@ -63,8 +64,12 @@ impl Platform {
     }
 
     fn shutdown_check(&self) -> Check {
-        let stopping = self.stop.is_cancelled();
-        let detail = if stopping { "this node is shutting down" } else { "serving" };
-        Check { name: "shutdown", ok: !stopping, detail: detail.into() }
+        let draining = self.stop.is_cancelled();
+        let detail = match self.running.len() {
+            _ if !draining => "serving".to_owned(),
+            0 => "this node drains: it takes no more work".to_owned(),
+            runs => format!("this node drains: it takes no more work, and {runs} runs here are to reach a safe point"),
+        };
+        Check { name: "shutdown", ok: !draining, detail }
     }
 }

@@ -124,12 +124,13 @@ async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedRun>> {
     // before anything is claimed, so that it never takes its own runs from itself.
     let late = platform.running.renewed_before(now.plus_millis(-leases::lease_ms(platform) / 2));
     let held = if late { platform.running.leases() } else { Vec::new() };
-    let claimed = platform
+    let renewed = held.clone();
+    let (heartbeat, claimed) = platform
         .store
         .write(move |tx| {
             Box::pin(async move {
-                tx.heartbeat(&held, until).await?;
-                tx.system_claim_runs(&owner, now, until, max).await
+                let heartbeat = tx.heartbeat(&held, until).await?;
+                Ok((heartbeat, tx.system_claim_runs(&owner, now, until, max).await?))
             })
         })
         .await?;
@@ -137,7 +138,10 @@ async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedRun>> {
         platform.reached(EffectKind::QueueClaim, Phase::Committed);
     }
     if late {
-        platform.running.note_renewal(now);
+        leases::learn(platform, renewed, heartbeat, now);
     }
     Ok(claimed)
 }
+
+#[cfg(test)]
+mod tests;

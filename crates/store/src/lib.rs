@@ -74,7 +74,7 @@ pub use page::{List, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Page};
 pub use postgres::PostgresOptions;
 pub use progress::{Progress, Terminal};
 pub use providers::ProviderRow;
-pub use queue::{ClaimedRun, Heartbeat};
+pub use queue::{ClaimedRun, Heartbeat, Holder};
 pub use receipt_keys::ReceiptKeyRow;
 pub use run_list::{METADATA_FILTERS_MAX, RunFilter};
 pub use runs::{CancelRequest, Lease, NewRun, RunRow};

@@ -7,8 +7,8 @@
 //! Many nodes claim at once on Postgres: what one of them is just taking the others skip (`for update skip locked`), and the
 //! room of a tenant with a limit is counted under a lock. On SQLite the writer makes it trivially exclusive.
 
-use livery_core::Timestamp;
 use livery_core::id::{OrgId, RunId};
+use livery_core::{RunStatus, Timestamp};
 
 use crate::error::{Error, Result};
 use crate::reader::Lane;
@@ -100,6 +100,7 @@ statements! {
     FIND_EXPIRED = "select lease_epoch from runs where lease_expires_at is not null and lease_expires_at <= $1 limit 1";
     FIND_CANCELLED = "select id from runs where lease_owner = $1 and cancel_requested_at is not null
         and lease_expires_at is not null limit 256";
+    HOLDER = "select lease_owner, status from runs where org_id = $1 and id = $2";
     COUNT = "select count(*) from run_queue";
     /// The earliest start that is still to come. Hops like `DUE_TENANTS`; what is due and has no room does not count.
     NEXT_START = "with recursive tenant (org_id) as (
@@ -133,6 +134,17 @@ pub struct Heartbeat {
     pub lost: Vec<RunId>,
     /// Runs that somebody asked to cancel.
     pub cancel_requested: Vec<RunId>,
+}
+
+/// Who has a run now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// This owner, `NODE/LIFE`; perhaps its lease has run out and nobody took the run yet.
+    Node(String),
+    /// Nobody: it waits to be taken.
+    Nobody,
+    /// It has ended, or there is no such run.
+    Over,
 }
 
 struct Tenant {
@@ -339,6 +351,19 @@ impl Store {
     /// Those of the database.
     pub async fn system_count_queued(&self) -> Result<u64> {
         Ok(self.fetch_optional::<(u64,)>(COUNT, args![]).await?.map_or(0, |(count,)| count))
+    }
+
+    /// Who has the run now.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn run_holder(&self, org: OrgId, run: RunId) -> Result<Holder> {
+        let row: Option<(Option<String>, RunStatus)> = self.fetch_optional(HOLDER, args![org, run]).await?;
+        Ok(match row {
+            Some((Some(owner), _)) => Holder::Node(owner),
+            Some((None, status)) if !status.is_terminal() => Holder::Nobody,
+            _ => Holder::Over,
+        })
     }
 
     /// How often in a row the run was put off; see [`Tx::postpone_run`].

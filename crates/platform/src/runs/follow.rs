@@ -72,7 +72,7 @@ impl Platform {
 }
 
 impl Follow {
-    /// The next thing; `None` after the terminal event, or when this node shuts down. Dropping the future in between loses
+    /// The next thing; `None` after the terminal event, or when this node has drained. Dropping the future in between loses
     /// nothing.
     pub async fn next(&mut self) -> Option<Result<Followed>> {
         loop {
@@ -97,11 +97,11 @@ impl Follow {
                     }
                 }
             }
-            let stop = self.platform.stop.clone();
+            let drained = self.platform.drained.clone();
             tokio::select! {
                 // What is stored comes first: a delta must not overtake the event it belongs behind.
                 biased;
-                () = stop.cancelled() => return None,
+                () = drained.cancelled() => return None,
                 () = self.bell.rung() => self.look = true,
                 live = self.listener.next() => return Some(Ok(Followed::from(live.as_ref()))),
                 () = tokio::time::sleep(POLL) => self.look = true,

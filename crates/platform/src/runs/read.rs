@@ -51,13 +51,13 @@ impl Platform {
         loop {
             let row = self.visible_run(principal, run).await?;
             let now = tokio::time::Instant::now();
-            if row.status.is_terminal() || now >= deadline || self.stop.is_cancelled() {
+            if row.status.is_terminal() || now >= deadline || self.drained.is_cancelled() {
                 return self.view_of(row).await;
             }
             tokio::select! {
                 () = bell.rung() => {}
                 () = tokio::time::sleep_until(deadline.min(now + POLL)) => {}
-                () = self.stop.cancelled() => {}
+                () = self.drained.cancelled() => {}
             }
         }
     }

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::artifacts::{self, Artifacts};
-use super::hands::{Hands, Left};
+use super::hands::{Hands, Leaving, Left};
 use super::patience::patiently;
 use super::resume::{self, Log};
 use super::running::Entry;
@@ -95,9 +95,14 @@ pub(super) async fn drive(platform: Platform, claimed: ClaimedRun) {
             if matches!(outcome, Err(Let::Released)) && platform.config.snapshots {
                 drive.copies.take_last(&drive.hands, lease).await;
             }
+            let leaving = match &outcome {
+                Ok(()) => Leaving::Over,
+                Err(Let::Lost) => Leaving::Lost,
+                Err(Let::Released) => Leaving::ForNow,
+            };
             // A later life of the run on this node has taken the sandbox over: it is not this one's to end.
-            if outcome.is_ok() || !platform.running.is_succeeded(lease) {
-                drive.hands.close(lease, outcome.is_ok()).await;
+            if leaving == Leaving::Over || !platform.running.is_succeeded(lease) {
+                drive.hands.close(lease, leaving).await;
             }
             match outcome {
                 Ok(()) => {}

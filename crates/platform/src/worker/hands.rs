@@ -30,6 +30,17 @@ const REMOVE_TRIES_MAX: u32 = 20;
 /// The pause between two tries.
 const REMOVE_PAUSE: Duration = Duration::from_millis(100);
 
+/// Why a run lets go of its sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// The run is over: its workspace and the copies of it go too.
+    Over,
+    /// Somebody else may have the run: its workspace goes, if so.
+    Lost,
+    /// It goes on later: its workspace stays for this node, should it be the one.
+    ForNow,
+}
+
 /// What earlier lives of a run have left of its workspace.
 pub(super) struct Left {
     /// Whether it was filled, here on this node.
@@ -174,8 +185,8 @@ impl Hands {
         Ok(())
     }
 
-    /// Takes the sandbox down; `ended`: the run is over and its workspace goes too.
-    pub(super) async fn close(&self, lease: Lease, ended: bool) {
+    /// Takes the sandbox down, and what is left of it as far as `leaving` says.
+    pub(super) async fn close(&self, lease: Lease, leaving: Leaving) {
         let platform = self.platform.clone();
         let id = self.row.id.to_string();
         let sandbox = self.sandbox.get().cloned();
@@ -191,10 +202,15 @@ impl Hands {
                 tracing::warn!(run = %id, %error, "a sandbox did not go; the launcher's own limit ends it");
             }
             node.reached(EffectKind::SandboxRemoval, Phase::During);
-            if ended && has_workspace {
+            let goes = match leaving {
+                Leaving::Over => true,
+                Leaving::Lost => node.is_elsewhere(lease).await,
+                Leaving::ForNow => false,
+            };
+            if goes && has_workspace {
                 remove_workspace(&sandboxes, &id).await;
             }
-            if ended {
+            if leaving == Leaving::Over {
                 snapshot::forget(&node, lease).await;
             }
             node.reached(EffectKind::SandboxRemoval, Phase::After);

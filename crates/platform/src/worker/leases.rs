@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use livery_core::{Result, Timestamp};
+use livery_store::{Heartbeat, Holder, Lease};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -48,6 +49,12 @@ pub(super) async fn renew(platform: &Platform) -> Result<()> {
     platform.reached(EffectKind::LeaseRenewal, Phase::Before);
     let heartbeat = platform.store.write(move |tx| Box::pin(async move { tx.heartbeat(&leases, until).await })).await?;
     platform.reached(EffectKind::LeaseRenewal, Phase::Committed);
+    learn(platform, held, heartbeat, now);
+    Ok(())
+}
+
+/// Tells each run what a renewal at `now` of these leases learned about it.
+pub(super) fn learn(platform: &Platform, held: Vec<Lease>, heartbeat: Heartbeat, now: Timestamp) {
     platform.running.note_renewal(now);
     for lease in held.into_iter().filter(|lease| heartbeat.lost.contains(&lease.run)) {
         platform.running.lose(lease);
@@ -55,7 +62,19 @@ pub(super) async fn renew(platform: &Platform) -> Result<()> {
     for run in heartbeat.cancel_requested {
         platform.running.cancel(run);
     }
-    Ok(())
+}
+
+impl Platform {
+    /// Whether another node has the run of a lease that was lost, or nobody will have it any more. What cannot be found out
+    /// now is not so.
+    pub(crate) async fn is_elsewhere(&self, lease: Lease) -> bool {
+        let own = self.identity.id.to_string();
+        match self.store.run_holder(lease.org, lease.run).await {
+            Ok(Holder::Node(owner)) => owner.split_once('/').is_none_or(|(node, _)| node != own),
+            Ok(Holder::Nobody) | Err(_) => false,
+            Ok(Holder::Over) => true,
+        }
+    }
 }
 
 /// Rings when a lease ran out, whoever held it.

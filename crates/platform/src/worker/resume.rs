@@ -13,6 +13,9 @@ use crate::Platform;
 use crate::effects::EffectKind;
 use crate::runs::Fork;
 
+/// No node: whoever took the run over last found no workspace, and has not made one since.
+const NOWHERE: &str = "";
+
 /// What the log of a run says so far.
 pub(super) struct Log {
     pub(super) state: State,
@@ -25,7 +28,7 @@ pub(super) struct Log {
     pub(super) fork: Option<Fork>,
     /// The node that had the run last.
     node: Option<String>,
-    /// The node that had the sandbox last, when the log says.
+    /// The node whose workspace is the run's, when the log says; [`NOWHERE`] while none is.
     sandbox_node: Option<String>,
     /// Calls that may have changed the workspace, with the event of their end.
     changes: Vec<(u64, String)>,
@@ -73,7 +76,14 @@ impl Log {
                 self.models = models_of(data)?;
                 self.fork = serde_json::from_value(data["fork"].clone()).map_err(Error::internal)?;
             }
-            EventType::RunStarted | EventType::RunRecovered => self.node = node(),
+            EventType::RunStarted => self.node = node(),
+            EventType::RunRecovered => {
+                self.node = node();
+                // Since then the model knows of a copy, or of none: what a node kept from before is out of date.
+                if matches!(data["sandbox"].as_str(), Some("restored" | "lost")) {
+                    self.sandbox_node = Some(NOWHERE.to_owned());
+                }
+            }
             EventType::SandboxStarted => {
                 self.had_sandbox = true;
                 self.sandbox_node = node();

@@ -72,6 +72,16 @@ impl Running {
         self.lock().values().map(|signals| signals.lease).collect()
     }
 
+    /// How many runs this node works on.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether this node works on a run.
+    pub(crate) fn has(&self, run: RunId) -> bool {
+        self.lock().contains_key(&run)
+    }
+
     /// Whether this node works on nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().is_empty()

@@ -88,14 +88,15 @@ async fn copy(hands: &Hands, lease: Lease, seq: u64) -> Result<()> {
         0 | FILE_CHANGED => {}
         code => return Err(Error::internal(format!("tar ended with {code}"))),
     }
-    let object_key = format!("snapshots/{}/{}/{seq}.tgz", lease.org, lease.run);
+    // A name of its own for each attempt: a worker that lost its lease, or one that tries again, overwrites no other copy.
+    let object_key = format!("snapshots/{}/{}/{seq}-{:032x}.tgz", lease.org, lease.run, platform.mint());
     let path = platform.config.files_dir.join(&object_key);
     let (bytes, sha256) = fetch(sandbox, &path).await?;
     let row = SnapshotRow { seq, object_key, bytes, sha256, created_at: platform.clock.now() };
     let write = platform.store.write(move |tx| {
         Box::pin(async move {
             if !tx.insert_snapshot(lease.org, lease.run, lease.epoch, &row).await? {
-                return Ok(Vec::new());
+                return Ok(vec![row.object_key.clone()]);
             }
             tx.delete_snapshots_before(lease.org, lease.run, seq).await
         })

@@ -8,7 +8,7 @@ use livery_core::RunStatus;
 use livery_core::event::EventType;
 use livery_core::id::RunId;
 use livery_core::run::{Cost, Usage};
-use livery_store::Progress;
+use livery_store::{Holder, Progress};
 
 use crate::conformance;
 use crate::world::{append, at, event, finish, new_run, queued};
@@ -92,6 +92,21 @@ conformance! {
         assert!(claimed[0].resumed && claimed[0].recovered);
         assert_eq!((claimed[0].run.recoveries, claimed[0].lease.epoch), (1, 2));
         assert_eq!(claimed[0].run.started_at, Some(at(10)), "it started only once");
+    }
+
+    async fn it_is_known_who_has_a_run(world) {
+        let run = world.queued().await;
+        let org = world.one.org;
+        assert_eq!(world.store.run_holder(org, run).await.unwrap(), Holder::Nobody);
+        let lease = world.claim("nod_a/1", 10, 1).await[0].lease;
+        assert_eq!(world.store.run_holder(org, run).await.unwrap(), Holder::Node("nod_a/1".into()));
+        assert_eq!(world.store.run_holder(world.two.org, run).await.unwrap(), Holder::Over, "nothing of another tenant");
+        world.write(move |tx| async move { tx.release_run(&lease, at(11)).await }.boxed()).await;
+        assert_eq!(world.store.run_holder(org, run).await.unwrap(), Holder::Nobody);
+        let lease = world.claim("nod_b/1", 12, 1).await[0].lease;
+        assert_eq!(world.store.run_holder(org, run).await.unwrap(), Holder::Node("nod_b/1".into()));
+        finish(&world.store, lease, RunStatus::Succeeded).await.unwrap();
+        assert_eq!(world.store.run_holder(org, run).await.unwrap(), Holder::Over);
     }
 
     async fn a_later_life_of_a_node_takes_what_the_earlier_one_held_and_nothing_else(world) {
