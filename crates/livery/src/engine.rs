@@ -178,15 +178,15 @@ impl Running {
         format!("http://{address}")
     }
 
-    /// Drains: no new connection, runs come to a safe point, sandboxes and database close.
+    /// Drains while the API is served and `/readyz` says no; then no new connection, and the database closes.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.platform.drain().await;
         self.shutdown.cancel();
-        // Both at once: an event stream ends when its run does or when the server says so.
-        let (server, ()) = tokio::join!(self.server, self.platform.shutdown());
-        server??;
+        self.server.await??;
         if let Some(metrics) = self.metrics {
             metrics.await??;
         }
+        self.platform.shutdown().await;
         if let Some(exporting) = self.exporting {
             exporting.flush().await;
         }

@@ -36,25 +36,28 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// The surface over a platform. `draining` is cancelled when the server begins to stop.
+    /// The surface over a platform: all of it on a node with the role `api`, what is about the node itself on others.
+    /// `draining` is cancelled when the server begins to stop.
     pub fn new(platform: Platform, options: Options, draining: CancellationToken) -> Self {
         let (router, document) = routes::all();
         let document = openapi::complete(document);
-        let app = App::new(platform, options, &document, draining);
-        Self::over(app, router.merge(routes::fixed(&document)))
+        let router = if platform.roles().api {
+            router.merge(routes::fixed(&document)).fallback(async || Problem::no_route())
+        } else {
+            routes::without_api()
+        };
+        Self::over(App::new(platform, options, &document, draining), router)
     }
 
     /// The surface of the listener for metrics: those, and whether the node lives and is ready, without a key.
     pub(crate) fn metrics(platform: Platform, options: Options, draining: CancellationToken) -> Self {
         let (_, document) = routes::all();
-        Self::over(App::new(platform, options, &document, draining), routes::metrics())
+        let router = routes::metrics().fallback(async || Problem::no_route());
+        Self::over(App::new(platform, options, &document, draining), router)
     }
 
     fn over(app: App, router: Router<App>) -> Self {
-        let router = router
-            .route_layer(middleware::from_fn(note_route))
-            .fallback(async || Problem::no_route())
-            .with_state(app.clone());
+        let router = router.route_layer(middleware::from_fn(note_route)).with_state(app.clone());
         Self { app, router }
     }
 

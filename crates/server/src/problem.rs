@@ -126,6 +126,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such route; /docs lists all of them")
     }
 
+    /// This node has not the role `api`.
+    pub(crate) fn no_api() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "this node does not serve the API; ask one with the role api")
+    }
+
     /// A message to a trigger that is not believed.
     pub(crate) fn invalid_signature(detail: &'static str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "invalid_signature", detail)

@@ -23,6 +23,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::docs;
+use crate::problem::Problem;
 
 /// Every documented route with its part of the document.
 pub(crate) fn all() -> (Router<App>, OpenApi) {
@@ -77,6 +78,15 @@ pub(crate) fn metrics() -> Router<App> {
         .route("/metrics", get(metrics::read_openly))
         .route("/healthz", get(system::health))
         .route("/readyz", get(system::ready))
+}
+
+/// What a node without the role `api` serves.
+pub(crate) fn without_api() -> Router<App> {
+    Router::new()
+        .route("/metrics", get(metrics::read))
+        .route("/healthz", get(system::health))
+        .route("/readyz", get(system::ready))
+        .fallback(async || Problem::no_api())
 }
 
 /// The routes whose answers are made once, at the start, and those that no document lists.

@@ -3,6 +3,7 @@
 
 mod backup;
 mod bombs;
+mod cluster;
 mod commands;
 mod crash;
 mod crash_matrix;

@@ -130,10 +130,18 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and the exit code.
-    pub(crate) fn terminate(&mut self) -> Option<i32> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    /// Sends a signal to the platform's process alone.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// SIGTERM.
+    pub(crate) fn ask_to_stop(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// The exit code, once it ended by itself.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -142,6 +150,12 @@ impl Server {
             std::thread::sleep(Duration::from_millis(20));
         }
         panic!("the server did not end:\n{}", self.log());
+    }
+
+    /// SIGTERM, and the exit code.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        self.ask_to_stop();
+        self.exit_code()
     }
 
     /// A client command for this server.

@@ -33,14 +33,17 @@ pub(super) async fn health() -> Json<Value> {
 )]
 pub(super) async fn ready(State(app): State<App>) -> Result<Response> {
     if app.draining.is_cancelled() {
-        return Err(Problem::not_ready(vec![FieldError::new("server", "unavailable", "the server is stopping")]));
+        return Err(Problem::not_ready(vec![FieldError::new("shutdown", "draining", "the server is stopping")]));
     }
     let readiness = app.platform.readiness().await;
     if readiness.ready {
         return Ok(Json(readiness).into_response());
     }
-    let missing = readiness.checks.into_iter().filter(|check| !check.ok);
-    Err(Problem::not_ready(missing.map(|check| FieldError::new(check.name, "unavailable", check.detail)).collect()))
+    let missing = readiness.checks.into_iter().filter(|check| !check.ok).map(|check| {
+        let code = if check.name == "shutdown" { "draining" } else { "unavailable" };
+        FieldError::new(check.name, code, check.detail)
+    });
+    Err(Problem::not_ready(missing.collect()))
 }
 
 /// This document
