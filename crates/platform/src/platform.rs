@@ -76,6 +76,8 @@ pub struct Inner {
     pub(crate) keys: KeyCache,
     pub(crate) agents: AgentCache,
     pub(crate) tasks: TaskTracker,
+    /// Tasks that outlast a drain, which does not wait for them.
+    pub(crate) until_drained: TaskTracker,
     /// Cancelled when this node begins to drain: it takes no more work.
     pub(crate) stop: CancellationToken,
     /// Cancelled when what it had is given back: whoever waits for something here is to ask another node.
@@ -125,6 +127,7 @@ impl Platform {
             keys: KeyCache::default(),
             agents: AgentCache::default(),
             tasks: TaskTracker::new(),
+            until_drained: TaskTracker::new(),
             stop: CancellationToken::new(),
             drained: CancellationToken::new(),
         };
@@ -148,8 +151,7 @@ impl Platform {
                 })
             })
             .await?;
-        // Beside the tasks that a drain waits for: it says that the node drains.
-        tokio::spawn(crate::node::keep_row(self.clone()));
+        self.until_drained.spawn(crate::node::keep_row(self.clone()));
         if works {
             self.tasks.spawn(crate::worker::work(self.clone()));
             self.tasks.spawn(crate::runs::wake_delayed(self.clone()));
@@ -191,6 +193,9 @@ impl Platform {
         if !self.drained.is_cancelled() {
             self.drain().await;
         }
+        self.until_drained.close();
+        // Whatever it still writes is about this node alone.
+        let _ = tokio::time::timeout(GIVE_BACK_MAX, self.until_drained.wait()).await;
         self.leave().await;
         self.store.clone().close().await;
     }

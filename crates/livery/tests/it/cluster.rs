@@ -1,8 +1,10 @@
 //! Several nodes on one Postgres and one folder for files, as whole processes: whatever happens to one of them, nothing is
 //! lost, nothing is done twice, and any node shows all of it.
 //!
-//! Walk on: each file below is one thing that happens to a node, or to the database under all of them.
+//! Walk on: each file below is one thing that happens to a node, or to the database under all of them; `database` looks at
+//! and moves rows that no API shows.
 
+mod database;
 mod drain;
 mod duties;
 mod outage;
@@ -98,17 +100,6 @@ impl Cluster {
     /// Two ordinary nodes.
     fn pair(&self) -> Pair {
         Pair { nodes: [self.node("one", &[]), self.node("two", &[])] }
-    }
-
-    /// The number a query answers.
-    fn count(&self, query: &str) -> u64 {
-        shared().unwrap().sql(&self.database, query).unwrap().parse().unwrap()
-    }
-
-    /// Waits until a copy of the run's workspace is stored.
-    fn copied(&self, run: &str) {
-        let query = format!("select count(*) from workspace_snapshots where run_id = '{run}'");
-        eventually("a copy of the workspace", || (self.count(&query) > 0).then_some(()));
     }
 }
 

@@ -250,7 +250,7 @@ async fn a_run_that_nobody_survives_ends() {
     }
     node.clock.set(at(9 * (most + 1)));
     let claimed = claim(&node.platform, 10).await.unwrap().pop().unwrap();
-    within(drive::drive(node.platform.clone(), claimed)).await;
+    within(Box::pin(drive::drive(node.platform.clone(), claimed))).await;
     let row = node.row(run).await;
     let error = row.error.unwrap();
     assert_eq!((row.status, error.code), (RunStatus::Failed, ErrorCode::Internal));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Cluster, TALK, TALKER, WebhookSink, eventually, shared, whole};
+use super::{Cluster, TALK, TALKER, WebhookSink, eventually, whole};
 use crate::support::{PATIENCE, Server, base64};
 
 /// Schedules that are due at the same moment.
@@ -25,26 +25,18 @@ pub(super) fn schedule(node: &Server, name: &str) -> String {
     schedule["id"].as_str().unwrap().to_owned()
 }
 
-/// Makes every schedule due now.
-pub(super) fn make_due(cluster: &Cluster) {
-    let now = "(extract(epoch from now()) * 1000000)::bigint";
-    let update = format!("update schedules set next_slot_at = {now}, next_fire_at = {now}");
-    shared().unwrap().sql(&cluster.database, &update).unwrap();
-}
-
 #[test]
 fn a_schedule_fires_once_for_each_time_it_is_due() {
     let Some(cluster) = Cluster::start() else { return };
     let pair = cluster.pair();
     let [one, two] = &pair.nodes;
     let schedules: Vec<String> = (0..SCHEDULES).map(|index| schedule(one, &format!("s{index}"))).collect();
-    let runs = || cluster.count("select count(*) from runs where schedule_id is not null");
     for round in 1..=2 {
-        make_due(&cluster);
+        cluster.make_due();
         let expected = (round * SCHEDULES) as u64;
-        eventually("every schedule fires", || (runs() >= expected).then_some(()));
+        eventually("every schedule fires", || (cluster.fired() >= expected).then_some(()));
         std::thread::sleep(QUIET);
-        assert_eq!(runs(), expected, "and none twice");
+        assert_eq!(cluster.fired(), expected, "and none twice");
     }
     for schedule in &schedules {
         let (_, page) = two.get(&format!("/v1/runs?schedule={schedule}"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::duties::{make_due, schedule};
+use super::duties::schedule;
 use super::{Cluster, TALK, TALKER, WebhookSink, eventually, node_id, probe, readiness, seen};
 use crate::support::{PATIENCE, livery, output, text};
 
@@ -20,13 +20,12 @@ fn each_node_does_what_its_roles_say() {
     let (status, endpoint) = edge.post("/v1/webhooks", &json!({"url": sink.url(), "events": ["run.*"]}));
     assert_eq!(status, 201, "{endpoint}");
     schedule(&edge, "yearly");
-    make_due(&cluster);
+    cluster.make_due();
     let run = edge.start_run(TALKER, Some(TALK), &json!({}));
     std::thread::sleep(QUIET);
     let (_, view) = edge.get(&format!("/v1/runs/{run}"));
     assert_eq!(view["status"], "queued", "nobody works: {view}");
-    let fired = || cluster.count("select count(*) from runs where schedule_id is not null");
-    assert_eq!(fired(), 0, "nobody looks at the clock");
+    assert_eq!(cluster.fired(), 0, "nobody looks at the clock");
 
     let hands = cluster.node("hands", &["--roles", "worker"]);
     assert_eq!(edge.ended(&run)["status"], "succeeded");
@@ -44,14 +43,14 @@ fn each_node_does_what_its_roles_say() {
     assert_eq!(status, 404, "{problem}");
     std::thread::sleep(QUIET);
     assert!(sink.deliveries().is_empty(), "nobody delivers");
-    assert_eq!(fired(), 0, "nobody looks at the clock");
+    assert_eq!(cluster.fired(), 0, "nobody looks at the clock");
 
     let _post = cluster.node("post", &["--roles", "delivery"]);
     assert!(runtime.block_on(sink.wait_for(2, PATIENCE)).is_some(), "what waited is delivered");
-    assert_eq!(fired(), 0, "nobody looks at the clock");
-    make_due(&cluster);
+    assert_eq!(cluster.fired(), 0, "nobody looks at the clock");
+    cluster.make_due();
     let _clock = cluster.node("clock", &["--roles", "maintenance"]);
-    eventually("the schedule fires", || (fired() == 1).then_some(()));
+    eventually("the schedule fires", || (cluster.fired() == 1).then_some(()));
     let (_, page) = edge.get("/v1/nodes");
     let mut listed: Vec<(&Value, &Value)> =
         page["data"].as_array().unwrap().iter().map(|node| (&node["name"], &node["roles"])).collect();
