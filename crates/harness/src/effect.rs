@@ -105,7 +105,8 @@ pub enum Effect {
         model: ModelRef,
         /// What to ask; cheap to clone.
         request: Request,
-        /// Stable over recoveries and over attempts that ask the same; unique within the run.
+        /// Names the step and the model: the part of [`crate::idempotency::key`] that does not come from the bytes. Stable over
+        /// recoveries and attempts.
         idempotency: String,
         /// Prefix for the ids of the tool calls in the answer, unique within the run.
         call_id_prefix: String,

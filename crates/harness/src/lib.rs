@@ -19,6 +19,7 @@
 
 pub mod decide;
 pub mod effect;
+pub mod idempotency;
 pub mod outcome;
 pub mod prompt;
 pub mod record;

@@ -342,8 +342,8 @@ impl State {
     fn recovered(&mut self, data: &RunRecovered) {
         let Some(notice) = &data.notice else { return };
         match self.phase {
-            // Results come first in the message that answers calls. A call under way is asked again as it was: the same key
-            // with other words would be refused upstream, or paid for twice.
+            // Results come first in the message that answers calls. A call under way is asked again as it was, under its key:
+            // with other words it would be another request, and perhaps paid for twice.
             Phase::Tools | Phase::Asking { .. } => self.notice = Some(notice.clone()),
             _ => self.transcript.push(Arc::new(Message::user(notice.clone()))),
         }

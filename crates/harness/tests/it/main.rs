@@ -4,6 +4,7 @@
 mod answers;
 mod calls;
 mod invariants;
+mod keys;
 mod limits;
 mod recovery;
 mod replay;

@@ -111,7 +111,7 @@ fn a_model_in_mid_answer_is_asked_the_same_and_told_of_its_new_sandbox_afterward
     run.answer(calls([("a", "write_file", json!({"path": "x", "content": "1"}))])).done("a", "ok");
     let before = run.effects.clone();
     crash(&mut run, SandboxFate::Lost);
-    assert_eq!(run.effects, before, "the same key with other words would be another request");
+    assert_eq!(run.effects, before, "other words would be another request, with another key");
     let mut with_calls = run;
     with_calls.answer(calls([("b", "shell", shell("ls"))])).done("b", "");
     assert!(told(&with_calls));
@@ -120,7 +120,7 @@ fn a_model_in_mid_answer_is_asked_the_same_and_told_of_its_new_sandbox_afterward
     failed.answer(calls([("a", "write_file", json!({"path": "x", "content": "1"}))])).done("a", "ok");
     crash(&mut failed, SandboxFate::Lost);
     failed.fail(error(ModelErrorClass::Timeout)).retry();
-    assert!(told(&failed), "another attempt has another key");
+    assert!(told(&failed), "another attempt has other words, and so another key");
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn each_tool_is_repeated_or_told_of() {
 }
 
 #[test]
-fn retries_of_one_step_have_one_key_and_another_step_or_model_another() {
+fn retries_of_one_step_have_one_name_and_another_step_another() {
     let key = |run: &Run| match run.effects.as_slice() {
         [Effect::CallModel { idempotency, .. }] => idempotency.clone(),
         other => panic!("{other:?}"),

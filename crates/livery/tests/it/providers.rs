@@ -118,6 +118,37 @@ fn broken_streams_are_asked_again() {
     }
 }
 
+/// The provider keeps its first answer under the first key and refuses that key with other words. After the crash the same
+/// words come first; when these fail, the next try tells the model of the crash, under a key of its own.
+#[test]
+fn other_words_after_a_crash_have_another_key() {
+    let runtime = runtime();
+    let mut server = Server::start(ALLOW);
+    let chaos = vec![
+        Chaos::first(1, Fault::Comments),
+        Chaos::first(1, Fault::Stall { after: 2 }),
+        Chaos::first(1, Fault::Truncate { after: 2 }),
+    ];
+    let model = runtime.block_on(fake(chaos));
+    provider(&server, "anthropic", &model.anthropic_base_url());
+    let run = server.start_run(AGENT, None, &json!({}));
+    server.wait(|| (model.count() == 2).then_some(()));
+    server.kill();
+    let server = Server::again(&server.data, ALLOW);
+    let view = server.ended(&run);
+    assert_eq!(view["status"], "succeeded", "{view}\n{:#?}", server.events(&run));
+    let asked: Vec<(String, String)> = model.requests()[1..]
+        .iter()
+        .map(|request| (request.header("idempotency-key").unwrap().to_owned(), text(&request.body)))
+        .collect();
+    assert_eq!(asked.len(), 3, "stalled, asked again after the crash, tried again");
+    assert_eq!(asked[0], asked[1], "the same words under the same key");
+    assert!(asked[2].0 != asked[1].0 && asked[2].1.contains("was interrupted"), "{asked:?}");
+    let counts = model.key_counts();
+    assert_eq!((counts.performed, counts.repeated, counts.refused), (3, 1, 0), "{counts:?}");
+    runtime.block_on(model.stop());
+}
+
 #[test]
 fn harmless_oddities_change_nothing() {
     let succeeds = |view: &Value, _: &[Value]| assert_eq!(view["status"], "succeeded", "{view}");

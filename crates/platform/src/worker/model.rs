@@ -10,7 +10,7 @@ use livery_core::agent::ModelRef;
 use livery_core::id::{OrgId, RunId};
 use livery_core::run::Pricing;
 use livery_core::{RunError, Timestamp, Usd};
-use livery_harness::{Effect, Input, Request};
+use livery_harness::{Effect, Input, Request, idempotency};
 use livery_llm::provider::{Decoder, EncodedRequest, Options, classify};
 use livery_llm::request::ModelRequest;
 use livery_llm::stream::{Delta, ModelError, ModelErrorClass, ModelResponse};
@@ -179,6 +179,7 @@ impl Call {
         let wrong = |error: livery_broker::UrlRefused| failed(ModelErrorClass::Denied, &error.to_string());
         let target = Target::base_url(&provider.base_url).and_then(|base| base.join(encoded.path)).map_err(wrong)?;
         let _ = self.server.set((target.host().to_string(), target.port()));
+        let key = idempotency::key(self.run, &self.idempotency, &encoded.body);
         let mut outbound = Outbound::post(self.org, target, encoded.body);
         outbound.headers = encoded.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         outbound.credential = provider.api_key.map(|secret| Credential {
@@ -187,7 +188,7 @@ impl Call {
             owner: provider.owner,
             version: 1,
         });
-        outbound.idempotency_key = Some(format!("livery-{}-{}", self.run, self.idempotency));
+        outbound.idempotency_key = Some(key);
         outbound.timeouts = Timeouts {
             first_byte: self.platform.config.model_first_byte,
             idle: self.platform.config.model_idle,
