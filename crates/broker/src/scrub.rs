@@ -44,8 +44,8 @@ pub const HOLD_BACK_BYTES: usize = 1024;
 /// Largest frame in bytes: an event beyond it is an error, not a reason to deliver unscanned bytes.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Whether answers to a call with this key can be scrubbed of it. Local model servers take dummy keys such as `ollama`;
-/// they may be used, and whoever saves one should be told that it will not be searched for.
+/// Whether answers to a call with this key can be scrubbed of it. A key that is not is neither stored nor used; local model
+/// servers that take any key take a longer one too.
 pub fn is_scrubbable(secret: &Secret) -> bool {
     secret.len() >= SECRET_BYTES_MIN
 }

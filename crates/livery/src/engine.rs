@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use livery_broker::{BrokerConfig, Secret};
+use livery_core::Error;
 use livery_platform::organizations::Bootstrap;
 use livery_platform::providers::{EnvironmentProvider, EnvironmentProviders, ProviderKind};
 use livery_platform::retention::Retain;
@@ -20,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::bootstrap::{self, Waiting};
 use crate::cli;
 use crate::host::{self, User};
 use crate::otlp;
@@ -150,11 +152,15 @@ impl Running {
             sandboxes,
         };
         let platform = Platform::open(parts).await.map_err(|error| anyhow::anyhow!("{error}"))?;
-        let bootstrap = platform.bootstrap().await?;
+        let (bootstrap, waiting) = first_key(&platform, &ground.data, &url_of(address)).await?;
         platform.start().await?;
         let shutdown = CancellationToken::new();
         let server =
             tokio::spawn(livery_server::serve(listener, platform.clone(), Options::default(), shutdown.clone()));
+        // Whoever waits for the file finds a server.
+        if let Some(waiting) = waiting {
+            bootstrap::settle(&ground.data, waiting)?;
+        }
         Ok(Self { platform, address, bootstrap, shutdown, server, metrics: None, exporting })
     }
 
@@ -171,11 +177,7 @@ impl Running {
 
     /// Where the API is.
     pub(crate) fn url(&self) -> String {
-        let mut address = self.address;
-        if address.ip().is_unspecified() {
-            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-        }
-        format!("http://{address}")
+        url_of(self.address)
     }
 
     /// Drains while the API is served and `/readyz` says no; then no new connection, and the database closes.
@@ -192,6 +194,42 @@ impl Running {
         }
         Ok(())
     }
+}
+
+/// Founds the first organization, when there is none: its key is in a file before it is in the database. A file that an
+/// earlier start left behind holds the first key, if the database knows it.
+async fn first_key(
+    platform: &Platform,
+    data: &Path,
+    url: &str,
+) -> anyhow::Result<(Option<Bootstrap>, Option<Waiting>)> {
+    let mut failure = None;
+    let founded = platform.bootstrap(|first| {
+        bootstrap::keep(data, url, first).map_err(|error| {
+            let told = Error::internal(&error);
+            failure = Some(error);
+            told
+        })
+    });
+    let founded = founded.await.map_err(|error| failure.unwrap_or_else(|| error.into()))?;
+    let waiting = match (&founded, bootstrap::waiting(data)) {
+        (Some(_), _) => Some(Waiting::Holds),
+        (None, None) => None,
+        (None, Some(key)) => Some(match platform.authenticate(&key).await {
+            Ok(_) => Waiting::Holds,
+            Err(Error::Unauthenticated { .. }) => Waiting::IsVoid,
+            Err(error) => return Err(error.into()),
+        }),
+    };
+    Ok((founded, waiting))
+}
+
+/// Where a server on this address is reached from its own machine.
+fn url_of(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    format!("http://{address}")
 }
 
 /// The sandboxes, when the launcher says that this host can give them.

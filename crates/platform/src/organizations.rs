@@ -59,11 +59,12 @@ struct Founding {
 }
 
 impl Platform {
-    /// Creates the first organization when there is none; `None` when there is one already.
+    /// Creates the first organization when there is none; `None` when there is one already. `keep` is called before, to put
+    /// the key, of which the store has a digest alone, where it will not be lost.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn bootstrap(&self) -> Result<Option<Bootstrap>> {
+    /// Those of `keep`, and nothing was created; those of the store, and what was kept may be of no use.
+    pub async fn bootstrap(&self, keep: impl FnOnce(&Bootstrap) -> Result<()>) -> Result<Option<Bootstrap>> {
         if self.store.system_count_organizations().await? > 0 {
             return Ok(None);
         }
@@ -73,6 +74,7 @@ impl Platform {
             application: founding.application.id,
             api_key: founding.api_key.clone(),
         };
+        keep(&bootstrap)?;
         // Nodes that start on a new database at the same moment: one of them founds, the others find it done.
         let founded = self
             .store

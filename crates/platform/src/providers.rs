@@ -1,18 +1,22 @@
 //! Model providers: where models are asked, with keys that only the broker reads.
 
+use livery_broker::scrub::{SECRET_BYTES_MIN, is_scrubbable};
 use livery_broker::{Secret, Target};
-use livery_core::id::{OrgId, ProviderId};
+use livery_core::agent::ModelRef;
+use livery_core::id::{OrgId, ProviderId, RunId};
 use livery_core::{Error, ErrorCode, Result, RunError, Timestamp};
 use livery_llm::provider::Dialect;
 use livery_store::ProviderRow;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::audit::note;
 use crate::{Caller, Page, Platform, Posted, Principal, Scope};
 
 /// Longest API key of a provider.
 pub const API_KEY_BYTES_MAX: usize = 4096;
+/// Where `run.queued` keeps the names of providers that were the organization's own.
+pub(crate) const OWN_PROVIDERS: &str = "own_providers";
 /// What a provider's key is sealed as.
 const KEY_FIELD: &str = "api_key";
 
@@ -199,7 +203,8 @@ impl Platform {
         view_of(self.provider_row(principal, id_or_name).await?)
     }
 
-    /// Deletes a provider. Runs that would ask it fail from then on, unless the environment has a provider of that name.
+    /// Deletes a provider. Runs that began with it fail from then on, also when the environment has a provider of that name:
+    /// what they say was meant for the organization's own provider, and its bill.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -238,6 +243,25 @@ impl Platform {
         }
     }
 
+    /// Which of these models' providers are the organization's own and not the environment's: `run.queued` keeps them.
+    pub(crate) async fn own_providers(&self, org: OrgId, models: &[ModelRef]) -> Result<Vec<String>> {
+        let mut own: Vec<String> = Vec::new();
+        for model in models.iter().filter(|model| !model.is_scripted()) {
+            if !own.contains(&model.provider) && self.store.find_provider(org, &model.provider).await?.is_some() {
+                own.push(model.provider.clone());
+            }
+        }
+        Ok(own)
+    }
+
+    /// Whether a run began when its organization had a provider of its own with this name.
+    async fn began_with_own(&self, org: OrgId, run: RunId, name: &str) -> Result<bool> {
+        let first = self.store.stored_events_after(org, run, 0, 1).await?;
+        let data = first.first().and_then(|event| event.data.as_ref()?.parse::<Value>().ok()).unwrap_or_default();
+        let own = data[OWN_PROVIDERS].as_array();
+        Ok(own.is_some_and(|own| own.iter().any(|own| own == name)))
+    }
+
     async fn provider_row(&self, principal: &Principal, id_or_name: &str) -> Result<ProviderRow> {
         let row = match id_or_name.parse::<ProviderId>() {
             Ok(id) => self.store.get_provider(principal.org, id).await?,
@@ -266,32 +290,32 @@ impl Platform {
         Ok(base_url)
     }
 
-    /// The provider a run's model names, with its key opened.
+    /// The provider that a model of `run` names, with its key opened.
     ///
     /// # Errors
-    /// A sentence for the run: no such provider, or a key that cannot be opened.
-    pub(crate) async fn provider_for(&self, org: OrgId, name: &str) -> Result<Provider, RunError> {
+    /// A sentence for the run: no such provider, one that was deleted since the run began, or a key that cannot be opened or
+    /// kept out of answers.
+    pub(crate) async fn provider_for(&self, org: OrgId, run: RunId, name: &str) -> Result<Provider, RunError> {
         let internal = |error: Error| RunError::retryable(ErrorCode::Internal, error.to_string());
-        if let Some(row) = self.store.find_provider(org, name).await.map_err(|error| internal(error.into()))? {
-            return self.stored_provider(row).await.map_err(internal);
-        }
-        let Some(found) = self.environment.find(name) else {
-            let message = format!("there is no model provider named {name}; create it with POST /v1/model_providers");
-            return Err(RunError::fatal(ErrorCode::CredentialUnavailable, message));
+        let missing = |message: String| RunError::fatal(ErrorCode::CredentialUnavailable, message);
+        let stored = self.store.find_provider(org, name).await.map_err(|error| internal(error.into()))?;
+        let provider = match (stored, self.environment.find(name)) {
+            (Some(row), _) => self.stored_provider(row).await.map_err(internal)?,
+            (None, None) => {
+                let how = "create it with POST /v1/model_providers";
+                return Err(missing(format!("there is no model provider named {name}; {how}")));
+            }
+            (None, Some(_)) if self.began_with_own(org, run, name).await.map_err(internal)? => {
+                let detail = "the server's own of that name is not asked in its place";
+                return Err(missing(format!("the model provider {name} was deleted since the run began; {detail}")));
+            }
+            (None, Some(found)) => environment_provider(found)?,
         };
-        let dialect = Dialect::of(found.kind.as_str(), found.base_url.as_deref())
-            .map_err(|error| RunError::fatal(ErrorCode::ModelError, error.to_string()))?;
-        Ok(Provider {
-            kind: found.kind,
-            base_url: found
-                .base_url
-                .clone()
-                .map_or_else(|| default_base_url(found.kind).map(str::to_owned), Ok)
-                .map_err(internal)?,
-            dialect,
-            api_key: found.api_key.as_ref().map(|key| Secret::new(key.expose_secret().to_vec())),
-            owner: format!("provider-{name}"),
-        })
+        if provider.api_key.as_ref().is_some_and(|key| !is_scrubbable(key)) {
+            let detail = format!("the key of the model provider {name} is shorter than {SECRET_BYTES_MIN} characters");
+            return Err(missing(format!("{detail}, so answers could not be searched for it")));
+        }
+        Ok(provider)
     }
 
     async fn stored_provider(&self, row: ProviderRow) -> Result<Provider> {
@@ -307,6 +331,19 @@ impl Platform {
         let base_url = row.base_url.map_or_else(|| default_base_url(kind).map(str::to_owned), Ok)?;
         Ok(Provider { kind, base_url, dialect, api_key, owner })
     }
+}
+
+fn environment_provider(found: &EnvironmentProvider) -> Result<Provider, RunError> {
+    let unusable = |error: String| RunError::fatal(ErrorCode::ModelError, error);
+    let dialect = Dialect::of(found.kind.as_str(), found.base_url.as_deref()).map_err(|e| unusable(e.to_string()))?;
+    let own_place = || default_base_url(found.kind).map(str::to_owned).map_err(|error| unusable(error.to_string()));
+    Ok(Provider {
+        kind: found.kind,
+        base_url: found.base_url.clone().map_or_else(own_place, Ok)?,
+        dialect,
+        api_key: found.api_key.as_ref().map(|key| Secret::new(key.expose_secret().to_vec())),
+        owner: format!("provider-{}", found.name),
+    })
 }
 
 fn default_base_url(kind: ProviderKind) -> Result<&'static str> {
@@ -331,8 +368,12 @@ fn check_provider_name(name: &str) -> Result<()> {
 
 fn checked_key(api_key: Option<String>) -> Result<Option<Secret>> {
     let Some(key) = api_key else { return Ok(None) };
-    if key.is_empty() || key.len() > API_KEY_BYTES_MAX || !key.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
-        let detail = format!("a key has 1 to {API_KEY_BYTES_MAX} visible ASCII characters, no spaces or line breaks");
+    let fits = (SECRET_BYTES_MIN..=API_KEY_BYTES_MAX).contains(&key.len());
+    if !fits || !key.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
+        let detail = format!(
+            "a key has {SECRET_BYTES_MIN} to {API_KEY_BYTES_MAX} visible ASCII characters, no spaces or line breaks: answers are \
+             searched for it, and a shorter one cannot be told from ordinary words. Leave it out where none is wanted"
+        );
         return Err(Error::invalid_field("/api_key", detail));
     }
     Ok(Some(Secret::from(key)))

@@ -1,4 +1,4 @@
-//! Letting go of what is kept long enough: the contents of runs that ended, and the record of deliveries that arrived.
+//! Letting go of what is kept long enough: the contents of runs that ended, and the record of deliveries that are over.
 //!
 //! Off unless the operator sets it, but for deliveries. What stays of a run is its row, and of each event the header with
 //! the digest of what it said, so the log can still be proven to be whole.
@@ -28,7 +28,7 @@ const DAY_MS: i64 = 86_400_000;
 pub struct Retain {
     /// Days the contents of a run are kept after its end; `None`: for ever.
     pub payload_days: Option<u32>,
-    /// Days a delivery is kept after it was made, once it arrived; `None`: for ever.
+    /// Days a delivery is kept after it was made, once it arrived or was given up; `None`: for ever.
     pub delivery_days: Option<u32>,
 }
 

@@ -29,8 +29,15 @@ macro_rules! migrations {
 }
 
 /// All of them, in order; the place in the list is the version.
-pub(crate) const MIGRATIONS: &[Migration] =
-    migrations!["0001_house", "0002_schedules", "0003_webhooks", "0004_nodes", "0005_proofs", "0006_retention",];
+pub(crate) const MIGRATIONS: &[Migration] = migrations![
+    "0001_house",
+    "0002_schedules",
+    "0003_webhooks",
+    "0004_nodes",
+    "0005_proofs",
+    "0006_retention",
+    "0007_given_up",
+];
 
 /// Steps by version and name, in order.
 pub(crate) type Pending = Vec<(u32, &'static str)>;

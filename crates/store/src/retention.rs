@@ -20,6 +20,8 @@ statements! {
         where org_id = $1 and id = $2 and finished_at is not null and payloads_deleted_at is null";
     PURGE_DELIVERIES = "delete from deliveries where id in (select x.id from deliveries x
         where x.status = 'delivered' and x.created_at < $1 order by x.created_at, x.id limit $2)";
+    PURGE_GIVEN_UP = "delete from deliveries where id in (select x.id from deliveries x
+        where x.status in ('failed', 'cancelled') and x.created_at < $1 order by x.created_at, x.id limit $2)";
 }
 
 impl Tx {
@@ -41,7 +43,8 @@ impl Tx {
     /// # Errors
     /// Those of the database.
     pub async fn system_purge_deliveries(&mut self, before: Timestamp) -> Result<u64> {
-        self.execute(PURGE_DELIVERIES, args![before, DELIVERIES_MAX]).await
+        let delivered = self.execute(PURGE_DELIVERIES, args![before, DELIVERIES_MAX]).await?;
+        Ok(delivered + self.execute(PURGE_GIVEN_UP, args![before, DELIVERIES_MAX]).await?)
     }
 }
 

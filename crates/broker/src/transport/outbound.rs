@@ -41,7 +41,7 @@ pub(super) const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
 /// A secret on its way to the one request it was opened for. No `Debug`, no `Clone`.
 ///
 /// One shorter than [`crate::scrub::SECRET_BYTES_MIN`] is sent, but answers cannot be scrubbed of it: ask
-/// [`crate::scrub::is_scrubbable`] when it is saved and say so.
+/// [`crate::scrub::is_scrubbable`] before, and refuse it.
 pub struct Credential {
     /// Where it goes.
     pub slot: Slot,
@@ -102,7 +102,7 @@ pub struct Inbound {
     /// The body, scrubbed, to be read in pieces.
     pub body: Body,
     /// Whether headers and body were searched for the key. `false` without a credential, and for one shorter than
-    /// [`crate::scrub::SECRET_BYTES_MIN`], such as the dummy keys of local model servers.
+    /// [`crate::scrub::SECRET_BYTES_MIN`].
     pub scrubbed: bool,
 }
 

@@ -41,7 +41,7 @@ async fn serve(ground: Ground, args: cli::Up) -> anyhow::Result<ExitCode> {
         tracing::info!(%address, "serving metrics");
     }
     let url = running.url();
-    let file = bootstrap::write(&data, &url, running.bootstrap.as_ref())?;
+    let file = bootstrap::update(&data, &url)?;
     greet(&url, running.bootstrap.as_ref().map(|first| first.api_key.as_str()), file.as_deref());
     stop.asked().await;
     say("stopping; a second signal stops at once");

@@ -12,13 +12,69 @@ fn the_first_start_writes_a_private_bootstrap_file_and_later_ones_keep_the_key()
     let file = server.data.join("bootstrap.json");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(std::fs::metadata(&server.data).unwrap().permissions().mode() & 0o777, 0o700);
-    assert!(server.log().contains(&server.key), "the key is printed at the first start");
+    let key = server.key.clone();
+    let log = server.log_file();
+    server.wait(|| std::fs::read_to_string(&log).unwrap().contains(&key).then_some(()));
     assert_eq!(server.terminate(), Some(0));
 
     let again = Server::again(&server.data, &[]);
     assert_eq!(again.key, server.key);
     assert_eq!(again.get("/v1/runs").0, 200);
+    let (log, ready) = (again.log_file(), format!("ready at {}", again.url));
+    let mut again = again;
+    again.wait(|| std::fs::read_to_string(&log).unwrap().contains(&ready).then_some(()));
     assert_eq!(again.log().matches(&server.key).count(), 1, "the key is printed once");
+}
+
+/// The key is in a file before it is in the database, and the file has its name after. Whatever a start that died in between
+/// left behind, the next one ends with a key that works.
+#[test]
+fn the_first_key_is_never_lost() {
+    let mut server = Server::start(&[]);
+    let (file, waiting) = (server.data.join("bootstrap.json"), server.data.join("bootstrap.json.new"));
+    assert!(!waiting.exists());
+    server.kill();
+
+    // Died after the commit: the file had no name yet.
+    std::fs::rename(&file, &waiting).unwrap();
+    let mut again = Server::again(&server.data, &[]);
+    assert_eq!((again.key.as_str(), again.get("/v1/runs").0), (server.key.as_str(), 200));
+    assert!(!waiting.exists());
+    again.kill();
+
+    // Of a start that died before it committed anything: a key that nobody knows, or half a file.
+    let of_nobody =
+        std::fs::read_to_string(&file).unwrap().replace(&server.key, "lvk_00000000000000000000000000000000");
+    for left in [of_nobody.as_str(), "{\"url\": "] {
+        std::fs::write(&waiting, left).unwrap();
+        let mut again = Server::again(&server.data, &[]);
+        assert_eq!((again.key.as_str(), again.get("/v1/runs").0), (server.key.as_str(), 200), "{left}");
+        assert!(!waiting.exists(), "{left}");
+        again.kill();
+    }
+}
+
+/// Where the first key cannot be kept, none is made: the next start makes it.
+#[test]
+fn a_first_key_that_cannot_be_kept_is_not_made() {
+    let mut server = Server::start(&[]);
+    server.kill();
+    let (data, waiting) = (server.data.clone(), server.data.join("bootstrap.json.new"));
+    for entry in std::fs::read_dir(&data).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("livery.db") || name == "bootstrap.json" {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    std::fs::create_dir(&waiting).unwrap();
+    let refused = output(livery().args(["up", "--listen", "127.0.0.1:0", "--data"]).arg(&data));
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("bootstrap.json.new"), "{said}");
+    std::fs::remove_dir(&waiting).unwrap();
+    let again = Server::again(&data, &[]);
+    assert_eq!(again.get("/v1/runs").0, 200);
+    assert_ne!(again.key, server.key);
 }
 
 #[test]

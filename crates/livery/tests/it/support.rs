@@ -120,6 +120,11 @@ impl Server {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Where what it says is written.
+    pub(crate) fn log_file(&self) -> PathBuf {
+        self.log.clone()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -20,6 +20,7 @@ use super::request::{
 use super::view::RunView;
 use crate::agents::LoadedAgent;
 use crate::effects::{EffectKind, Phase};
+use crate::providers::OWN_PROVIDERS;
 use crate::webhooks::{Outbox, sign};
 use crate::{Caller, Platform, Posted, Principal, Scope, prices, traces};
 
@@ -45,6 +46,7 @@ pub(crate) const WEBHOOK_SECRET_FIELD: &str = "webhook_secret";
 struct Checked {
     agent: Arc<LoadedAgent>,
     models: Vec<ModelRef>,
+    own_providers: Vec<String>,
     sandbox: SandboxSpec,
     limits: Limits,
     files: Vec<FileRow>,
@@ -192,6 +194,7 @@ impl Platform {
         let sandbox = agent.agent.sandbox.with_override(&request.sandbox).map_err(invalid)?;
         self.check_tier(&sandbox)?;
         Ok(Checked {
+            own_providers: self.own_providers(principal.org, &models).await?,
             models,
             sandbox,
             limits,
@@ -370,6 +373,9 @@ fn queued_event(caller: &Caller, row: &NewRun, checked: &Checked, cause: &Cause)
         "limits": row.limits,
         "request_id": caller.request_id,
     });
+    if !checked.own_providers.is_empty() {
+        data[OWN_PROVIDERS] = json!(checked.own_providers);
+    }
     let mut actor = caller.principal.key.to_string();
     if let Some(at) = row.start_at {
         data["start_at"] = json!(at);

@@ -151,7 +151,7 @@ impl Call {
     }
 
     async fn ask_provider(&self, request: &ModelRequest) -> Result<Answered, ModelError> {
-        let provider = self.platform.provider_for(self.org, &self.model.provider).await.map_err(unusable)?;
+        let provider = self.platform.provider_for(self.org, self.run, &self.model.provider).await.map_err(unusable)?;
         let encoded = provider.dialect.encode(request, &Options { stream: true, ..Options::default() });
         let mut decoder = Decoder::new(&provider.dialect, request, &self.call_id_prefix);
         let kind = provider.kind;

@@ -121,7 +121,7 @@ async fn another_tenants_things_do_not_exist() {
         one.post("/v1/api_keys", &json!({"name": "k", "scopes": []})).await.json()["id"].as_str().unwrap().to_owned();
     let hook = one.post("/v1/webhooks", &json!({"url": "https://example.com/", "events": ["run.*"]})).await;
     let hook = hook.json()["id"].as_str().unwrap_or_else(|| panic!("{}", hook.text())).to_owned();
-    let provider = json!({"name": "mine", "kind": "openai", "api_key": "sk-x"});
+    let provider = json!({"name": "mine", "kind": "openai", "api_key": "sk-000000000000000x"});
     assert_eq!(one.post("/v1/model_providers", &provider).await.status, 201);
 
     let schedule = json!({"name": "s", "agent": "secret-agent", "cron": "@daily", "time_zone": "UTC"});

@@ -57,7 +57,7 @@ async fn every_post_takes_a_key() {
         ("/v1/schedules", json!({"name": "s", "agent": "a", "cron": "@daily", "time_zone": "UTC"})),
         ("/v1/triggers", json!({"name": "t", "agent": "a", "verification": {"kind": "github"}})),
         ("/v1/webhooks", json!({"url": "https://example.com/", "events": ["run.*"]})),
-        ("/v1/model_providers", json!({"name": "p", "kind": "openai", "api_key": "sk-x"})),
+        ("/v1/model_providers", json!({"name": "p", "kind": "openai", "api_key": "sk-000000000000000x"})),
         ("/v1/organizations", json!({"name": "o"})),
         ("/v1/files?name=a.json", json!({"any": "bytes"})),
         (&format!("/v1/runs/{run}/cancel"), json!({})),

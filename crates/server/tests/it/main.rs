@@ -8,6 +8,7 @@ mod bad_input;
 mod events;
 mod idempotency;
 mod pages;
+mod providers;
 mod schedules;
 mod site;
 mod sockets;

@@ -40,6 +40,16 @@ impl Site {
 
     /// One that may dial these private networks, and asks this DNS server alone.
     pub async fn reaching(options: Options, networks: &[&str], resolver: Option<SocketAddr>) -> Self {
+        let networks: Vec<_> = networks.iter().map(|network| network.parse().unwrap()).collect();
+        Self::changed(options, |parts| {
+            parts.broker.allow_upstream = networks;
+            parts.broker.resolver = resolver;
+        })
+        .await
+    }
+
+    /// One with other parts.
+    pub async fn changed(options: Options, change: impl FnOnce(&mut Parts)) -> Self {
         let data = tempfile::tempdir().unwrap();
         let mut parts = Parts {
             config: Config::new(data.path().to_owned(), "test".to_owned()),
@@ -50,10 +60,9 @@ impl Site {
             environment: Default::default(),
             sandboxes: None,
         };
-        parts.broker.allow_upstream = networks.iter().map(|network| network.parse().unwrap()).collect();
-        parts.broker.resolver = resolver;
+        change(&mut parts);
         let platform = Platform::open(parts).await.unwrap();
-        let key = platform.bootstrap().await.unwrap().unwrap().api_key;
+        let key = platform.bootstrap(|_| Ok(())).await.unwrap().unwrap().api_key;
         platform.start().await.unwrap();
         let edge = Edge::new(platform.clone(), options.clone(), CancellationToken::new());
         Self { platform, edge, key, options, _data: data }

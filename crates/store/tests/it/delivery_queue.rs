@@ -142,6 +142,31 @@ conformance! {
         assert_eq!(claim(&world, 116).await.len(), 2, "the others catch up");
     }
 
+    async fn what_is_over_is_let_go_of_and_what_is_pending_never(world) {
+        let hook = endpoint(&world, &world.one).await;
+        let mut results = vec![
+            DeliveryAttempt::Delivered(at(2), 200),
+            DeliveryAttempt::Failed(Some(500), "for good".into()),
+            DeliveryAttempt::Cancelled("switched off".into()),
+            retry(60, Some(500), "no"),
+        ];
+        for _ in 0..results.len() {
+            let run = world.queued().await;
+            tell(&world, &world.one, &hook, run, 1).await;
+        }
+        for claimed in claim(&world, 2).await {
+            assert!(settle_at(&world, &claimed, 2, results.remove(0)).await);
+        }
+        assert!(results.is_empty());
+        let purge = |before: i64| {
+            world.write(move |tx| async move { tx.system_purge_deliveries(at(before)).await }.boxed())
+        };
+        assert_eq!(purge(1).await, 0, "they were made at second 1");
+        assert_eq!(purge(2).await, 3, "delivered, failed and cancelled");
+        assert_eq!(purge(1_000_000).await, 0);
+        assert_eq!(claim(&world, 61).await.len(), 1, "what is pending is still sent");
+    }
+
     async fn a_probe_that_died_is_replaced(world) {
         let hook = endpoint(&world, &world.one).await;
         let run = world.queued().await;

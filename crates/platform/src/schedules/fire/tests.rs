@@ -42,7 +42,7 @@ impl Site {
             sandboxes: None,
         };
         let platform = Platform::open(parts).await.unwrap();
-        let key = platform.bootstrap().await.unwrap().unwrap().api_key;
+        let key = platform.bootstrap(|_| Ok(())).await.unwrap().unwrap().api_key;
         let principal = platform.authenticate(&key).await.unwrap();
         let caller = Caller { principal, request_id: platform.new_request_id(), on_behalf_of: None, idempotency: None };
         let site = Self { platform, caller, clock, _data: data };
