@@ -52,7 +52,7 @@ impl Node {
     async fn new() -> Self {
         let (data, clock) = (tempfile::tempdir().unwrap(), Clock::held_at(at(0)));
         let platform = opened(&data, &clock).await;
-        let key = platform.bootstrap().await.unwrap().unwrap().api_key;
+        let key = platform.bootstrap(|_| Ok(())).await.unwrap().unwrap().api_key;
         let principal = platform.authenticate(&key).await.unwrap();
         let caller = Caller { principal, request_id: platform.new_request_id(), on_behalf_of: None, idempotency: None };
         Self { platform, caller, clock, data }
