@@ -9,6 +9,8 @@ pub use livery_store::{Manifest, Piece, Rows};
 use livery_store::{Observer, Options, PostgresOptions, Store};
 use tokio::sync::mpsc;
 
+use crate::startup::Startup;
+
 /// The file below the data directory.
 const FILE: &str = "livery.db";
 
@@ -41,16 +43,22 @@ impl Database {
     }
 
     /// Opens it, its schema brought up to date.
-    pub(crate) async fn open(self, observer: Arc<dyn Observer>) -> Result<Store> {
+    pub(crate) async fn open(self, observer: Arc<dyn Observer>, startup: Startup) -> Result<Store> {
         match self {
             Self::Embedded(path) => {
                 Ok(Store::open(&path, Options { observer: Some(observer), ..Options::default() }).await?)
             }
             Self::Postgres(mut options) => {
                 options.observer = Some(observer);
-                Store::connect(&options).await.map_err(|error| refused(&options.to_string(), error))
+                let connected = startup.step(|| Store::connect(&options)).await;
+                connected.map_err(|error| refused(&options.to_string(), error))
             }
         }
+    }
+
+    /// Whether it is a file of this node.
+    pub(crate) const fn is_embedded(&self) -> bool {
+        matches!(self, Self::Embedded(_))
     }
 
     /// The names of the schema steps it lacks, in order. Changes nothing; an embedded one has to be stopped.

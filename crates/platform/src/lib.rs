@@ -36,6 +36,7 @@ pub mod replay;
 pub mod retention;
 pub mod runs;
 pub mod schedules;
+mod startup;
 pub mod traces;
 pub mod triggers;
 mod vault;

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::audit::note;
 use crate::keys::{ApiKeyView, check_name, fresh_key, new_row};
+use crate::startup::Startup;
 use crate::{Caller, Platform, Posted, Scope};
 
 /// `POST /v1/organizations`.
@@ -65,7 +66,8 @@ impl Platform {
     /// # Errors
     /// Those of `keep`, and nothing was created; those of the store, and what was kept may be of no use.
     pub async fn bootstrap(&self, keep: impl FnOnce(&Bootstrap) -> Result<()>) -> Result<Option<Bootstrap>> {
-        if self.store.system_count_organizations().await? > 0 {
+        let startup = Startup::begin(self.store.is_embedded());
+        if startup.step(|| self.store.system_count_organizations()).await? > 0 {
             return Ok(None);
         }
         let founding = self.found("default", None, Scope::ALL.to_vec(), false)?;

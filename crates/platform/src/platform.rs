@@ -21,6 +21,7 @@ use crate::live::LiveBus;
 use crate::metrics::Metrics;
 use crate::node::Identity;
 use crate::providers::EnvironmentProviders;
+use crate::startup::Startup;
 use crate::vault::{RootKey, Vault};
 use crate::worker::Running;
 use crate::{Clock, Config, Roles};
@@ -104,8 +105,9 @@ impl Platform {
         let opened = tokio::task::spawn_blocking(move || Identity::open(&data_dir, bits));
         let identity = opened.await.map_err(Error::internal)??;
         let metrics = Arc::new(Metrics::new(clock.now()));
-        let store = database.open(metrics.clone()).await?;
-        let vault = Vault::open(&store, root_key).await?;
+        let startup = Startup::begin(database.is_embedded());
+        let store = database.open(metrics.clone(), startup).await?;
+        let vault = Vault::open(&store, root_key, startup).await?;
         let broker =
             Broker::new(broker).map_err(|error| Error::Unavailable { detail: error.to_string(), retry_after_s: 0 })?;
         let inner = Inner {
@@ -140,17 +142,10 @@ impl Platform {
     /// # Errors
     /// When the database cannot be written.
     pub async fn start(&self) -> Result<()> {
-        let (owner, works) = (self.identity.owner.clone(), self.config.roles.worker);
-        self.join().await?;
-        self.store
-            .write(move |tx| {
-                Box::pin(async move {
-                    tx.system_expire_own_delivery_claims(&owner).await?;
-                    // A node that works takes its own runs itself, before others can; see `worker`.
-                    if works { Ok(0) } else { tx.system_expire_own_leases(&owner).await }
-                })
-            })
-            .await?;
+        let works = self.config.roles.worker;
+        let startup = Startup::begin(self.store.is_embedded());
+        startup.step(|| self.join()).await?;
+        startup.step(|| self.void_earlier_lives()).await?;
         self.until_drained.spawn(crate::node::keep_row(self.clone()));
         if works {
             self.tasks.spawn(crate::worker::work(self.clone()));
@@ -165,6 +160,19 @@ impl Platform {
         }
         self.tasks.spawn(crate::housekeeping::keep_house(self.clone()));
         Ok(())
+    }
+
+    /// Nobody but this node's earlier processes holds these, and they are gone.
+    async fn void_earlier_lives(&self) -> Result<()> {
+        let (owner, works) = (self.identity.owner.clone(), self.config.roles.worker);
+        let voided = self.store.write(move |tx| {
+            Box::pin(async move {
+                tx.system_expire_own_delivery_claims(&owner).await?;
+                // A node that works takes its own runs itself, before others can; see `worker`.
+                if works { Ok(0) } else { tx.system_expire_own_leases(&owner).await }
+            })
+        });
+        Ok(voided.await.map(drop)?)
     }
 
     /// Takes no more work, gives running work until the drain limit to reach a safe point, and gives back what did not end:

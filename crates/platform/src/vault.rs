@@ -10,6 +10,8 @@ use livery_core::id::OrgId;
 use livery_core::{Error, Result, Timestamp};
 use livery_store::{DataKeyRow, Store};
 
+use crate::startup::Startup;
+
 /// Where the key check is kept.
 const CHECK: &str = "vault_check";
 /// Organizations whose data keys are kept open at a time.
@@ -50,8 +52,8 @@ pub(crate) struct Vault {
 
 impl Vault {
     /// Opens the vault of a database, or refuses when the root key is not the one it was sealed under.
-    pub(crate) async fn open(store: &Store, root_key: RootKey) -> Result<Self> {
-        let check = store.system_get_meta(CHECK).await?;
+    pub(crate) async fn open(store: &Store, root_key: RootKey, startup: Startup) -> Result<Self> {
+        let check = startup.step(|| store.system_get_meta(CHECK)).await?;
         let sealer = open_sealer(&root_key, check.as_deref())?;
         if check.is_some() {
             return Ok(Self { sealer, open: Mutex::default() });

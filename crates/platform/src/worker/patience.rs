@@ -8,21 +8,12 @@ use livery_store::{Error, Result};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::startup::MayPass as _;
+
 /// The first pause; each further one is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_secs(3);
-
-/// Whether the error says that trying again later can work.
-pub(super) fn may_pass(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Busy { .. }
-            | Error::Unavailable { .. }
-            | Error::Unknown { .. }
-            | Error::Domain(livery_core::Error::Unavailable { .. })
-    )
-}
 
 /// Calls `work` until it succeeds or fails for good, or until `lost`. It is told whether it was tried before.
 ///
@@ -40,7 +31,7 @@ where
     let (began, mut pause, mut again) = (Instant::now(), PAUSE_FIRST, false);
     loop {
         match work(again).await {
-            Err(error) if may_pass(&error) => {
+            Err(error) if error.may_pass() => {
                 if !again {
                     tracing::warn!(%run, %error, "{what} of a run waits for the store");
                 }
