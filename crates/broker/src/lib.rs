@@ -20,4 +20,7 @@ pub use error::{Error, Result};
 pub use guard::{Target, UrlRefused};
 pub use seal::{Aad, Dek, Sealer};
 pub use secret::Secret;
-pub use transport::{Body, Broker, BrokerConfig, ConfigError, Credential, Inbound, Limits, Outbound, Slot, Timeouts};
+pub use transport::{
+    Body, Broker, BrokerConfig, ConfigError, Credential, Inbound, Limits, OperatorAnswer, OperatorBody, OperatorClient,
+    Outbound, Slot, Timeouts,
+};

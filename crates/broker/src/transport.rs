@@ -13,6 +13,7 @@ mod body;
 mod config;
 mod dial;
 mod headers;
+mod operator;
 mod outbound;
 mod pool;
 mod send;
@@ -20,6 +21,7 @@ mod tls;
 
 pub use body::Body;
 pub use config::{BrokerConfig, ConfigError, Limits, Timeouts};
+pub use operator::{OperatorAnswer, OperatorBody, OperatorClient};
 pub use outbound::{Credential, Inbound, Outbound, Slot};
 pub use send::Broker;
 

@@ -144,9 +144,19 @@ pub(crate) struct Node {
     /// What this node is called in the list of nodes (default: its host's name).
     #[arg(long = "node", value_name = "NAME", env = "LIVERY_NODE")]
     pub(crate) name: Option<String>,
-    /// Keep files and copies of workspaces in this folder, which all nodes share (default: files in the data directory).
-    #[arg(long, value_name = "DIR", env = "LIVERY_OBJECTS")]
-    pub(crate) objects: Option<PathBuf>,
+    /// Keep files and copies of workspaces in this folder, which all nodes share, or in an S3-compatible bucket:
+    /// s3://BUCKET/PREFIX (default: files in the data directory).
+    #[arg(long, value_name = "DIR|s3://…", env = "LIVERY_OBJECTS")]
+    pub(crate) objects: Option<String>,
+    /// Where the bucket's server is, such as https://minio.internal:9000 (default: AWS).
+    #[arg(long, value_name = "URL", env = "LIVERY_OBJECTS_ENDPOINT", requires = "objects")]
+    pub(crate) objects_endpoint: Option<String>,
+    /// The region to sign for (default: AWS_REGION, else us-east-1).
+    #[arg(long, value_name = "REGION", env = "LIVERY_OBJECTS_REGION")]
+    pub(crate) objects_region: Option<String>,
+    /// Allow a bucket's server to be reached over plain http beyond loopback.
+    #[arg(long, env = "LIVERY_OBJECTS_ALLOW_HTTP")]
+    pub(crate) objects_allow_http: bool,
 }
 
 /// `livery nodes`.

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bootstrap::{self, Waiting};
 use crate::cli;
 use crate::host::{self, User};
-use crate::otlp;
+use crate::{objects, otlp};
 
 /// What the launcher may take to say what this host gives.
 const LAUNCHER_ANSWER: Duration = Duration::from_secs(10);
@@ -261,8 +261,8 @@ fn config(data: &Path, node: Option<&cli::Node>, address: SocketAddr) -> anyhow:
     config.address = Some(address.to_string());
     if let Some(node) = node {
         config.roles = node.roles;
-        if let Some(objects) = &node.objects {
-            config.files_dir = std::path::absolute(objects)?;
+        if let Some(place) = objects::place(node)? {
+            config.objects = place;
             config.snapshots = true;
         }
     }

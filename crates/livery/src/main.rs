@@ -12,6 +12,7 @@ mod exit;
 mod folder;
 mod host;
 mod logging;
+mod objects;
 mod otlp;
 mod show;
 mod sse;

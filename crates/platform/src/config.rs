@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Roles;
+use crate::objects::Place;
 use crate::retention::Retain;
 use crate::traces::Traces;
 
@@ -16,8 +17,8 @@ pub struct Config {
     pub node: String,
     /// What this node does.
     pub roles: Roles,
-    /// The folder that files are kept below: the data directory, or one that all nodes share.
-    pub files_dir: PathBuf,
+    /// Where files are kept: the data directory, a folder that all nodes share, or a bucket.
+    pub objects: Place,
     /// Whether copies of workspaces are kept there after each step that may have changed one, so that another node, or this
     /// one without its data directory, can go on with them.
     pub snapshots: bool,
@@ -56,7 +57,7 @@ impl Config {
         Self {
             node,
             roles: Roles::ALL,
-            files_dir: data_dir.clone(),
+            objects: Place::Folder(data_dir.clone()),
             snapshots: false,
             address: None,
             data_dir,

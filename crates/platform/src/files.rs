@@ -1,18 +1,14 @@
 //! Files: input for runs and artifacts they left behind.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::Path;
-
 use bytes::Bytes;
 use livery_core::agent::folder::check_path;
 use livery_core::id::{AppId, FileId, OrgId};
 use livery_core::{Error, Result, Timestamp};
 use livery_store::FileRow;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::effects::{EffectKind, Phase};
+use crate::objects::{Content, Spool, Spooled};
 use crate::{Caller, Platform, Posted, Principal, Scope};
 
 /// Largest file.
@@ -38,6 +34,14 @@ pub struct FileView {
 }
 
 impl Platform {
+    /// A place to receive a file in; nothing is known of it until [`Platform::upload_file`].
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when this node has no room.
+    pub async fn receive_file(&self) -> Result<Spool> {
+        self.objects.spool("the file", FILE_BYTES_MAX).await
+    }
+
     /// Stores a file for runs to come.
     ///
     /// # Errors
@@ -47,7 +51,7 @@ impl Platform {
         caller: &Caller,
         name: &str,
         content_type: &str,
-        bytes: Bytes,
+        content: Spooled,
     ) -> Result<Posted<FileView>> {
         let principal = &caller.principal;
         principal.require(Scope::FilesWrite)?;
@@ -58,7 +62,7 @@ impl Platform {
             return Ok(answered);
         }
         self.reached(EffectKind::FileUpload, Phase::Before);
-        let row = self.keep_file(principal.org, principal.app, name, content_type, bytes).await?;
+        let row = self.keep_file(principal.org, principal.app, name, content_type, &content).await?;
         self.reached(EffectKind::FileUpload, Phase::After);
         let view = view_of(&row);
         let posted = self
@@ -82,15 +86,15 @@ impl Platform {
         Ok(view_of(&self.visible_file(principal, file).await?))
     }
 
-    /// A file with its content.
+    /// A file with its content, to be read piece by piece.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn download_file(&self, principal: &Principal, file: FileId) -> Result<(FileView, Bytes)> {
+    /// [`Error::NotFound`]; [`Error::Unavailable`] when the object store is.
+    pub async fn download_file(&self, principal: &Principal, file: FileId) -> Result<(FileView, Content)> {
         principal.require(Scope::FilesRead)?;
         let row = self.visible_file(principal, file).await?;
-        let bytes = self.file_bytes(&row).await?;
-        Ok((view_of(&row), bytes))
+        let content = self.file_content(&row).await?;
+        Ok((view_of(&row), content))
     }
 
     async fn visible_file(&self, principal: &Principal, file: FileId) -> Result<FileRow> {
@@ -98,18 +102,15 @@ impl Platform {
         row.filter(|row| principal.sees(row.application)).ok_or(Error::NotFound { what: "file" })
     }
 
-    /// Writes the bytes to disk, durably; the row is the caller's to insert. Bytes whose row never comes are swept.
+    /// Keeps what was received, durably; the row is the caller's to insert. Bytes whose row never comes are swept.
     pub(crate) async fn keep_file(
         &self,
         org: OrgId,
         app: Option<AppId>,
         name: &str,
         content_type: &str,
-        bytes: Bytes,
+        content: &Spooled,
     ) -> Result<FileRow> {
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(Error::TooLarge { what: "the file", limit_bytes: FILE_BYTES_MAX });
-        }
         let id = FileId::from_bits(self.mint());
         let row = FileRow {
             id,
@@ -117,49 +118,36 @@ impl Platform {
             application: app,
             name: name.to_owned(),
             content_type: content_type.to_owned(),
-            bytes: bytes.len() as u64,
-            sha256: hex(&Sha256::digest(&bytes)),
+            bytes: content.bytes,
+            sha256: content.sha256.clone(),
             storage_path: storage_path(org, id),
             created_at: self.clock.now(),
         };
-        let path = self.config.files_dir.join(&row.storage_path);
-        tokio::task::spawn_blocking(move || write_durably(&path, &bytes)).await.map_err(Error::internal)?.map_err(
-            |error| {
-                tracing::error!(%error, "a file cannot be written");
-                Error::Unavailable { detail: "files cannot be stored now".into(), retry_after_s: 5 }
-            },
-        )?;
+        self.objects.put(&row.storage_path, content).await?;
         Ok(row)
     }
 
-    /// The content of a file, checked against its digest.
+    /// The content of a file, checked against its digest as it is read.
+    pub(crate) async fn file_content(&self, row: &FileRow) -> Result<Content> {
+        Ok(self.objects.get(&row.storage_path, row.bytes, &row.sha256).await?)
+    }
+
+    /// The content of a file on this node's own disk.
+    pub(crate) async fn fetch_file(&self, row: &FileRow) -> Result<Spooled> {
+        self.objects.fetch(&row.storage_path, row.bytes, &row.sha256).await
+    }
+
+    /// The whole content of a file, for what is small.
     pub(crate) async fn file_bytes(&self, row: &FileRow) -> Result<Bytes> {
-        let path = self.config.files_dir.join(&row.storage_path);
-        let bytes = tokio::fs::read(&path).await.map_err(Error::internal)?;
-        if hex(&Sha256::digest(&bytes)) != row.sha256 {
-            return Err(Error::internal(format!("the content of {} is not what was stored", row.id)));
-        }
-        Ok(bytes.into())
+        Ok(self.objects.read(&row.storage_path, row.bytes, &row.sha256).await?)
     }
 }
 
-/// Below the data directory, by organization and by the id's last characters (its first ones are the time and would put
+/// The key of a file: by organization and by the id's last characters (its first ones are the time and would put
 /// everything of a day into one folder).
 fn storage_path(org: OrgId, file: FileId) -> String {
     let name = file.to_string();
     format!("files/{org}/{}/{name}", &name[name.len() - 2..])
-}
-
-/// The whole file or none: written aside, flushed, renamed.
-fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let parent = path.parent().unwrap_or(path);
-    std::fs::create_dir_all(parent)?;
-    let aside = path.with_extension("part");
-    let mut file = File::create(&aside)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    std::fs::rename(&aside, path)?;
-    File::open(parent)?.sync_all()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

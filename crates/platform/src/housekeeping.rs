@@ -1,20 +1,17 @@
 //! Small chores that keep a long-lived node tidy: answers past their day go, and so do bytes whose row never came.
 
-use std::path::{Path, PathBuf};
+mod orphans;
+
 use std::time::Duration;
 
 use livery_core::EventType;
-use livery_core::id::{FileId, OrgId, RunId};
+use livery_core::id::RunId;
 
 use crate::retention::{self, SteadyClock};
 use crate::{Platform, node};
 
 /// How often the chores are done.
 const EVERY: Duration = Duration::from_secs(300);
-/// Bytes are written before their row; after this long the row is not coming any more.
-const ORPHAN_AGE: Duration = Duration::from_secs(3600);
-/// Files looked at in one round.
-const FILES_PER_ROUND_MAX: usize = 10_000;
 
 /// Does the chores until the node stops.
 pub(crate) async fn keep_house(platform: Platform) {
@@ -24,7 +21,7 @@ pub(crate) async fn keep_house(platform: Platform) {
         match platform.duty("housekeeping", EVERY).await {
             Ok(true) => {
                 purge_answers(&platform).await;
-                sweep_orphans(&platform).await;
+                orphans::sweep(&platform).await;
                 sweep_nodes(&platform).await;
                 retention::let_go(&platform, &clock).await;
             }
@@ -84,58 +81,5 @@ async fn is_over(platform: &Platform, run: RunId) -> bool {
             event.event_type.parse::<EventType>().is_ok_and(|event_type| event_type.terminal_status().is_some())
         }),
         Err(_) => false,
-    }
-}
-
-/// Removes stored bytes that no row names: an upload or artifact that was cut off between the two.
-async fn sweep_orphans(platform: &Platform) {
-    let root = platform.config.files_dir.join("files");
-    let Ok(found) = tokio::task::spawn_blocking(move || old_files(&root)).await else { return };
-    for path in found {
-        match owner_of(&path) {
-            Some((org, file)) => match platform.store.get_file(org, file).await {
-                Ok(None) => {}
-                // It has its row, or nobody can say now.
-                Ok(Some(_)) | Err(_) => continue,
-            },
-            // A `.part` of a write that was cut off.
-            None if path.extension().is_some_and(|end| end == "part") => {}
-            None => continue,
-        }
-        if let Err(error) = tokio::fs::remove_file(&path).await {
-            tracing::warn!(%error, path = %path.display(), "bytes without a row cannot be removed");
-        }
-    }
-}
-
-/// Files below `files/ORG/XX/`, older than [`ORPHAN_AGE`].
-fn old_files(root: &Path) -> Vec<PathBuf> {
-    let entries = |dir: &Path| {
-        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>()
-    };
-    let is_old = |path: &PathBuf| {
-        let age = std::fs::metadata(path).ok().and_then(|found| found.modified().ok()?.elapsed().ok());
-        age.is_some_and(|age| age > ORPHAN_AGE)
-    };
-    let folders = entries(root).into_iter().flat_map(|org| entries(&org));
-    folders.flat_map(|folder| entries(&folder)).filter(is_old).take(FILES_PER_ROUND_MAX).collect()
-}
-
-fn owner_of(path: &Path) -> Option<(OrgId, FileId)> {
-    let file = path.file_name()?.to_str()?.parse().ok()?;
-    let org = path.parent()?.parent()?.file_name()?.to_str()?.parse().ok()?;
-    Some((org, file))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::owner_of;
-
-    #[test]
-    fn a_path_says_whose_bytes_it_holds() {
-        let (org, file) = (livery_core::id::OrgId::from_bits(7), livery_core::id::FileId::from_bits(9));
-        let path = std::path::PathBuf::from(format!("/data/files/{org}/09/{file}"));
-        assert_eq!(owner_of(&path), Some((org, file)));
-        assert_eq!(owner_of(std::path::Path::new("/data/files/x/y/z.part")), None);
     }
 }

@@ -23,6 +23,7 @@ pub mod keys;
 mod live;
 pub mod metrics;
 pub mod node;
+pub mod objects;
 pub mod organizations;
 pub mod page;
 mod platform;

@@ -20,6 +20,7 @@ use crate::keys::KeyCache;
 use crate::live::LiveBus;
 use crate::metrics::Metrics;
 use crate::node::Identity;
+use crate::objects::{self, Objects};
 use crate::providers::EnvironmentProviders;
 use crate::startup::Startup;
 use crate::vault::{RootKey, Vault};
@@ -63,6 +64,9 @@ pub struct Inner {
     pub(crate) identity: Identity,
     pub(crate) duties: Duties,
     pub(crate) store: Store,
+    /// Files, artifacts, copies of workspaces.
+    pub(crate) objects: Objects,
+    pub(crate) objects_health: objects::Health,
     pub(crate) broker: Broker,
     pub(crate) vault: Vault,
     pub(crate) environment: EnvironmentProviders,
@@ -108,6 +112,7 @@ impl Platform {
         let startup = Startup::begin(database.is_embedded());
         let store = database.open(metrics.clone(), startup).await?;
         let vault = Vault::open(&store, root_key, startup).await?;
+        let objects = Objects::open(&config.objects, &config.data_dir, broker.upstream_ca.as_deref()).await?;
         let broker =
             Broker::new(broker).map_err(|error| Error::Unavailable { detail: error.to_string(), retry_after_s: 0 })?;
         let inner = Inner {
@@ -117,6 +122,8 @@ impl Platform {
             identity,
             duties: Duties::default(),
             store,
+            objects,
+            objects_health: objects::Health::default(),
             broker,
             vault,
             environment,
@@ -147,6 +154,7 @@ impl Platform {
         startup.step(|| self.join()).await?;
         startup.step(|| self.void_earlier_lives()).await?;
         self.until_drained.spawn(crate::node::keep_row(self.clone()));
+        self.tasks.spawn(objects::watch(self.clone()));
         if works {
             self.tasks.spawn(crate::worker::work(self.clone()));
             self.tasks.spawn(crate::runs::wake_delayed(self.clone()));

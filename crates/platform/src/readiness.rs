@@ -21,7 +21,7 @@ pub struct Readiness {
 /// One thing that has to work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// `database`, `sandbox`, `shutdown`.
+    /// `database`, `objects`, `sandbox`, `shutdown`.
     pub name: &'static str,
     /// Whether it does.
     pub ok: bool,
@@ -32,7 +32,8 @@ pub struct Check {
 impl Platform {
     /// Checks what a run needs.
     pub async fn readiness(&self) -> Readiness {
-        let checks = vec![self.database().await, self.sandbox_check().await, self.shutdown_check()];
+        let checks =
+            vec![self.database().await, self.objects_check(), self.sandbox_check().await, self.shutdown_check()];
         Readiness { ready: checks.iter().all(|check| check.ok), checks }
     }
 
@@ -46,6 +47,14 @@ impl Platform {
             Err(_) => (false, format!("no answer in {} s", CHECK_MAX.as_secs())),
         };
         Check { name: "database", ok, detail }
+    }
+
+    /// What the last look said: it is taken at its own pace, since a write to a bucket costs time and money.
+    fn objects_check(&self) -> Check {
+        match self.objects_health.trouble() {
+            None => Check { name: "objects", ok: true, detail: "files can be stored".into() },
+            Some(trouble) => Check { name: "objects", ok: false, detail: trouble.to_string() },
+        }
     }
 
     /// Asks the launcher: one that died takes every sandbox along, and only a restart of the node brings another.

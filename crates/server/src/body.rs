@@ -11,6 +11,7 @@ use http_body_util::BodyExt as _;
 use livery_core::{Error, FieldError};
 use livery_platform::Caller;
 use livery_platform::agents::{AgentUpload, InlineAgent};
+use livery_platform::objects::Spooled;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -56,13 +57,12 @@ pub(crate) struct PostAgent {
     _share: Share,
 }
 
-/// A POST of a file's bytes. Holds its share of the body budget.
+/// A POST of a file's bytes, which were received to disk.
 pub(crate) struct PostFile {
     pub(crate) caller: Caller,
     pub(crate) name: String,
     pub(crate) content_type: String,
-    pub(crate) bytes: Bytes,
-    _share: Share,
+    pub(crate) content: Spooled,
 }
 
 impl<T: DeserializeOwned> FromRequest<App> for Post<T> {
@@ -167,13 +167,45 @@ impl FromRequest<App> for PostFile {
         refuse_encoding(&parts.headers)?;
         let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or("application/octet-stream").to_owned();
-        let (bytes, share) = collect(body, &parts.headers, app.options.file_bytes_max, app).await?;
+        let content = receive(body, &parts.headers, app).await?;
         let caller = opening.caller(|| {
             let hasher = Sha256::new().chain_update(&content_type).chain_update(b"\n");
-            hasher.chain_update(&bytes).finalize().into()
+            hasher.chain_update(&content.sha256).finalize().into()
         });
-        Ok(Self { caller, name, content_type, bytes, _share: share })
+        Ok(Self { caller, name, content_type, content })
     }
+}
+
+/// Receives a file's bytes to disk, piece by piece. What breaks off or is too large leaves nothing behind.
+async fn receive(mut body: Body, headers: &HeaderMap, app: &App) -> Result<Spooled> {
+    let limit = app.options.file_bytes_max;
+    if declared(headers).is_some_and(|length| length > limit) {
+        return Err(too_large(limit));
+    }
+    let mut spool = app.platform.receive_file().await?;
+    while let Some(data) = next_data(&mut body, app).await? {
+        if spool.bytes() + data.len() as u64 > limit as u64 {
+            return Err(too_large(limit));
+        }
+        spool.write(data).await?;
+    }
+    Ok(spool.finish().await?)
+}
+
+/// The next piece of a body, in time.
+async fn next_data(body: &mut Body, app: &App) -> Result<Option<Bytes>> {
+    loop {
+        let frame = timeout(app.options.body_idle, body.frame()).await;
+        let frame = frame.map_err(|_| Problem::request_timeout("the body"))?;
+        let Some(frame) = frame else { return Ok(None) };
+        if let Ok(data) = frame.map_err(|_| Problem::broken_body())?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+}
+
+fn declared(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
 fn file_name(uri: &Uri) -> Result<String> {
@@ -232,18 +264,14 @@ pub(crate) type Share = Option<OwnedSemaphorePermit>;
 /// # Errors
 /// Larger than `limit`, too slow, broken, or no room for it in time.
 pub(crate) async fn collect(mut body: Body, headers: &HeaderMap, limit: usize, app: &App) -> Result<(Bytes, Share)> {
-    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let declared = declared(headers);
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
     }
     let share = share(declared.unwrap_or(limit), app).await?;
     let mut collected = BytesMut::new();
     let mut first = Bytes::new();
-    loop {
-        let frame = timeout(app.options.body_idle, body.frame()).await;
-        let frame = frame.map_err(|_| Problem::request_timeout("the body"))?;
-        let Some(frame) = frame else { break };
-        let Ok(data) = frame.map_err(|_| Problem::broken_body())?.into_data() else { continue };
+    while let Some(data) = next_data(&mut body, app).await? {
         if first.len() + collected.len() + data.len() > limit {
             return Err(too_large(limit));
         }

@@ -9,13 +9,14 @@ use livery_platform::retention::Retain;
 
 use super::say;
 use crate::engine::{Ground, Keep, Observe, Running, runtime};
-use crate::{bootstrap, cli, exit};
+use crate::{bootstrap, cli, exit, objects};
 
 /// Serves until SIGTERM or Ctrl-C; a second signal stops at once.
 pub(super) fn up(args: cli::Up) -> anyhow::Result<ExitCode> {
     crate::logging::start(args.log_json);
     // Before anything is made: a bad address leaves nothing behind.
     let shared = args.place.shared()?;
+    objects::place(&args.node)?;
     let ground = Ground::prepare(&args.data, &args.engine, Keep::ForGood, Some(&args.node))?;
     let ground = match shared {
         Some(database) => ground.on(database),

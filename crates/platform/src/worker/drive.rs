@@ -136,7 +136,7 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     }
     let (sender, signals) = mpsc::channel(SIGNALS_MAX);
     let left = time_left(&row, platform.clock.now());
-    let (sandbox, copy) = resume::fate(&platform, lease, &row, &log).await;
+    let (sandbox, copy) = resume::fate(&platform, lease, &row, &log).await.map_err(internal)?;
     let filled = sandbox == SandboxFate::Restarted;
     let recovery = resume::recovery(&platform, &row, &log, copy.as_ref());
     let workspace = Left { filled, copy };

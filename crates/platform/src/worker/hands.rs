@@ -11,8 +11,10 @@ use livery_sandbox::{Sandbox, Sandboxes, Spec};
 use livery_store::{FileRole, Lease, RunRow, SnapshotRow};
 use serde_json::json;
 use tokio::sync::{OnceCell, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::drive::Signal;
+use super::patience::patiently;
 use super::snapshot;
 use crate::Platform;
 use crate::agents::LoadedAgent;
@@ -141,7 +143,8 @@ impl Hands {
         let now = self.platform.clock.now();
         self.stood_at.store(now.as_micros(), Ordering::Relaxed);
         if let Some(copy) = &self.workspace.copy {
-            let restored = snapshot::restore(&self.platform, &sandbox, copy).await;
+            let restore = async |_| Ok(snapshot::restore(&self.platform, &sandbox, copy).await?);
+            let restored = patiently(self.row.id, "the copy of a workspace", &CancellationToken::new(), restore).await;
             restored.map_err(|error| {
                 tracing::error!(run = %self.row.id, %error, "a workspace could not be restored");
                 RunError::retryable(
@@ -179,8 +182,13 @@ impl Hands {
         }
         let inputs = self.platform.store.run_files(self.row.org, self.row.id, FileRole::Input).await;
         for input in inputs.map_err(|error| internal(error.into()))? {
-            let bytes = self.platform.file_bytes(&input.file).await.map_err(internal)?;
-            put(sandbox, &format!("{WORKSPACE}/{}", input.path), 0o644, bytes.to_vec()).await?;
+            let fetch = async |_| Ok(self.platform.fetch_file(&input.file).await?);
+            // Nobody but the run's own end stops the wait: then this is dropped.
+            let fetched = patiently(self.row.id, "an input file", &CancellationToken::new(), fetch).await;
+            let fetched = fetched.map_err(|error| internal(error.into()))?;
+            let source = fetched.open().await.map_err(internal)?;
+            let path = format!("{WORKSPACE}/{}", input.path);
+            sandbox.put_file(&path, source, 0o644).await.map_err(|error| not_laid(&path, &error))?;
         }
         Ok(())
     }
@@ -254,12 +262,13 @@ fn place_of(path: &str, mode: u32) -> Option<(String, u32)> {
 }
 
 async fn put(sandbox: &Sandbox, path: &str, mode: u32, bytes: Vec<u8>) -> Result<(), RunError> {
-    let failed = |error: livery_sandbox::Error| {
-        lost_or(&error, || {
-            RunError::fatal(ErrorCode::AgentError, format!("{path} cannot be laid into the workspace: {error}"))
-        })
-    };
-    sandbox.put(path, &bytes, mode).await.map_err(failed)
+    sandbox.put(path, &bytes, mode).await.map_err(|error| not_laid(path, &error))
+}
+
+fn not_laid(path: &str, error: &livery_sandbox::Error) -> RunError {
+    lost_or(error, || {
+        RunError::fatal(ErrorCode::AgentError, format!("{path} cannot be laid into the workspace: {error}"))
+    })
 }
 
 /// A sandbox that is gone ends the run with the reason; anything else is what `otherwise` says.

@@ -107,22 +107,25 @@ pub(super) fn changes_workspace(tool: &str) -> bool {
 
 /// What is left of the sandbox of an earlier life: its processes never, its workspace when this node was the last to have
 /// it. One from before another node had the run is out of date, and goes.
+///
+/// # Errors
+/// When nobody can say now whether there is a copy: a run is not told that its files are lost because a store is away.
 pub(super) async fn fate(
     platform: &Platform,
     lease: Lease,
     row: &RunRow,
     log: &Log,
-) -> (SandboxFate, Option<SnapshotRow>) {
+) -> Result<(SandboxFate, Option<SnapshotRow>)> {
     if !log.had_sandbox {
-        return (SandboxFate::Untouched, None);
+        return Ok((SandboxFate::Untouched, None));
     }
     if stands_here(platform, row, log).await {
-        return (SandboxFate::Restarted, None);
+        return Ok((SandboxFate::Restarted, None));
     }
-    match snapshot::newest(platform, lease).await {
+    Ok(match snapshot::newest(platform, lease).await? {
         Some(copy) => (SandboxFate::Restored, Some(copy)),
         None => (SandboxFate::Lost, None),
-    }
+    })
 }
 
 async fn stands_here(platform: &Platform, row: &RunRow, log: &Log) -> bool {

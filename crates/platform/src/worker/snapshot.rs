@@ -5,24 +5,26 @@
 //! run could not reach anyway, and this process sees nothing but bytes with a limit and a digest. A copy that is taken while
 //! further tools run may hold a part of their work; its event says up to where it is whole.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use livery_core::{Error, Result};
 use livery_sandbox::{Exec, Sandbox};
 use livery_store::{Lease, SnapshotRow};
-use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncWriteExt as _;
 
 use super::hands::Hands;
 use crate::Platform;
-use crate::files::hex;
+use crate::objects::Spooled;
 
 /// Largest copy, packed. A larger workspace is not copied, and the log of the node says so.
 const COPY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes moved at a time.
-const PIECE_BYTES: u32 = 4 * 1024 * 1024;
+const PIECE_BYTES: u32 = 1024 * 1024;
+/// The first pause after an object store refused a copy; each further one is twice as long.
+const PAUSE_FIRST: Duration = Duration::from_millis(500);
+/// The longest.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Packing or unpacking.
 const TAR_TIME: Duration = Duration::from_secs(60);
 /// The last copy of a node that stops.
@@ -49,13 +51,22 @@ impl Copies {
         !self.busy.swap(true, Ordering::AcqRel)
     }
 
-    /// Takes copies until none is wanted. A failure is said and costs nothing but the copy.
+    /// Takes copies until none is wanted. A failure is said and costs nothing but the copy; while the object store is away,
+    /// the copy waits for it and the run goes on.
     pub(super) async fn take(&self, hands: &Hands, lease: Lease) {
+        let mut pause = PAUSE_FIRST;
         loop {
             let seq = self.wanted.load(Ordering::Acquire);
             if seq > self.taken.load(Ordering::Acquire) {
-                if let Err(error) = copy(hands, lease, seq).await {
-                    tracing::warn!(run = %lease.run, seq, %error, "a workspace could not be copied");
+                match copy(hands, lease, seq).await {
+                    Ok(()) => pause = PAUSE_FIRST,
+                    Err(error @ Error::Unavailable { .. }) => {
+                        tracing::warn!(run = %lease.run, seq, %error, "the copy of a workspace waits");
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(PAUSE_MAX);
+                        continue;
+                    }
+                    Err(error) => tracing::warn!(run = %lease.run, seq, %error, "a workspace could not be copied"),
                 }
                 self.taken.fetch_max(seq, Ordering::AcqRel);
                 continue;
@@ -90,8 +101,9 @@ async fn copy(hands: &Hands, lease: Lease, seq: u64) -> Result<()> {
     }
     // A name of its own for each attempt: a worker that lost its lease, or one that tries again, overwrites no other copy.
     let object_key = format!("snapshots/{}/{}/{seq}-{:032x}.tgz", lease.org, lease.run, platform.mint());
-    let path = platform.config.files_dir.join(&object_key);
-    let (bytes, sha256) = fetch(sandbox, &path).await?;
+    let packed = fetch(platform, sandbox).await?;
+    platform.objects.put(&object_key, &packed).await?;
+    let (bytes, sha256) = (packed.bytes, packed.sha256.clone());
     let row = SnapshotRow { seq, object_key, bytes, sha256, created_at: platform.clock.now() };
     let write = platform.store.write(move |tx| {
         Box::pin(async move {
@@ -114,43 +126,29 @@ async fn run(sandbox: &Sandbox, script: String) -> Result<i32> {
     result.exit_code.ok_or_else(|| Error::internal("tar was ended"))
 }
 
-/// Moves the archive out, piece by piece; its size and digest. The name appears once the file is whole.
-async fn fetch(sandbox: &Sandbox, path: &Path) -> Result<(u64, String)> {
-    let unavailable = |error: std::io::Error| Error::Unavailable { detail: error.to_string(), retry_after_s: 5 };
-    let parent = path.parent().unwrap_or(path);
-    tokio::fs::create_dir_all(parent).await.map_err(unavailable)?;
-    let aside = path.with_extension("part");
-    let mut file = tokio::fs::File::create(&aside).await.map_err(unavailable)?;
-    let (mut digest, mut offset) = (Sha256::new(), 0_u64);
+/// Moves the archive out, piece by piece.
+async fn fetch(platform: &Platform, sandbox: &Sandbox) -> Result<Spooled> {
+    let mut spool = platform.objects.spool("the packed workspace", COPY_BYTES_MAX).await?;
     loop {
-        let part = sandbox.get(ARCHIVE, offset, PIECE_BYTES).await.map_err(Error::internal)?;
+        let part = sandbox.get(ARCHIVE, spool.bytes(), PIECE_BYTES).await.map_err(Error::internal)?;
         // The run may go on writing to it; what counts is what was read.
-        offset += part.bytes.len() as u64;
-        if part.size.max(offset) > COPY_BYTES_MAX {
-            drop(tokio::fs::remove_file(&aside).await);
-            return Err(Error::TooLarge { what: "the packed workspace", limit_bytes: COPY_BYTES_MAX });
-        }
         if part.bytes.is_empty() {
-            break;
+            return spool.finish().await;
         }
-        digest.update(&part.bytes);
-        file.write_all(&part.bytes).await.map_err(unavailable)?;
+        spool.write(Bytes::from(part.bytes)).await?;
     }
-    file.sync_data().await.map_err(unavailable)?;
-    tokio::fs::rename(&aside, path).await.map_err(unavailable)?;
-    Ok((offset, hex(&digest.finalize())))
 }
 
 /// Lays a copy into a new sandbox.
 ///
 /// # Errors
-/// When it is not what was stored, or the sandbox cannot take it.
+/// When it is not what was stored, or the sandbox cannot take it; [`Error::Unavailable`] when the object store is away.
 pub(super) async fn restore(platform: &Platform, sandbox: &Sandbox, row: &SnapshotRow) -> Result<()> {
-    let bytes = tokio::fs::read(path_of(platform, row)).await.map_err(Error::internal)?;
-    if bytes.len() as u64 > COPY_BYTES_MAX || hex(&Sha256::digest(&bytes)) != row.sha256 {
-        return Err(Error::internal("the copy of a workspace is not what was stored"));
+    if row.bytes > COPY_BYTES_MAX {
+        return Err(Error::internal("the copy of a workspace is larger than any"));
     }
-    sandbox.put(ARCHIVE, &bytes, 0o600).await.map_err(Error::internal)?;
+    let packed = platform.objects.fetch(&row.object_key, row.bytes, &row.sha256).await?;
+    sandbox.put_file(ARCHIVE, packed.open().await?, 0o600).await.map_err(Error::internal)?;
     match run(sandbox, format!("tar -C /workspace -xzf {ARCHIVE} && rm -f {ARCHIVE}")).await? {
         0 => Ok(()),
         code => Err(Error::internal(format!("tar ended with {code}"))),
@@ -158,23 +156,19 @@ pub(super) async fn restore(platform: &Platform, sandbox: &Sandbox, row: &Snapsh
 }
 
 /// The newest copy of a run whose bytes are there.
-pub(super) async fn newest(platform: &Platform, lease: Lease) -> Option<SnapshotRow> {
+///
+/// # Errors
+/// When the database or the object store cannot say now.
+pub(super) async fn newest(platform: &Platform, lease: Lease) -> Result<Option<SnapshotRow>> {
     if !platform.config.snapshots {
-        return None;
+        return Ok(None);
     }
-    let row = match platform.store.newest_snapshot(lease.org, lease.run).await {
-        Ok(row) => row?,
-        Err(error) => {
-            tracing::warn!(run = %lease.run, %error, "copies of a workspace cannot be looked for");
-            return None;
-        }
-    };
-    let found = tokio::fs::metadata(path_of(platform, &row)).await;
-    found.is_ok_and(|found| found.len() == row.bytes).then_some(row)
-}
-
-fn path_of(platform: &Platform, row: &SnapshotRow) -> PathBuf {
-    platform.config.files_dir.join(&row.object_key)
+    let Some(row) = platform.store.newest_snapshot(lease.org, lease.run).await? else { return Ok(None) };
+    let found = platform.objects.size(&row.object_key).await?;
+    if found != Some(row.bytes) {
+        tracing::warn!(run = %lease.run, key = row.object_key, "the copy of a workspace is gone");
+    }
+    Ok((found == Some(row.bytes)).then_some(row))
 }
 
 /// Forgets all copies of a run that is over.
@@ -191,14 +185,12 @@ pub(super) async fn forget(platform: &Platform, lease: Lease) {
     }
 }
 
+/// What cannot be removed now is swept later: it has no row any more.
 async fn remove(platform: &Platform, keys: Vec<String>) {
     for key in keys {
-        let path = platform.config.files_dir.join(&key);
-        if let Err(error) = tokio::fs::remove_file(&path).await {
-            tracing::warn!(%error, path = %path.display(), "a copy of a workspace cannot be removed");
+        if let Err(failure) = platform.objects.delete(&key).await {
+            tracing::warn!(%failure, key, "the copy of a workspace cannot be removed now");
         }
-        // Empty once the last one is gone.
-        drop(tokio::fs::remove_dir(path.parent().unwrap_or(&path)).await);
     }
 }
 

@@ -41,7 +41,8 @@ impl Platform {
         }
         let bytes = data.len() as u64;
         self.reached(EffectKind::Spill, Phase::Before);
-        let row = self.keep_file(org, app, "event.json", "application/json", data.into()).await?;
+        let content = self.objects.spool_bytes("an event", data.into()).await?;
+        let row = self.keep_file(org, app, "event.json", "application/json", &content).await?;
         self.reached(EffectKind::Spill, Phase::After);
         let reference = Spilled { spilled: Reference { file: row.id, bytes, sha256: Some(row.sha256.clone()) } };
         Ok((Json::from_text(canonical::text(&reference))?, Some(row)))

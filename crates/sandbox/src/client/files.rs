@@ -2,6 +2,8 @@
 //!
 //! Read next: `livery-guest`'s `files.rs` and `upload.rs`, the other side.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Component, Path};
 use std::time::Duration;
 
@@ -21,6 +23,10 @@ use crate::error::Error;
 const REQUEST_MAX: Duration = Duration::from_secs(30);
 /// A whole file on its way in.
 const PUT_MAX: Duration = Duration::from_secs(120);
+/// Bytes of a collected file that are read at a time.
+const ARTIFACT_PIECE_BYTES: u32 = 1 << 20;
+/// Bytes of a local file that are read at a time.
+const SOURCE_PIECE_BYTES: u64 = 256 << 10;
 /// What an entry may take on the wire.
 const ENTRY_BYTES_MAX: u64 = PATH_BYTES_MAX as u64 + 32;
 
@@ -74,19 +80,19 @@ impl Default for ArtifactLimits {
     }
 }
 
-/// One collected file.
+/// One file to collect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
     /// Relative to `/workspace/outputs`, plain components only.
     pub path: String,
-    /// Its content.
-    pub bytes: Vec<u8>,
+    /// What it may have at most; it may change until it is read.
+    pub bytes_max: u64,
 }
 
-/// Everything collected, and what was not.
+/// What may be collected, and what may not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Artifacts {
-    /// The files.
+    /// The files, to be read with [`Sandbox::artifact`].
     pub files: Vec<Artifact>,
     /// Paths left out, each with the reason.
     pub left_out: Vec<(String, &'static str)>,
@@ -104,6 +110,33 @@ impl Sandbox {
             call.send(Kind::Put, &request.encode()).await?;
             for part in bytes.chunks(PAYLOAD_BYTES_MAX) {
                 call.send(Kind::PutData, part).await?;
+            }
+            call.send(Kind::PutEnd, &[]).await?;
+            done(&mut call).await.map(drop)
+        })
+        .await
+    }
+
+    /// Writes a file as [`Sandbox::put`] does, out of one of this machine that the caller opened: it is read piece by piece,
+    /// from where it stands to its end.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::put`]; `source` cannot be read.
+    pub async fn put_file(&self, path: &str, source: File, mode: u32) -> Result<(), Error> {
+        let request = Put { path: absolute(path)?, mode: mode & 0o777, reach: Reach::Sandbox };
+        let mut call = self.inner.channel.open(0);
+        self.within(PUT_MAX, async {
+            call.send(Kind::Put, &request.encode()).await?;
+            let mut source = source;
+            loop {
+                let piece;
+                (piece, source) = read_piece(source).await?;
+                if piece.is_empty() {
+                    break;
+                }
+                for part in piece.chunks(PAYLOAD_BYTES_MAX) {
+                    call.send(Kind::PutData, part).await?;
+                }
             }
             call.send(Kind::PutEnd, &[]).await?;
             done(&mut call).await.map(drop)
@@ -182,10 +215,10 @@ impl Sandbox {
         .await
     }
 
-    /// Collects the regular files below `/workspace/outputs`. No link is followed, and nothing outside is reached.
+    /// Finds the regular files below `/workspace/outputs`. No link is followed, and nothing outside is reached.
     ///
     /// # Errors
-    /// The sandbox was lost. A missing folder is no error, and neither is a file that cannot be read: it is left out.
+    /// The sandbox was lost. A missing folder is no error.
     pub async fn artifacts(&self, limits: ArtifactLimits) -> Result<Artifacts, Error> {
         let listing = match self.list_within("outputs", 32, ENTRIES_MAX, Reach::Workspace).await {
             Ok(listing) => listing,
@@ -209,38 +242,19 @@ impl Sandbox {
                 found.left_out.push((entry.path, reason));
                 continue;
             }
-            match self
-                .whole(&format!("outputs/{}", entry.path), limits.file_bytes.min(limits.total_bytes - total))
-                .await
-            {
-                Ok(Some(bytes)) => {
-                    total += bytes.len() as u64;
-                    found.files.push(Artifact { path: entry.path, bytes });
-                }
-                Ok(None) => found.left_out.push((entry.path, "too large")),
-                Err(Error::Guest { .. }) => found.left_out.push((entry.path, "could not be read")),
-                Err(error) => return Err(error),
-            }
+            let bytes_max = limits.file_bytes.min(limits.total_bytes - total);
+            total += entry.size;
+            found.files.push(Artifact { path: entry.path, bytes_max });
         }
         Ok(found)
     }
 
-    /// A whole file of at most `max` bytes, however it changes meanwhile. `None`: it is longer.
-    async fn whole(&self, path: &str, max: u64) -> Result<Option<Vec<u8>>, Error> {
-        let mut bytes = Vec::new();
-        loop {
-            let part = self.get_within(path, bytes.len() as u64, GET_BYTES_MAX, Reach::Workspace).await?;
-            if part.bytes.is_empty() {
-                return Ok(Some(bytes));
-            }
-            bytes.extend_from_slice(&part.bytes);
-            if bytes.len() as u64 > max {
-                return Ok(None);
-            }
-            if bytes.len() as u64 >= part.size {
-                return Ok(Some(bytes));
-            }
-        }
+    /// Reads a piece of a file that [`Sandbox::artifacts`] found: up to 1 MiB from `offset`, nothing at its end.
+    ///
+    /// # Errors
+    /// [`Error::Guest`] when it cannot be read any more; the sandbox was lost.
+    pub async fn artifact(&self, path: &str, offset: u64) -> Result<FilePart, Error> {
+        self.get_within(&format!("outputs/{path}"), offset, ARTIFACT_PIECE_BYTES, Reach::Workspace).await
     }
 
     async fn within<T>(&self, deadline: Duration, request: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -249,6 +263,17 @@ impl Sandbox {
             Err(_) => Err(self.silent().await),
         }
     }
+}
+
+/// Reads off the async threads: a disk may stand still.
+async fn read_piece(mut source: File) -> Result<(Vec<u8>, File), Error> {
+    let failed = |source| Error::Io { doing: "reading a file for a sandbox", source };
+    let read = move || {
+        let mut piece = Vec::new();
+        (&mut source).take(SOURCE_PIECE_BYTES).read_to_end(&mut piece).map(|_| (piece, source))
+    };
+    let read = tokio::task::spawn_blocking(read).await;
+    read.map_err(|error| failed(std::io::Error::other(error)))?.map_err(failed)
 }
 
 async fn done(call: &mut Call) -> Result<Done, Error> {

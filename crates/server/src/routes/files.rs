@@ -4,10 +4,13 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, ETAG};
+use bytes::Bytes;
+use futures_util::Stream;
+use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use livery_core::id::FileId;
 use livery_platform::files::FileView;
+use livery_platform::objects::{Content, Failure};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::answer::{self, Place};
@@ -31,7 +34,7 @@ const PLACE: Place = Place { prefix: "/v1/files/", member: "id" };
     security(("api_key" = ["files:write"]))
 )]
 pub(super) async fn upload(State(app): State<App>, post: PostFile) -> Result<Response> {
-    let posted = app.platform.upload_file(&post.caller, &post.name, &post.content_type, post.bytes).await?;
+    let posted = app.platform.upload_file(&post.caller, &post.name, &post.content_type, post.content).await?;
     answer::posted(posted, StatusCode::CREATED, Some(&PLACE))
 }
 
@@ -62,8 +65,15 @@ pub(super) async fn download(
     Reader(principal): Reader,
     Id(id): Id<FileId>,
 ) -> Result<Response> {
-    let (file, bytes) = app.platform.download_file(&principal, id).await?;
-    Ok((content_headers(&file), Body::from(bytes)).into_response())
+    let (file, content) = app.platform.download_file(&principal, id).await?;
+    let mut headers = content_headers(&file);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(file.bytes));
+    Ok((headers, Body::from_stream(pieces(content))).into_response())
+}
+
+/// A failure in the middle breaks the connection: the client has the length and sees that something is missing.
+fn pieces(content: Content) -> impl Stream<Item = std::result::Result<Bytes, Failure>> {
+    futures_util::stream::unfold(content, async |mut content| content.next().await.map(|piece| (piece, content)))
 }
 
 /// A stranger's bytes are for saving, never for showing: always an attachment, never sniffed.
