@@ -1,9 +1,10 @@
 //! Agents: create a version, list, get, validate.
 
 pub mod archive;
+mod cache;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use livery_core::agent::{AGENT_MD, Agent, File, Finding, Folder, is_agent_name};
@@ -15,6 +16,7 @@ use livery_store::{AgentFile, AgentRow, AgentSelector, Json, NewAgent, Saved, Tx
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::cache::Cache;
 use crate::audit::note;
 use crate::{Caller, Page, PageRequest, Platform, Posted, Principal, Scope};
 
@@ -76,9 +78,6 @@ pub struct AgentView {
     pub created_at: Timestamp,
 }
 
-/// Agents kept parsed and compiled at a time.
-const LOADED_MAX: usize = 512;
-
 /// An agent ready to run: parsed once, shared by all its runs.
 pub(crate) struct LoadedAgent {
     /// Its row; for a new inline agent the row it gets if there is none like it.
@@ -97,20 +96,8 @@ pub(crate) struct LoadedAgent {
 /// Parsed agents: stored ones by row, inline ones by the digest of what was sent.
 #[derive(Default)]
 pub(crate) struct AgentCache {
-    by_id: Mutex<HashMap<(OrgId, AgentId), Arc<LoadedAgent>>>,
-    by_digest: Mutex<HashMap<(OrgId, String), Arc<LoadedAgent>>>,
-}
-
-fn remember<K: std::hash::Hash + Eq>(cache: &Mutex<HashMap<K, Arc<LoadedAgent>>>, key: K, agent: &Arc<LoadedAgent>) {
-    let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
-    if cache.len() >= LOADED_MAX {
-        cache.clear();
-    }
-    cache.insert(key, Arc::clone(agent));
-}
-
-fn recall<K: std::hash::Hash + Eq>(cache: &Mutex<HashMap<K, Arc<LoadedAgent>>>, key: &K) -> Option<Arc<LoadedAgent>> {
-    cache.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    by_id: Cache<(OrgId, AgentId), LoadedAgent>,
+    by_digest: Cache<(OrgId, String), LoadedAgent>,
 }
 
 impl LoadedAgent {
@@ -223,7 +210,7 @@ impl Platform {
 
     /// The agent of a run that exists.
     pub(crate) async fn load_agent(&self, org: OrgId, id: AgentId) -> Result<Arc<LoadedAgent>> {
-        if let Some(agent) = recall(&self.agents.by_id, &(org, id)) {
+        if let Some(agent) = self.agents.by_id.recall(&(org, id)) {
             return Ok(agent);
         }
         let row = self.store.get_agent(org, id).await?.ok_or(Error::NotFound { what: "agent" })?;
@@ -232,7 +219,7 @@ impl Platform {
 
     async fn load_row(&self, row: AgentRow) -> Result<Arc<LoadedAgent>> {
         let key = (row.org, row.id);
-        if let Some(agent) = recall(&self.agents.by_id, &key) {
+        if let Some(agent) = self.agents.by_id.recall(&key) {
             return Ok(agent);
         }
         let files = self.store.agent_files(row.org, row.id).await?;
@@ -242,10 +229,13 @@ impl Platform {
             .map(|file| parse_script(&file.path, &file.bytes))
             .collect::<Result<_, _>>()
             .map_err(|_| Error::internal("a stored script cannot be read"))?;
+        let scripts_bytes =
+            files.iter().filter(|file| is_script(&file.path)).map(|file| file.bytes.len()).sum::<usize>();
+        let bytes = row.manifest.as_str().len() + scripts_bytes;
         let agent: Agent = row.manifest.parse()?;
         let input = Schema::compile(&agent.input).map_err(Error::internal)?;
         let loaded = Arc::new(LoadedAgent { id: row.id, version: row.version, agent, input, scripts, inline: None });
-        remember(&self.agents.by_id, key, &loaded);
+        self.agents.by_id.remember(key, &loaded, bytes);
         Ok(loaded)
     }
 
@@ -253,15 +243,16 @@ impl Platform {
     pub(crate) fn load_inline_agent(&self, principal: &Principal, inline: &InlineAgent) -> Result<Arc<LoadedAgent>> {
         let folder = Folder::from_inline(&inline.agent_md, &inline.files).map_err(archive::invalid)?;
         let key = (principal.org, folder.digest());
-        if let Some(agent) = recall(&self.agents.by_digest, &key) {
+        if let Some(agent) = self.agents.by_digest.recall(&key) {
             return Ok(agent);
         }
         let agent = Agent::parse(&folder).map_err(archive::invalid)?;
         let new = self.new_agent(principal.org, principal.app, &agent, &folder)?;
         let input = Schema::compile(&agent.input).map_err(Error::internal)?;
         let scripts = scripts_of(&folder)?;
+        let bytes = folder.iter().map(|(path, file)| path.len() + file.bytes.len()).sum();
         let loaded = Arc::new(LoadedAgent { id: new.id, version: None, agent, input, scripts, inline: Some(new) });
-        remember(&self.agents.by_digest, key, &loaded);
+        self.agents.by_digest.remember(key, &loaded, bytes);
         Ok(loaded)
     }
 

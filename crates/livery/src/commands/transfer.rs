@@ -63,6 +63,10 @@ pub(super) fn export(args: cli::Export) -> anyhow::Result<ExitCode> {
         .block_on(write_all(database, args.data, file))
         .with_context(|| format!("{} is incomplete, and no import takes it", args.out.display()))?;
     say(&format!("{}: {}", args.out.display(), summary(&end)));
+    let named = end.rows.tables.iter().find(|table| table.name == FILES).map_or(0, |table| table.rows);
+    if named > end.files.len() as u64 {
+        say(&format!("{} files are in another place (--objects) and not in it", named - end.files.len() as u64));
+    }
     say("the root key is not in it: keep root.key or LIVERY_ROOT_KEY, the target needs the same");
     Ok(ExitCode::SUCCESS)
 }

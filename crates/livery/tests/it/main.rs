@@ -11,6 +11,7 @@ mod dist;
 mod docs;
 mod failures;
 mod nodes;
+mod objects;
 mod postgres;
 mod proofs;
 mod providers;

@@ -22,6 +22,12 @@ pub(crate) fn livery() -> Command {
         "OPENAI_API_KEY",
         "LIVERY_MODEL",
         "LIVERY_BASE_URL",
+        "LIVERY_OBJECTS",
+        "LIVERY_OBJECTS_ENDPOINT",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_REGION",
     ] {
         command.env_remove(name);
     }
@@ -62,15 +68,28 @@ impl Server {
         // Livery leaves root and must still reach its data directory.
         std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let data = home.path().join("data");
-        Self::on(&data, flags, Some(home))
+        Self::on(&data, flags, &[], Some(home))
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_with(flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let data = home.path().join("data");
+        Self::on(&data, flags, environment, Some(home))
     }
 
     /// A server on an existing data directory.
     pub(crate) fn again(data: &Path, flags: &[&str]) -> Self {
-        Self::on(data, flags, None)
+        Self::on(data, flags, &[], None)
     }
 
-    fn on(data: &Path, flags: &[&str], home: Option<tempfile::TempDir>) -> Self {
+    /// The same with more in its environment.
+    pub(crate) fn again_with(data: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::on(data, flags, environment, None)
+    }
+
+    fn on(data: &Path, flags: &[&str], environment: &[(&str, &str)], home: Option<tempfile::TempDir>) -> Self {
         let log = data.with_extension("log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let before = std::fs::read_to_string(data.join("bootstrap.json")).unwrap_or_default();
@@ -78,6 +97,7 @@ impl Server {
             .args(["up", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(flags)
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()

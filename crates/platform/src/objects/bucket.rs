@@ -14,9 +14,7 @@ use livery_core::{Error, Timestamp};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
 use object_store::path::Path as Key;
-use object_store::{
-    BackoffConfig, MultipartUpload, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, PutPayload, RetryConfig,
-};
+use object_store::{BackoffConfig, MultipartUpload, ObjectMeta, ObjectStoreExt as _, PutPayload, RetryConfig};
 
 use super::wire::{Connector, Reply, Silence};
 use super::{BucketPlace, Budget, Failure, Listed, Pieces, Spooled};

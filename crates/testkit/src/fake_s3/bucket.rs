@@ -132,7 +132,7 @@ impl Bucket {
 
     fn list(&self, query: &Query) -> Answer {
         let prefix = query.get("prefix").unwrap_or_default();
-        let after = query.get("continuation-token").or(query.get("start-after")).unwrap_or_default();
+        let after = query.get("continuation-token").or_else(|| query.get("start-after")).unwrap_or_default();
         let found: Vec<_> = self
             .objects
             .iter()
