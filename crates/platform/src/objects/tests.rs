@@ -22,9 +22,13 @@ async fn in_folder() -> House {
 }
 
 async fn in_bucket(server: &FakeS3) -> House {
+    in_bucket_of(server.url()).await
+}
+
+async fn in_bucket_of(endpoint: String) -> House {
     let data = tempfile::tempdir().unwrap();
     let settings = BucketSettings {
-        endpoint: Some(server.url()),
+        endpoint: Some(endpoint),
         key_id: Some(Keys::default().id),
         secret_key: Some(Secret::from(Keys::default().secret)),
         ..BucketSettings::default()
@@ -127,6 +131,18 @@ async fn a_bucket_does_what_is_asked() {
     assert!(server.keys().iter().all(|key| key.starts_with("deep/er/")), "{:?}", server.keys());
     assert_eq!(server.uploads(), 0);
     assert!(server.largest_body() <= 5 * 1024 * 1024, "a request of {} bytes", server.largest_body());
+}
+
+/// A server somebody else wrote, such as moto's or MinIO, with a bucket `livery-test` that is empty below `deep/`, and the
+/// key pair of [`Keys::default`] if it looks at keys.
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "a skip is said aloud")]
+async fn a_real_server_does_what_is_asked() {
+    let Ok(endpoint) = std::env::var("LIVERY_TEST_S3") else {
+        return eprintln!("SKIPPED: set LIVERY_TEST_S3 to the URL of an S3 server");
+    };
+    let house = in_bucket_of(endpoint).await;
+    conformance(&house).await;
 }
 
 /// Each mood with what a put and a get come to.
