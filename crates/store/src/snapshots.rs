@@ -15,7 +15,7 @@ statements! {
         on conflict (run_id, seq) do nothing";
     NEWEST = "select seq, object_key, bytes, sha256, created_at from workspace_snapshots
         where org_id = $1 and run_id = $2 order by seq desc limit 1";
-    EXISTS = "select seq from workspace_snapshots where org_id = $1 and run_id = $2 and seq = $3";
+    EXISTS = "select seq from workspace_snapshots where org_id = $1 and run_id = $2 and object_key = $3";
     DELETE_BEFORE = "delete from workspace_snapshots where org_id = $1 and run_id = $2 and seq < $3 returning object_key";
 }
 
@@ -76,12 +76,12 @@ impl Store {
         self.fetch_optional(NEWEST, args![org, run]).await
     }
 
-    /// Whether there is a copy of a run's workspace from this event.
+    /// Whether the bytes at this place are a copy of a run's workspace.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn has_snapshot(&self, org: OrgId, run: RunId, seq: u64) -> Result<bool> {
-        let found: Option<(u64,)> = self.fetch_optional(EXISTS, args![org, run, seq]).await?;
+    pub async fn has_snapshot(&self, org: OrgId, run: RunId, object_key: &str) -> Result<bool> {
+        let found: Option<(u64,)> = self.fetch_optional(EXISTS, args![org, run, object_key.to_owned()]).await?;
         Ok(found.is_some())
     }
 }

@@ -94,7 +94,7 @@ async fn sweep_page(platform: &Platform, page: Vec<Listed>, last_look: Duration)
 #[derive(Debug, PartialEq, Eq)]
 enum Owner {
     File(OrgId, FileId),
-    Copy(OrgId, RunId, u64),
+    Copy(OrgId, RunId),
     /// What a write that was cut off left beside its place.
     Part,
     /// Nothing that Livery writes: not Livery's to remove.
@@ -110,9 +110,8 @@ fn owner_of(key: &str) -> Owner {
         ["files", org, folder, file] if file.ends_with(folder) => {
             org.parse().ok().zip(file.parse().ok()).map(|(org, file)| Owner::File(org, file))
         }
-        ["snapshots", org, run, name] => {
-            let seq = name.strip_suffix(".tgz").and_then(|seq| seq.parse().ok());
-            org.parse().ok().zip(run.parse().ok()).zip(seq).map(|((org, run), seq)| Owner::Copy(org, run, seq))
+        ["snapshots", org, run, name] if name.ends_with(".tgz") => {
+            org.parse().ok().zip(run.parse().ok()).map(|(org, run)| Owner::Copy(org, run))
         }
         _ => None,
     };
@@ -122,7 +121,7 @@ fn owner_of(key: &str) -> Owner {
 async fn is_orphan(platform: &Platform, key: &str) -> Result<bool> {
     Ok(match owner_of(key) {
         Owner::File(org, file) => platform.store.get_file(org, file).await?.is_none(),
-        Owner::Copy(org, run, seq) => !platform.store.has_snapshot(org, run, seq).await?,
+        Owner::Copy(org, run) => !platform.store.has_snapshot(org, run, key).await?,
         Owner::Part => true,
         Owner::Unknown => false,
     })

@@ -15,7 +15,7 @@ fn a_key_says_whose_bytes_it_holds() {
     let name = file.to_string();
     let end = &name[name.len() - 2..];
     assert_eq!(owner_of(&format!("files/{org}/{end}/{file}")), Owner::File(org, file));
-    assert_eq!(owner_of(&format!("snapshots/{org}/{run}/42.tgz")), Owner::Copy(org, run, 42));
+    assert_eq!(owner_of(&format!("snapshots/{org}/{run}/42-00ab.tgz")), Owner::Copy(org, run));
     assert_eq!(owner_of(&format!("files/{org}/{end}/{file}.part")), Owner::Part);
     for unknown in ["files", "files/x/y/z", "snapshots/a/b/c.tgz", "probes/nod_x", "", "files/org/part"] {
         assert_eq!(owner_of(unknown), Owner::Unknown, "{unknown}");
@@ -60,7 +60,7 @@ impl Site {
             sandboxes: None,
         };
         let platform = Platform::open(parts).await.unwrap();
-        let key = platform.bootstrap().await.unwrap().unwrap().api_key;
+        let key = platform.bootstrap(|_| Ok(())).await.unwrap().unwrap().api_key;
         let principal = platform.authenticate(&key).await.unwrap();
         let caller = Caller { principal, request_id: platform.new_request_id(), on_behalf_of: None, idempotency: None };
         Self { platform, caller, clock, objects, _data: data }
@@ -87,7 +87,7 @@ impl Site {
             Box::pin(async move { tx.system_claim_runs("nod_x/1", now, now.plus_millis(60_000), 1).await })
         });
         let lease = claim.await.unwrap().remove(0).lease;
-        let object_key = format!("snapshots/{}/{}/3.tgz", lease.org, lease.run);
+        let object_key = format!("snapshots/{}/{}/3-1.tgz", lease.org, lease.run);
         let row = SnapshotRow { seq: 3, object_key, bytes: 1, sha256: String::new(), created_at: now };
         let insert = self.platform.store.write(move |tx| {
             Box::pin(async move { tx.insert_snapshot(lease.org, lease.run, lease.epoch, &row).await })
@@ -118,10 +118,10 @@ async fn only_old_bytes_without_a_row_go_and_all_of_them_do() {
         site.upload(content).await;
     }
     let (org, run) = site.copy().await;
-    site.plant(&format!("snapshots/{org}/{run}/3.tgz"));
+    site.plant(&format!("snapshots/{org}/{run}/3-1.tgz"));
     let named = site.keys().await;
     assert_eq!(named.len(), 4);
-    let mut orphans = vec![format!("snapshots/{org}/{run}/2.tgz"), format!("snapshots/{org}/{run}/30.tgz")];
+    let mut orphans = ["2-1", "3-2", "30-1"].map(|copy| format!("snapshots/{org}/{run}/{copy}.tgz")).to_vec();
     for bits in 0..25_u128 {
         let name = FileId::from_bits(bits).to_string();
         orphans.push(format!("files/{org}/{}/{name}", &name[name.len() - 2..]));
