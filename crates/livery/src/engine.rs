@@ -63,8 +63,11 @@ impl Ground {
         let user = host::ordinary_user(engine.user.as_deref())?;
         host::private_dir(data, user.as_ref())?;
         let data = std::path::absolute(data)?;
-        let sandboxes =
-            SandboxConfig { ephemeral: keep == Keep::ForOneCommand, ..SandboxConfig::new(data.join(SANDBOXES_DIR)) };
+        let sandboxes = SandboxConfig {
+            ephemeral: keep == Keep::ForOneCommand,
+            restarts: keep == Keep::ForGood,
+            ..SandboxConfig::new(data.join(SANDBOXES_DIR))
+        };
         let works = node.is_none_or(|node| node.roles.worker);
         let launcher = works.then(|| spawn_launcher(&sandboxes)).and_then(|started| match started {
             Ok(launcher) => Some(launcher),

@@ -57,7 +57,7 @@ impl Platform {
         }
     }
 
-    /// Asks the launcher: one that died takes every sandbox along, and only a restart of the node brings another.
+    /// Asks the launcher: one that died takes every sandbox along. Another is started, unless that happens all the time.
     async fn sandbox_check(&self) -> Check {
         let (ok, detail) = match &self.sandboxes {
             _ if !self.config.roles.worker => (true, "this node works on no runs"),

@@ -29,6 +29,8 @@ pub struct SandboxConfig {
     pub fast_cgroup_moves: bool,
     /// Remove `state_dir` with the launcher's end: for engines that live for one command.
     pub ephemeral: bool,
+    /// Whether a launcher that dies is started again, by a keeper beside it that does nothing else.
+    pub restarts: bool,
     /// How the launcher process is started.
     #[serde(skip)]
     pub launcher: LauncherCommand,
@@ -47,6 +49,7 @@ impl SandboxConfig {
             disk_reserve_mb: 512,
             fast_cgroup_moves: true,
             ephemeral: false,
+            restarts: false,
             launcher: LauncherCommand::default(),
         }
     }

@@ -42,7 +42,8 @@ pub enum Error {
     /// It took longer than its deadline.
     #[error("{0} took longer than its deadline")]
     Deadline(&'static str),
-    /// The launcher process is gone; no sandbox can be started until the platform restarts.
+    /// The launcher process is gone. Another one is started where the configuration says so; see
+    /// [`Sandboxes::is_over`](crate::Sandboxes::is_over).
     #[error("the launcher process is gone")]
     LauncherGone,
     /// The operating system refused something in this process.

@@ -39,10 +39,28 @@ pub(crate) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) enum Message {
-    Answer { seq: u64, answer: Answer },
-    Refused { seq: u64, refusal: Refusal },
-    Lost { id: String, reason: LostReason, detail: String },
-    Log { warning: bool, text: String },
+    Answer {
+        seq: u64,
+        answer: Answer,
+    },
+    Refused {
+        seq: u64,
+        refusal: Refusal,
+    },
+    Lost {
+        id: String,
+        reason: LostReason,
+        detail: String,
+    },
+    Log {
+        warning: bool,
+        text: String,
+    },
+    /// From the keeper: the launcher died, and another one is started. No request that came before is answered, and every
+    /// sandbox is gone.
+    Died {
+        how: String,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

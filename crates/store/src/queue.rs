@@ -91,6 +91,8 @@ statements! {
         returning case when cancel_requested_at is null then 0 else 1 end";
     RELEASE = "update runs set lease_owner = null, lease_expires_at = $4, lease_epoch = lease_epoch + 1
         where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'";
+    EXPIRE = "update runs set lease_expires_at = $4
+        where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'";
     EXPIRE_OWN = "update runs set lease_expires_at = 0
         where lease_expires_at is not null and lease_owner like $1 and status = 'running'";
     POSTPONE = "update runs set lease_owner = null, lease_expires_at = $4, lease_epoch = lease_epoch + 1,
@@ -280,6 +282,20 @@ impl Tx {
     /// `LeaseLost` when the caller no longer holds it.
     pub async fn release_run(&mut self, lease: &Lease, now: Timestamp) -> Result<()> {
         match self.execute(RELEASE, args![lease.org, lease.run, lease.epoch, now]).await? {
+            0 => Err(Error::LeaseLost),
+            _ => {
+                self.rings.queue = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets a run's lease run out now: whoever claims next takes it, and that counts as a recovery.
+    ///
+    /// # Errors
+    /// `LeaseLost` when the caller no longer holds it.
+    pub async fn expire_run(&mut self, lease: &Lease, now: Timestamp) -> Result<()> {
+        match self.execute(EXPIRE, args![lease.org, lease.run, lease.epoch, now]).await? {
             0 => Err(Error::LeaseLost),
             _ => {
                 self.rings.queue = true;

@@ -52,6 +52,8 @@ enum Let {
     Lost,
     /// This node stops; the run goes on in its next life, or on another node.
     Released,
+    /// The launcher died, and its sandbox with it: the run goes on in another one.
+    Interrupted,
 }
 
 struct Drive {
@@ -98,7 +100,7 @@ pub(super) async fn drive(platform: Platform, claimed: ClaimedRun) {
             let leaving = match &outcome {
                 Ok(()) => Leaving::Over,
                 Err(Let::Lost) => Leaving::Lost,
-                Err(Let::Released) => Leaving::ForNow,
+                Err(Let::Released | Let::Interrupted) => Leaving::ForNow,
             };
             // A later life of the run on this node has taken the sandbox over: it is not this one's to end.
             if leaving == Leaving::Over || !platform.running.is_succeeded(lease) {
@@ -111,6 +113,7 @@ pub(super) async fn drive(platform: Platform, claimed: ClaimedRun) {
                     tracing::info!(run = %lease.run, "the lease is lost; another worker has the run");
                 }
                 Err(Let::Released) => setdown::release(&platform, lease).await,
+                Err(Let::Interrupted) => setdown::interrupt(&platform, lease).await,
             }
         }
         Err(error) => setdown::set_down(&platform, lease, &row, error).await,
@@ -359,6 +362,9 @@ impl Drive {
                     // run: it goes on after the next start, where the model is told what is not known.
                     if matches!(input, Input::Fatal { .. }) && self.platform.stop.is_cancelled() {
                         return Err(Let::Released);
+                    }
+                    if matches!(input, Input::Fatal { .. }) && self.hands.went_with_launcher() {
+                        return Err(Let::Interrupted);
                     }
                     return Ok(input);
                 }

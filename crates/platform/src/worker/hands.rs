@@ -7,7 +7,7 @@ use std::time::Duration;
 use livery_core::agent::SandboxSpec;
 use livery_core::{Error, ErrorCode, EventType, RunError};
 use livery_harness::prompt::AGENT_DIR;
-use livery_sandbox::{Sandbox, Sandboxes, Spec};
+use livery_sandbox::{LostReason, Sandbox, Sandboxes, Spec};
 use livery_store::{FileRole, Lease, RunRow, SnapshotRow};
 use serde_json::json;
 use tokio::sync::{OnceCell, mpsc};
@@ -26,6 +26,11 @@ pub(super) const WORKSPACE: &str = "/workspace";
 const PIDS_MAX: u32 = 256;
 /// How much longer than its run a sandbox may live, so that the run's own limit is the one that speaks.
 const WALL_CLOCK_MARGIN: Duration = Duration::from_secs(30);
+
+/// How often a sandbox is asked for while launchers die.
+const CREATE_TRIES_MAX: u32 = 5;
+/// The pause between two tries; the next one waits for the launcher by itself.
+const CREATE_PAUSE: Duration = Duration::from_millis(500);
 
 /// How often a workspace is tried to be removed.
 const REMOVE_TRIES_MAX: u32 = 20;
@@ -97,6 +102,14 @@ impl Hands {
         self.sandbox.get()
     }
 
+    /// Whether the sandbox is gone because the launcher is, and another launcher is there or comes.
+    pub(super) fn went_with_launcher(&self) -> bool {
+        let launcher_is_back = self.platform.sandboxes.as_ref().is_some_and(|sandboxes| !sandboxes.is_over());
+        let lost = self.sandbox.get().map(|sandbox| sandbox.lost());
+        let reason = lost.and_then(|lost| lost.borrow().as_ref().map(|lost| lost.reason));
+        launcher_is_back && reason == Some(LostReason::LauncherGone)
+    }
+
     /// Whether an earlier life of the run has left a workspace here.
     pub(super) const fn has_workspace(&self) -> bool {
         self.workspace.filled
@@ -133,7 +146,7 @@ impl Hands {
         spec.pids = PIDS_MAX;
         spec.wall_clock = self.time + WALL_CLOCK_MARGIN;
         self.platform.reached(EffectKind::SandboxCreate, Phase::Before);
-        let sandbox = self.platform.during(EffectKind::SandboxCreate, sandboxes.create(spec)).await;
+        let sandbox = self.platform.during(EffectKind::SandboxCreate, create(sandboxes, spec)).await;
         let sandbox = sandbox.map_err(|error| {
             self.platform.metrics.sandbox_failed();
             unavailable(error.to_string())
@@ -234,6 +247,20 @@ impl Drop for Hands {
     }
 }
 
+/// Makes a sandbox. A launcher that dies meanwhile is waited for, as long as another one may come.
+async fn create(sandboxes: &Sandboxes, spec: Spec) -> Result<Sandbox, livery_sandbox::Error> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match sandboxes.create(spec.clone()).await {
+            Err(livery_sandbox::Error::LauncherGone) if tries < CREATE_TRIES_MAX && !sandboxes.is_over() => {
+                tokio::time::sleep(CREATE_PAUSE).await;
+            }
+            made => return made,
+        }
+    }
+}
+
 /// Removes a workspace, if there is one. A sandbox that was given up while it was made takes a moment to end.
 async fn remove_workspace(sandboxes: &Sandboxes, id: &str) {
     let mut tries = 0;
@@ -274,6 +301,9 @@ fn not_laid(path: &str, error: &livery_sandbox::Error) -> RunError {
 /// A sandbox that is gone ends the run with the reason; anything else is what `otherwise` says.
 pub(super) fn lost_or(error: &livery_sandbox::Error, otherwise: impl FnOnce() -> RunError) -> RunError {
     match error {
+        livery_sandbox::Error::Lost(lost) if lost.reason == LostReason::LauncherGone => {
+            RunError::retryable(ErrorCode::SandboxLost, lost.to_string())
+        }
         livery_sandbox::Error::Lost(lost) => RunError::fatal(ErrorCode::SandboxLost, lost.to_string()),
         livery_sandbox::Error::LauncherGone => RunError::retryable(ErrorCode::SandboxLost, error.to_string()),
         _ => otherwise(),

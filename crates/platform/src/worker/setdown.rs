@@ -99,6 +99,16 @@ pub(super) async fn release(platform: &Platform, lease: Lease) {
     }
 }
 
+/// Gives a run back whose sandbox died under it: whoever takes it counts that, so that a run which kills launchers comes to
+/// its end.
+pub(super) async fn interrupt(platform: &Platform, lease: Lease) {
+    let now = platform.clock.now();
+    let let_go = platform.store.write(move |tx| Box::pin(async move { tx.expire_run(&lease, now).await })).await;
+    if let Err(error) = let_go {
+        tracing::warn!(run = %lease.run, %error, "a run could not be given back; its lease runs out");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{PAUSE_MS_MAX, POSTPONEMENTS_MAX, pause_ms};

@@ -43,7 +43,8 @@ impl Control {
         let losses = Arc::new(Mutex::new(HashMap::new()));
         // SAFETY: an `OwnedFd` always answers the same open descriptor, and nothing else closes it.
         let socket = unsafe { AsyncFd::register(socket) }?;
-        let task = Task { socket, orders: received, pending: HashMap::new(), losses: Arc::clone(&losses) };
+        let (pending, losses_told) = (HashMap::new(), Arc::clone(&losses));
+        let task = Task { socket, orders: received, pending, losses: losses_told, seq: 0, void_up_to: 0 };
         Ok((Self { orders, losses }, tokio::spawn(task.run())))
     }
 
@@ -66,6 +67,11 @@ impl Control {
             let orders = self.orders.clone();
             runtime.spawn(async move { orders.send(order).await });
         }
+    }
+
+    /// Whether nobody will answer any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.orders.is_closed()
     }
 
     /// From now on a loss of this sandbox is told to `sender`.
@@ -97,19 +103,22 @@ struct Task {
     orders: mpsc::Receiver<Order>,
     pending: HashMap<u64, oneshot::Sender<Reply>>,
     losses: Arc<Mutex<HashMap<String, LossSender>>>,
+    /// The number of the last request.
+    seq: u64,
+    /// Requests up to this one went to a launcher that died.
+    void_up_to: u64,
 }
 
 impl Task {
     async fn run(mut self) {
-        let mut seq = 0;
         loop {
             let Self { socket, orders, .. } = &mut self;
             tokio::select! {
                 order = orders.recv() => {
                     let Some(Order { request, reply }) = order else { break };
-                    seq += 1;
-                    self.pending.insert(seq, reply);
-                    if self.send(seq, request).await.is_err() {
+                    self.seq += 1;
+                    self.pending.insert(self.seq, reply);
+                    if self.send(self.seq, request).await.is_err() {
                         break;
                     }
                 }
@@ -138,16 +147,19 @@ impl Task {
         match serde_json::from_slice(bytes).ok()? {
             Message::Answer { seq, answer } => {
                 // Whoever asked may have given up; a channel nobody takes closes here, which ends its guest.
-                let _ = self.pending.remove(&seq)?.send(Ok((answer, fd)));
+                self.answer(seq, Ok((answer, fd)))?;
             }
-            Message::Refused { seq, refusal } => {
-                let _ = self.pending.remove(&seq)?.send(Err(refusal.into()));
-            }
+            Message::Refused { seq, refusal } => self.answer(seq, Err(refusal.into()))?,
             Message::Lost { id, reason, detail } => {
                 let sender = self.losses.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
                 if let Some(sender) = sender {
                     tell_loss(&sender, Lost::new(reason, detail));
                 }
+            }
+            Message::Died { how } => {
+                tracing::error!(target: "livery::launcher", "the launcher died ({how}); another one is started");
+                self.void_up_to = self.seq;
+                self.end();
             }
             Message::Log { warning: true, text } => tracing::warn!(target: "livery::launcher", "{text}"),
             Message::Log { warning: false, text } => tracing::info!(target: "livery::launcher", "{text}"),
@@ -155,13 +167,24 @@ impl Task {
         Some(())
     }
 
+    /// `None`: nobody asked.
+    fn answer(&mut self, seq: u64, reply: Reply) -> Option<()> {
+        match self.pending.remove(&seq) {
+            Some(asker) => drop(asker.send(reply)),
+            // It was read by the next launcher just before the death of the one before it was told.
+            None if seq <= self.void_up_to => {}
+            None => return None,
+        }
+        Some(())
+    }
+
     /// The launcher is gone, and with it every sandbox.
-    fn end(self) {
+    fn end(&mut self) {
         let losses = std::mem::take(&mut *self.losses.lock().unwrap_or_else(PoisonError::into_inner));
         for sender in losses.into_values() {
             tell_loss(&sender, Lost::new(LostReason::LauncherGone, "the launcher process ended"));
         }
-        for reply in self.pending.into_values() {
+        for (_, reply) in self.pending.drain() {
             let _ = reply.send(Err(Error::LauncherGone));
         }
     }

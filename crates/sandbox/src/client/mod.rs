@@ -182,6 +182,12 @@ impl Sandboxes {
         }
     }
 
+    /// Whether there is no launcher any more, and none will come.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.inner.control.is_over()
+    }
+
     /// By which means limits are kept on this host.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! It is the one part that may be root. It serves exactly one platform process over an inherited socket; when that process
 //! dies it kills every sandbox, sweeps and ends. When it is killed itself, the kernel kills every sandbox
-//! (`PR_SET_PDEATHSIG`) and the next launcher sweeps what lies on disk. It refuses threads (it forks), blocking (it serves
+//! (`PR_SET_PDEATHSIG`) and the next launcher, which its keeper starts, sweeps what lies on disk. It refuses threads (it forks), blocking (it serves
 //! many) and any request that a compromised platform could use beyond making and ending sandboxes.
 //!
 //! Read next: `server.rs` (the loop), `child.rs` (the launch order).
@@ -14,6 +14,7 @@ mod favour;
 mod identity;
 mod janitor;
 mod journal;
+mod keeper;
 mod landlock;
 mod live;
 mod memory;
@@ -61,7 +62,13 @@ pub fn run_if_asked() -> Option<ExitCode> {
 
 fn run(control: OwnedFd, config: crate::SandboxConfig) -> ExitCode {
     setup::calm_signals();
-    // What `ps` shows.
+    if config.restarts {
+        // What `ps` shows.
+        let _ = rustix::thread::set_name(c"livery-keeper");
+        if let Some(code) = keeper::keep(&control) {
+            return code;
+        }
+    }
     let _ = rustix::thread::set_name(c"livery-launcher");
     let ephemeral = config.ephemeral.then(|| config.state_dir.clone());
     match setup::prepare(config) {

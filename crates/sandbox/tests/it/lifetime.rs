@@ -135,6 +135,62 @@ async fn the_launchers_sigkill_takes_every_sandbox_and_the_next_one_sweeps() {
     }
 }
 
+/// The launcher of a house with a keeper.
+fn kept(house: &House) -> u32 {
+    of_threads(house.launcher_pid, "children").trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_launcher_that_dies_is_started_again_by_its_keeper() {
+    for user in everyone() {
+        let house = House::open_with(user, |config| config.restarts = true);
+        let mark = format!("6{}", std::process::id());
+        for time in 0..3 {
+            let sandbox = house.sandbox("one").await;
+            if time > 0 {
+                assert_eq!(output(&sandbox, "cat file").await, "kept", "the workspace is as it was");
+            }
+            sandbox.exec(Exec { background: true, ..Exec::new(["sleep", &mark]) }, |_, _| {}).await.unwrap();
+            let waits = tokio::spawn({
+                let sandbox = sandbox.clone();
+                async move { sandbox.exec(Exec::new(["sleep", "300"]), |_, _| {}).await }
+            });
+            output(&sandbox, "echo kept > file").await;
+            let launcher = kept(&house);
+            kill_9(launcher);
+            until("sandboxes die with the launcher", || processes(&mark).is_empty()).await;
+            let mut lost = sandbox.lost();
+            let lost = lost.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+            assert_eq!(lost.reason, LostReason::LauncherGone);
+            assert!(matches!(waits.await.unwrap(), Err(Error::Lost(_) | Error::LauncherGone)));
+            // What is asked now is answered by the next one.
+            house.sandboxes.grants().await.unwrap();
+            assert!(!house.sandboxes.is_over());
+            assert_ne!(kept(&house), launcher);
+        }
+        // The keeper takes the launcher and everything else along.
+        let (sandbox, launcher) = (house.sandbox("two").await, kept(&house));
+        sandbox.exec(Exec { background: true, ..Exec::new(["sleep", &mark]) }, |_, _| {}).await.unwrap();
+        kill_9(house.launcher_pid);
+        until("all of it ends", || processes(&mark).is_empty() && !is_alive(launcher)).await;
+        assert!(matches!(house.sandboxes.create(Spec::new("three")).await, Err(Error::LauncherGone)));
+        assert!(house.sandboxes.is_over());
+    }
+}
+
+#[tokio::test]
+async fn a_keeper_ends_with_its_launcher_when_that_is_asked() {
+    for user in everyone() {
+        let house = House::open_with(user, |config| config.restarts = true);
+        house.sandbox("one").await;
+        let launcher = kept(&house);
+        house.sandboxes.shutdown().await.unwrap();
+        assert!(!is_alive(launcher) && !is_alive(house.launcher_pid), "{user:?}");
+        assert!(cgroups(&house).is_empty(), "{user:?}");
+        assert_eq!(mounts_below(&house.config.state_dir), 0);
+    }
+}
+
 #[tokio::test]
 async fn the_platforms_end_takes_the_launcher_and_every_sandbox() {
     for user in everyone() {

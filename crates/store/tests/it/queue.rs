@@ -94,6 +94,15 @@ conformance! {
         assert_eq!(claimed[0].run.started_at, Some(at(10)), "it started only once");
     }
 
+    async fn a_lease_that_its_holder_lets_run_out_is_taken_at_once_and_counts(world) {
+        let lease = world.running().await;
+        world.write(move |tx| async move { tx.expire_run(&lease, at(11)).await }.boxed()).await;
+        let claimed = world.claim("worker", 11, 10).await;
+        assert_eq!((claimed[0].run.recoveries, claimed[0].lease.epoch), (1, lease.epoch + 1));
+        let again = world.store.write(move |tx| async move { tx.expire_run(&lease, at(12)).await }.boxed()).await;
+        assert!(again.is_err(), "it is not its own any more");
+    }
+
     async fn it_is_known_who_has_a_run(world) {
         let run = world.queued().await;
         let org = world.one.org;

@@ -66,3 +66,22 @@ fn a_node_that_drains_hands_its_runs_over_between_two_steps() {
     let late = places(&Stream::open(&other, &run, *early.last().unwrap()).collect::<Vec<_>>());
     assert_eq!([early, late].concat(), (1..=events.len() as u64).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_tool_that_outlasts_the_drain_is_ended_and_its_run_given_back() {
+    let Some(cluster) = Cluster::start() else { return };
+    let script =
+        ["turns:\n", &turn(&["echo zero > log"]), &turn(&["sleep 300"]), &turn(&["cat log"]), "  - text: done\n"];
+    let pair = cluster.pair();
+    let run = pair.nodes[0].start_run(SHELL_AGENT, Some(&script.concat()), &json!({}));
+    let (mut holder, other) = pair.split(&run);
+    seen(&other, &run, "tool.started", 2);
+    cluster.copied(&run);
+    assert_eq!(holder.terminate(), Some(0), "{}", holder.log());
+    let view = other.ended(&run);
+    let events = other.events(&run);
+    assert_eq!(view["status"], "succeeded", "{view}\n{events:#?}\n{}", holder.log());
+    whole(&events);
+    assert_eq!(seen(&other, &run, "run.recovered", 1)["data"]["number"], 0, "given back, not run out");
+    assert_eq!((count(&events, "tool.outcome_unknown"), last_printed(&events)), (1, "zero\n".to_owned()));
+}
