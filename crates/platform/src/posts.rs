@@ -14,6 +14,8 @@ pub const IDEMPOTENCY_HOURS: i64 = 24;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// What a stored answer with a secret in it is sealed as.
 const ANSWER_FIELD: &str = "answer";
+/// The same request is being worked on.
+const IN_PROGRESS: &str = "idempotency_in_progress";
 
 impl Platform {
     /// The stored answer, when this very request was answered before: looked for ahead of checks whose outcome may have
@@ -47,6 +49,7 @@ impl Platform {
             return Ok(Posted::Fresh(self.store.write(effect).await?));
         };
         let (key, now) = (key_of(caller, idempotency), self.clock.now());
+        let asked = key.clone();
         let posted = self
             .store
             .write(move |tx| {
@@ -60,8 +63,8 @@ impl Platform {
                     Ok(Posted::Fresh(answer))
                 })
             })
-            .await?;
-        Ok(posted)
+            .await;
+        self.or_replay(posted, &asked).await
     }
 
     /// The same for an answer that shows a secret once: what is stored for a replay is sealed.
@@ -75,6 +78,7 @@ impl Platform {
             return Ok(Posted::Fresh(answer));
         };
         let (org, key, now) = (caller.principal.org, key_of(caller, idempotency), self.clock.now());
+        let asked = key.clone();
         let owner = format!("{} {}", key.scope, key.key);
         let body = Secret::from(serde_json::to_string(&answer).map_err(Error::internal)?);
         let sealed = self.vault.seal(&self.store, org, &owner, ANSWER_FIELD, &body, now).await?;
@@ -90,14 +94,30 @@ impl Platform {
                     Ok(Posted::Fresh(answer))
                 })
             })
-            .await?;
-        match posted {
+            .await;
+        match self.or_replay(posted, &asked).await? {
             Posted::Fresh(answer) => Ok(Posted::Fresh(answer)),
             Posted::Replayed(sealed) => {
                 let body = self.vault.unseal(&self.store, org, &owner, ANSWER_FIELD, &sealed, now).await?;
                 let body = String::from_utf8(body.expose_secret().to_vec()).map_err(Error::internal)?;
                 Ok(Posted::Replayed(body))
             }
+        }
+    }
+}
+
+impl Platform {
+    /// A request that came twice at once: this one gave way in the end, its work is undone, and the other's answer is its own.
+    async fn or_replay<T>(&self, posted: livery_store::Result<Posted<T>>, key: &IdempotencyKey) -> Result<Posted<T>> {
+        let refused = match posted.map_err(Error::from) {
+            Err(refused @ Error::Conflict { code: IN_PROGRESS, .. }) => refused,
+            posted => return posted,
+        };
+        match self.store.idempotency_find(key, self.clock.now()).await? {
+            Reservation::Answered(answer) => {
+                Ok(Posted::Replayed(String::from_utf8(answer.body).map_err(Error::internal)?))
+            }
+            _ => Err(refused),
         }
     }
 }
@@ -118,11 +138,13 @@ async fn replay(tx: &mut Tx, key: &IdempotencyKey, now: Timestamp) -> livery_sto
         Reservation::Free => Ok(None),
         Reservation::Answered(answer) => Ok(Some(String::from_utf8(answer.body).map_err(Error::internal)?)),
         Reservation::Mismatch => Err(Error::IdempotencyMismatch.into()),
-        Reservation::InProgress => {
-            let detail = "a request with this Idempotency-Key is being worked on".into();
-            Err(Error::Conflict { code: "idempotency_in_progress", detail }.into())
-        }
+        Reservation::InProgress => Err(in_progress()),
     }
+}
+
+fn in_progress() -> livery_store::Error {
+    let detail = "a request with this Idempotency-Key is being worked on".into();
+    Error::Conflict { code: IN_PROGRESS, detail }.into()
 }
 
 /// Stores the answer in the transaction of its effect. Status and headers are the route's own and need no storing.
@@ -132,5 +154,12 @@ async fn remember(tx: &mut Tx, key: &IdempotencyKey, body: String, now: Timestam
     if tx.idempotency_store(key, &answer, now, expires_at).await? {
         return Ok(());
     }
-    Err(Error::IdempotencyMismatch.into())
+    // The row came into being since `replay` looked: another node's, or another connection's.
+    match tx.idempotency_find(key, now).await? {
+        Reservation::Mismatch => Err(Error::IdempotencyMismatch.into()),
+        _ => Err(in_progress()),
+    }
 }
+
+#[cfg(test)]
+mod tests;

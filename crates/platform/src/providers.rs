@@ -294,9 +294,13 @@ impl Platform {
     ///
     /// # Errors
     /// A sentence for the run: no such provider, one that was deleted since the run began, or a key that cannot be opened or
-    /// kept out of answers.
+    /// kept out of answers. Retryable: the database is away, and nothing is known of the provider.
     pub(crate) async fn provider_for(&self, org: OrgId, run: RunId, name: &str) -> Result<Provider, RunError> {
-        let internal = |error: Error| RunError::retryable(ErrorCode::Internal, error.to_string());
+        let internal = |error: Error| RunError {
+            code: ErrorCode::Internal,
+            message: error.to_string(),
+            retryable: matches!(error, Error::Unavailable { .. }),
+        };
         let missing = |message: String| RunError::fatal(ErrorCode::CredentialUnavailable, message);
         let stored = self.store.find_provider(org, name).await.map_err(|error| internal(error.into()))?;
         let provider = match (stored, self.environment.find(name)) {

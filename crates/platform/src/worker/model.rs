@@ -9,7 +9,7 @@ use livery_broker::{Credential, Outbound, Slot, Target};
 use livery_core::agent::ModelRef;
 use livery_core::id::{OrgId, RunId};
 use livery_core::run::Pricing;
-use livery_core::{RunError, Timestamp, Usd};
+use livery_core::{Timestamp, Usd};
 use livery_harness::{Effect, Input, Request, idempotency};
 use livery_llm::provider::{Decoder, EncodedRequest, Options, classify};
 use livery_llm::request::ModelRequest;
@@ -27,6 +27,10 @@ use crate::{Platform, prices};
 const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Largest answer of a model.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The first pause before a provider is looked up again; each further one is twice as long.
+const PROVIDER_PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// The longest.
+const PROVIDER_PAUSE_MAX: Duration = Duration::from_secs(3);
 
 /// One model call.
 pub(super) struct Call {
@@ -151,7 +155,7 @@ impl Call {
     }
 
     async fn ask_provider(&self, request: &ModelRequest) -> Result<Answered, ModelError> {
-        let provider = self.platform.provider_for(self.org, self.run, &self.model.provider).await.map_err(unusable)?;
+        let provider = self.provider().await?;
         let encoded = provider.dialect.encode(request, &Options { stream: true, ..Options::default() });
         let mut decoder = Decoder::new(&provider.dialect, request, &self.call_id_prefix);
         let kind = provider.kind;
@@ -173,6 +177,21 @@ impl Call {
         answer.body.finish().await;
         let (usd, pricing) = prices::cost(kind.as_str(), &self.model.model, &response.usage);
         Ok((response, (pricing == Pricing::Priced).then_some(usd)))
+    }
+
+    /// The provider. A database that is away is no fault of its key: the run waits, as its writes do, as long as it may last.
+    async fn provider(&self) -> Result<Provider, ModelError> {
+        let mut pause = PROVIDER_PAUSE_FIRST;
+        loop {
+            match self.platform.provider_for(self.org, self.run, &self.model.provider).await {
+                Err(error) if error.retryable => {
+                    tracing::warn!(run = %self.run, error = error.message, "a model call waits for the store");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PROVIDER_PAUSE_MAX);
+                }
+                outcome => return outcome.map_err(|error| failed(ModelErrorClass::Unauthorized, &error.message)),
+            }
+        }
     }
 
     fn outbound(&self, provider: Provider, encoded: EncodedRequest) -> Result<Outbound, ModelError> {
@@ -224,10 +243,6 @@ impl Call {
 
 fn failed(class: ModelErrorClass, message: &str) -> ModelError {
     ModelError { class, message: message.to_owned(), retry_after_ms: None, status: None, should_retry: None }
-}
-
-fn unusable(error: RunError) -> ModelError {
-    ModelError { should_retry: Some(error.retryable), ..failed(ModelErrorClass::Unauthorized, &error.message) }
 }
 
 /// The broker's words carry nothing of the request, so they may be shown as they are.
