@@ -17,6 +17,9 @@ use livery_core::receipt::Receipt;
 use livery_core::receipt::log::{Chain, FINDINGS_MAX as RECEIPT_FINDINGS_MAX, parse_events};
 use livery_guest::wire::message::{Done, Entry, Exec, Exit, Failure, Get, Hello, List, Put, Stat, Tail};
 use livery_guest::wire::{Decoder as FrameDecoder, PAYLOAD_BYTES_MAX, Reader, Side};
+use livery_harness::Loop;
+use livery_harness::replay::bundle::{Bundle, EVENTS_MAX as BUNDLE_EVENTS_MAX};
+use livery_harness::replay::{Logged, replay};
 use livery_llm::provider::{Decoder, Dialect};
 use livery_llm::request::{ModelRequest, ToolChoice};
 use livery_llm::script::Script;
@@ -173,6 +176,19 @@ pub fn receipt(bytes: &[u8]) {
     let checked = log.check(RunId::from_bits(1), &events);
     assert!(checked.findings.len() <= RECEIPT_FINDINGS_MAX, "findings without end");
     assert_eq!(checked.findings.is_empty(), events.is_empty(), "the log has no event");
+}
+
+/// A bundle is written as it was read; the replay of what it claims comes to an end with a report.
+pub fn bundle(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(bundle) = Bundle::parse(text) else { return };
+    assert!(bundle.events.len() <= BUNDLE_EVENTS_MAX, "events without end");
+    let again = Bundle::parse(&bundle.clone().text()).expect("what was read can be written");
+    assert_eq!(again, bundle, "two bundles for one text");
+    let Ok(rules) = Loop::new(bundle.setup) else { return };
+    // Without digests: a wrong one leads to a search that has a limit of its own, and takes it.
+    let events: Vec<Logged> = bundle.events.into_iter().map(|event| Logged { digest: None, ..event }).collect();
+    assert_eq!(replay(&rules, &events).events, events.len() as u64);
 }
 
 /// A script has turns or findings.

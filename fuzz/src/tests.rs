@@ -76,6 +76,39 @@ fn model_stream() {
     walk(crate::model_stream, &[chat, anthropic, b"\x20{\"choices\":[{\"message\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}"]);
 }
 
+/// A run without a tool, as it is exported.
+#[test]
+fn bundle() {
+    use livery_core::agent::{Agent, Prompt, text_output};
+    use livery_core::id::RunId;
+    use livery_core::{RunStatus, canonical};
+    use livery_harness::replay::bundle::Bundle;
+    use livery_harness::replay::Logged;
+    use livery_harness::{Input, Loop, Setup, State};
+    let agent = Agent {
+        name: "clerk".into(),
+        model: vec!["acme/large".parse().unwrap()],
+        input: serde_json::json!({"type": "object"}),
+        output: text_output(),
+        prompt: Prompt::parse("Count the files of {{input.month}}.").unwrap(),
+        ..Agent::default()
+    };
+    let setup = Setup::new(agent, serde_json::json!({"month": "2026-10"}));
+    let rules = Loop::new(setup.clone()).unwrap();
+    let (mut state, mut events) = (State::new(), Vec::new());
+    for input in [Input::Start, Input::Cancel { reason: None }] {
+        for record in rules.decide(&state, input).records {
+            state.apply(&record);
+            let data = record.data_json();
+            let digest = Some(canonical::sha256_hex(&data));
+            let event_type = record.event_type().to_string();
+            events.push(Logged { seq: events.len() as u64 + 1, event_type, digest, data: Some(data) });
+        }
+    }
+    let whole = Bundle { run: RunId::from_bits(1), status: RunStatus::Cancelled, setup, events };
+    walk(crate::bundle, &[whole.text().as_bytes(), b"{\"livery_bundle\":1}\n"]);
+}
+
 #[test]
 fn agent_md() {
     let agent = b"---\nname: hello\nmodel: scripted/x\ntools: [shell]\ninput:\n  type: object\n  properties: {month: {type: string, pattern: \"^[0-9]{4}$\"}}\n\

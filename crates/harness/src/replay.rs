@@ -10,8 +10,10 @@
 //! Older logs lack fields that later ones have; what they lack is not compared and named in [`Report::unchecked`].
 //! Read next: [`difference`] for the place of a difference.
 
+pub mod bundle;
 pub mod difference;
 mod input;
+mod repair;
 
 use std::collections::BTreeSet;
 
@@ -353,11 +355,16 @@ fn altered(events: &[Logged], found: Option<&Divergence>) -> Option<Box<Divergen
         if is == *digest {
             continue;
         }
-        if found.is_some_and(|found| found.seq == event.seq && found.byte.is_some()) {
+        let written = repair::before_one_change(data, digest);
+        // What is about this event and knows a byte stays, unless a better one is known.
+        let changed = written.as_ref().map(|written| difference::first_byte(written, data) as u64);
+        if let Some(byte) = found.filter(|found| found.seq == event.seq).and_then(|found| found.byte)
+            && changed.is_none_or(|changed| changed == byte)
+        {
             return None;
         }
         // White space, escapes and order tell on themselves: the log is written canonically.
-        let plain = value.map(|value| canonical::text(&value)).filter(|plain| plain != data);
+        let plain = written.or_else(|| value.map(|value| canonical::text(&value))).filter(|plain| plain != data);
         let byte = plain.as_ref().map(|plain| difference::first_byte(plain, data));
         let at = byte.unwrap_or(0);
         return Some(Box::new(Divergence {

@@ -287,6 +287,16 @@ pub(crate) enum Runs {
         #[command(flatten)]
         server: Server,
     },
+    /// Write a finished run into a file, to be replayed elsewhere.
+    Export {
+        /// `run_…`
+        id: String,
+        /// The file.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Replay a finished run from its log, without network or sandbox, and compare; exit code 1 when something differs.
     Replay {
         /// `run_…`
@@ -294,6 +304,9 @@ pub(crate) enum Runs {
         /// Start it again instead, with today's version of its agent.
         #[arg(long)]
         live: bool,
+        /// Replay it from a file of `livery runs export`, without a server.
+        #[arg(long, value_name = "FILE", conflicts_with = "live")]
+        offline: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
         json: bool,

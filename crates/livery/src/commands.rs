@@ -24,7 +24,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use crate::cli::{Cli, Command, Server};
@@ -104,6 +104,19 @@ fn say(text: &str) {
 }
 
 /// A plain table; cells that came from elsewhere are made safe for a terminal first.
+/// Reads a whole file of bounded size.
+fn read_bounded(path: &Path, bytes_max: usize) -> anyhow::Result<String> {
+    use std::io::Read as _;
+    let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut text = String::new();
+    let limit = bytes_max as u64 + 1;
+    file.take(limit).read_to_string(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
+    if text.len() > bytes_max {
+        bail!("{} is larger than {bytes_max} bytes", path.display());
+    }
+    Ok(text)
+}
+
 fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::TableStyle::new()).set_header(header.iter().copied());

@@ -5,6 +5,7 @@
 
 mod recorded;
 
+pub use livery_harness::replay::bundle::{BUNDLE_BYTES_MAX, Bundle};
 pub use livery_harness::replay::{Divergence, DivergenceKind, Verdict};
 pub use recorded::{REPLAY_BYTES_MAX, REPLAY_EVENTS_MAX, ReplayReport};
 

@@ -34,6 +34,7 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::artifacts))
         .routes(routes!(replay::replay))
+        .routes(routes!(replay::export))
         .routes(routes!(replay::fork))
         .routes(routes!(receipts::get))
         .routes(routes!(schedules::list, schedules::create))

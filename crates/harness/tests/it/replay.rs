@@ -50,14 +50,15 @@ fn is_decided(run: &Run, at: usize) -> bool {
 fn every_changed_byte_of_every_payload_is_found_where_it_is() {
     let run = eventful();
     let log = run.logged();
-    let (mut exact, mut events) = (0, 0);
+    let (mut exact, mut searched) = (0, 0);
     for at in 0..log.len() {
         let payload = log[at].data.clone().unwrap();
         let step = (0..=at).rev().find_map(|index| {
             let data: Value = serde_json::from_str(&run.log[index].1).unwrap();
             (run.log[index].0 == "model.requested").then(|| data["step"].as_u64().unwrap())
         });
-        for byte in 0..payload.len() {
+        // What only its digest tells of is searched for, which takes a while: some bytes of it stand for all.
+        for byte in (0..payload.len()).step_by(if is_decided(&run, at) { 1 } else { 23 }) {
             let mut bytes = payload.clone().into_bytes();
             bytes[byte] ^= 1;
             let Ok(changed) = String::from_utf8(bytes) else { continue };
@@ -67,14 +68,14 @@ fn every_changed_byte_of_every_payload_is_found_where_it_is() {
             assert_eq!(found.seq, log[at].seq, "byte {byte} of {changed}: {found:#?}");
             assert_eq!(Some(u64::from(found.step)), step, "byte {byte} of {changed}: {found:#?}");
             if is_decided(&run, at) {
-                assert_eq!(found.byte, Some(byte as u64), "byte {byte} of {changed}: {found:#?}");
                 exact += 1;
             } else {
-                events += 1;
+                searched += 1;
             }
+            assert_eq!(found.byte, Some(byte as u64), "byte {byte} of {changed}: {found:#?}");
         }
     }
-    assert!(exact > 1_000 && events > 1_000, "{exact} bytes found exactly, {events} by their event");
+    assert!(exact > 1_000 && searched > 50, "{exact} bytes compared, {searched} searched for");
 }
 
 /// Whoever changes a payload and its digest too is found by what the loop makes of it: at the latest by the next prompt.

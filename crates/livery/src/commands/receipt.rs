@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use livery_broker::ed25519::VerifyingKey;
 use livery_core::receipt::RECEIPT_BYTES_MAX;
 use livery_core::receipt::log::EVENTS_BYTES_MAX;
@@ -12,7 +12,7 @@ use livery_platform::receipts::verify::{Verified, verify};
 use serde_json::json;
 
 use super::runs::escape;
-use super::{LOCAL_DATA, client, print, print_json, say, table};
+use super::{LOCAL_DATA, client, print, print_json, read_bounded, say, table};
 use crate::cli::{Receipt, Server};
 use crate::client::Client;
 use crate::show::one_line;
@@ -33,8 +33,8 @@ pub(super) async fn receipt(command: Receipt) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Receipt::Verify { file, keys, events, json, server } => {
-            let receipt = read(&file, RECEIPT_BYTES_MAX)?;
-            let events = events.map(|path| read(&path, EVENTS_BYTES_MAX)).transpose()?;
+            let receipt = read_bounded(&file, RECEIPT_BYTES_MAX)?;
+            let events = events.map(|path| read_bounded(&path, EVENTS_BYTES_MAX)).transpose()?;
             let keys = if keys.is_empty() { keys_of(&server).await? } else { parse_keys(&keys)? };
             tell(&verify(&receipt, &keys, events.as_deref())?, json)
         }
@@ -52,19 +52,6 @@ pub(super) async fn receipt(command: Receipt) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// Reads a whole file of bounded size.
-fn read(path: &Path, bytes_max: usize) -> anyhow::Result<String> {
-    use std::io::Read as _;
-    let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut text = String::new();
-    let limit = bytes_max as u64 + 1;
-    file.take(limit).read_to_string(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
-    if text.len() > bytes_max {
-        bail!("{} is larger than {bytes_max} bytes", path.display());
-    }
-    Ok(text)
 }
 
 fn parse_keys(keys: &[String]) -> anyhow::Result<Vec<VerifyingKey>> {

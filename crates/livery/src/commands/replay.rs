@@ -1,21 +1,41 @@
 //! `livery runs replay` and `fork`: a finished run once more, what differs, and runs started from another.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+use livery_platform::Platform;
+use livery_platform::replay::{BUNDLE_BYTES_MAX, Bundle};
 use serde_json::{Value, json};
 
-use super::{cell, print, print_json};
+use super::{cell, print, print_json, read_bounded};
 use crate::client::Client;
 use crate::exit;
 use crate::show::one_line;
 
 /// Replays a run from its log.
 pub(super) async fn replay(client: &Client, id: &str, json: bool) -> anyhow::Result<ExitCode> {
-    let report = client.post(&format!("/v1/runs/{id}/replay"), &json!({"mode": "recorded"})).await?;
+    tell(&client.post(&format!("/v1/runs/{id}/replay"), &json!({"mode": "recorded"})).await?, json)
+}
+
+/// Replays a run from a file, with no server and no network.
+pub(super) fn offline(file: &Path, id: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let text = read_bounded(file, BUNDLE_BYTES_MAX)?;
+    let bundle = Bundle::parse(&text).with_context(|| format!("{} is no bundle of a run", file.display()))?;
+    if bundle.run.to_string() != id {
+        return Err(exit::Usage(format!("{} holds {}, not {}", file.display(), bundle.run, one_line(id))).into());
+    }
+    let report = Platform::replay_bundle(bundle);
+    let report =
+        report.map_err(|cause| anyhow::anyhow!("{} cannot be replayed: {}", file.display(), one_line(&cause)))?;
+    tell(&serde_json::to_value(report)?, json)
+}
+
+fn tell(report: &Value, json: bool) -> anyhow::Result<ExitCode> {
     if json {
-        print_json(&report)?
+        print_json(report)?
     } else {
-        print(&describe(&report))?
+        print(&describe(report))?
     }
     Ok(match report["result"].as_str() {
         Some("identical") => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::{cell, client, print, print_json, replay, say, table};
@@ -33,7 +34,13 @@ pub(super) async fn runs(command: Runs) -> anyhow::Result<ExitCode> {
                 if run["finished_at"].is_null() { "stopping".to_owned() } else { cell(&run["status"]) }
             ));
         }
-        Runs::Replay { id, live, json, server } => {
+        Runs::Export { id, out, server } => {
+            let bundle = client(&server)?.get_bytes(&format!("/v1/runs/{}/bundle", escape(&id))).await?;
+            std::fs::write(&out, &bundle).with_context(|| format!("cannot write {}", out.display()))?;
+            say(&format!("the run is in {}, with everything it said and was told", out.display()));
+        }
+        Runs::Replay { id, offline: Some(file), json, .. } => return replay::offline(&file, &id, json),
+        Runs::Replay { id, live, json, server, .. } => {
             let (client, id) = (client(&server)?, escape(&id));
             if live {
                 let run = client.post(&format!("/v1/runs/{id}/replay"), &json!({"mode": "live"})).await?;

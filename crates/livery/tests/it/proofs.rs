@@ -56,6 +56,70 @@ fn runs_replay_identically_however_they_ended() {
     assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
 }
 
+/// A run in a file is replayed on its own; a changed byte in it is named, and so is everything that makes it no bundle.
+#[test]
+fn an_exported_run_is_replayed_without_a_server() {
+    let mut server = Server::start(&[]);
+    let run = server.start_run(SHELL_AGENT, Some(&one_command("echo the-marker")), &json!({}));
+    assert_eq!(server.ended(&run)["status"], "succeeded");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (file, changed) = (path("run.jsonl"), path("changed.jsonl"));
+    let exported = output(&mut server.command(&["runs", "export", &run, "--out", &file]));
+    assert_eq!(exported.status.code(), Some(0), "{}", text(&exported.stderr));
+    let whole = std::fs::read_to_string(&file).unwrap();
+    assert!(!whole.contains(&server.key));
+    let online = identical(&server, &run);
+    let events = server.events(&run);
+    assert_eq!(server.terminate(), Some(0));
+
+    let offline = |id: &str, file: &str| output(livery().args(["runs", "replay", id, "--offline", file, "--json"]));
+    let replayed = offline(&run, &file);
+    assert_eq!((stdout_json(&replayed), replayed.status.code()), (online, Some(0)));
+    let other = format!("{}{}", &run[..run.len() - 1], if run.ends_with('0') { 1 } else { 0 });
+    assert_eq!(offline(&other, &file).status.code(), Some(2), "the file holds another run");
+
+    let of = |kind: &str| events.iter().find(|event| event["type"] == kind).unwrap();
+    for kind in ["tool.requested", "tool.finished"] {
+        let edited: Vec<String> = whole
+            .lines()
+            .map(|line| match line.contains(&format!("\"type\":\"{kind}\"")) {
+                true => line.replacen("the-marker", "the-market", 1),
+                false => line.to_owned(),
+            })
+            .collect();
+        std::fs::write(&changed, edited.join("\n")).unwrap();
+        let replayed = offline(&run, &changed);
+        let report = stdout_json(&replayed);
+        let found = &report["divergence"];
+        assert_eq!((&report["result"], replayed.status.code()), (&json!("diverged"), Some(1)), "{kind}: {report:#}");
+        assert_eq!((&found["seq"], &found["step"]), (&of(kind)["seq"], &json!(1)), "{kind}: {report:#}");
+        let data = livery_core::canonical::text(&of(kind)["data"]);
+        let byte = data.find("the-marker").unwrap() + "the-marke".len();
+        assert_eq!(found["byte"], byte, "{kind}: {report:#}");
+    }
+    for (what, text) in [
+        ("cut off", whole.lines().take(3).collect::<Vec<_>>().join("\n")),
+        ("more than the", format!("{whole}{}\n", whole.lines().last().unwrap())),
+        ("version 2", whole.replacen("\"livery_bundle\":1", "\"livery_bundle\":2", 1)),
+        ("no bundle of a run", String::new()),
+        (
+            "line 3",
+            whole
+                .lines()
+                .enumerate()
+                .map(|(at, line)| if at == 2 { "{}\n".to_owned() } else { format!("{line}\n") })
+                .collect(),
+        ),
+    ] {
+        std::fs::write(&changed, text).unwrap();
+        let refused = output(livery().args(["runs", "replay", &run, "--offline", &changed]));
+        let said = self::text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{what}: {said}");
+        assert!(said.contains(what), "{what}: {said}");
+    }
+}
+
 /// Waits until a run has begun its `nth` tool.
 fn tool_started(server: &mut Server, run: &str, nth: usize) {
     let (url, key, path) = (server.url.clone(), server.key.clone(), format!("/v1/runs/{run}/events"));

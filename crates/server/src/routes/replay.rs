@@ -1,15 +1,18 @@
 //! `/v1/runs/{id}/replay` and `/fork`: a run once more, and a run from its middle.
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use livery_core::id::RunId;
 use livery_platform::replay::{ReplayMode, ReplayRun};
 use livery_platform::runs::ForkRun;
 
 use crate::answer::{self, Place};
 use crate::app::App;
+use crate::auth::Reader;
 use crate::body::PostIn;
+use crate::path::Id;
 use crate::problem::Result;
 use crate::schemas;
 
@@ -40,6 +43,21 @@ pub(super) async fn replay(State(app): State<App>, post: PostIn<RunId, ReplayRun
             answer::posted(posted, StatusCode::ACCEPTED, Some(&PLACE))
         }
     }
+}
+
+/// Export a run
+///
+/// A finished run in one file: what its loop is built from and its log, as JSON lines. `livery runs replay --offline` replays it on
+/// a machine without a server or network. It holds everything the run said and was told, and no key.
+#[utoipa::path(
+    get, path = "/v1/runs/{id}/bundle", operation_id = "export_run", tag = "runs",
+    params(("id" = schemas::RunId, Path, description = "The run")),
+    responses((status = 200, description = "The bundle", content_type = "application/jsonl", body = String)),
+    security(("api_key" = ["runs:read"]))
+)]
+pub(super) async fn export(State(app): State<App>, Reader(principal): Reader, Id(id): Id<RunId>) -> Result<Response> {
+    let bundle = app.platform.export_run(&principal, id).await?;
+    Ok(([(CONTENT_TYPE, "application/jsonl")], bundle).into_response())
 }
 
 /// Fork a run

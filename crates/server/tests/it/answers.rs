@@ -86,6 +86,10 @@ async fn answers_fit_the_published_schemas() {
     assert_eq!(published.check("replay_run", &live)["replay_of"], id, "{}", live.text());
     let forked = actor.post(&format!("/v1/runs/{id}/fork"), &json!({"from_seq": 5})).await;
     assert_eq!(published.check("fork_run", &forked)["forked_from"]["run"], id, "{}", forked.text());
+    let bundle = actor.get(&format!("/v1/runs/{id}/bundle")).await;
+    assert_eq!((bundle.status.as_u16(), bundle.header("content-type")), (200, "application/jsonl"));
+    let read = livery_platform::replay::Bundle::parse(std::str::from_utf8(&bundle.body).unwrap()).unwrap();
+    assert_eq!((read.run.to_string().as_str(), read.events.len() as u64), (id, run["last_seq"].as_u64().unwrap()));
     published.check("get_run_receipt", &actor.get(&format!("/v1/runs/{id}/receipt")).await);
     published.check("rotate_receipt_key", &actor.post("/v1/receipt_keys", &json!({})).await);
     published.check("list_receipt_keys", &site.nobody().get("/v1/receipt_keys").await);
