@@ -64,6 +64,7 @@ pub struct Metrics {
     store_waiting: Gauge,
     store_errors: Counters<1>,
     store_up: Gauge,
+    objects_up: Gauge,
     delivery_attempts: Counters<1>,
     deliveries_pending: Gauge,
     delivery_overdue: Gauge,
@@ -99,6 +100,7 @@ impl Metrics {
             store_waiting: Gauge::default(),
             store_errors: Family::default(),
             store_up: Gauge::default(),
+            objects_up: Gauge::default(),
             delivery_attempts: Family::default(),
             deliveries_pending: Gauge::default(),
             delivery_overdue: Gauge::default(),
@@ -165,6 +167,7 @@ impl Metrics {
     fn register_store(&mut self) {
         let r = &mut self.registry;
         r.register("livery_store_up", "Whether the database answered the last look", self.store_up.clone());
+        r.register("livery_objects_up", "Whether the object store took the last write", self.objects_up.clone());
         r.register(
             "livery_store_write_seconds",
             "A write from its call to its commit, waiting included",

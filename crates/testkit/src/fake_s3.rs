@@ -80,6 +80,7 @@ struct Shared {
 struct State {
     bucket: Bucket,
     mood: Mood,
+    saying: Option<Bytes>,
     requests: u64,
     largest_body: usize,
     refused: Vec<SignatureRefused>,
@@ -109,6 +110,11 @@ impl FakeS3 {
     /// From now on it feels like this.
     pub fn feel(&self, mood: Mood) {
         self.state().mood = mood;
+    }
+
+    /// Answers everything with 200 and these bytes, until told `None`.
+    pub fn say(&self, bytes: Option<Bytes>) {
+        self.state().saying = bytes;
     }
 
     /// The keys of all objects, in order.
@@ -177,6 +183,7 @@ async fn answer(shared: Arc<Shared>, received: Received) -> Response<Steps> {
                 state.refused.push(refused);
                 Answer::error(403, "SignatureDoesNotMatch")
             }
+            (Ok(()), _) if state.saying.is_some() => Answer::of(state.saying.clone().unwrap_or_default()),
             (Ok(()), Mood::SlowDown) => Answer::error(503, "SlowDown"),
             (Ok(()), Mood::Full) if writes && received.method != Method::DELETE => {
                 Answer::error(507, "XMinioStorageFull")

@@ -247,3 +247,27 @@ impl Drop for OperatorAnswer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt as _, Empty};
+
+    use super::{Error, OperatorClient, Request, Target};
+
+    #[tokio::test]
+    async fn it_dials_its_own_origin_and_nothing_else() {
+        let client = OperatorClient::new(Target::base_url("http://127.0.0.1:9999").unwrap(), None).unwrap();
+        for other in [
+            "http://127.0.0.1:9998/",
+            "https://127.0.0.1:9999/",
+            "http://localhost:9999/",
+            "http://user@127.0.0.1:9999/",
+            "/x",
+        ] {
+            let request = Request::get(other).body(Empty::new().map_err(|never| match never {}).boxed()).unwrap();
+            let refused = client.send(request).await.map(drop);
+            assert_eq!(refused, Err(Error::BadRequest { why: "it is for another origin" }), "{other}");
+        }
+        assert_eq!(format!("{client:?}"), "OperatorClient(http://127.0.0.1:9999)");
+    }
+}

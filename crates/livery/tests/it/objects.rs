@@ -228,6 +228,31 @@ fn files_below(folder: &std::path::Path) -> usize {
     entries.map(|entry| if entry.path().is_dir() { files_below(&entry.path()) } else { 1 }).sum()
 }
 
+#[test]
+fn a_backup_says_what_is_in_the_bucket_and_a_restored_node_finds_it() {
+    let bucket = Bucket::start();
+    let mut server = Server::start_with(&bucket.flags(), &bucket.environment());
+    let content = bytes(1000);
+    let (status, file) = upload(&server, &content);
+    assert_eq!(status, 201, "{file}");
+    let home = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (out, into) = (home.path().join("backup"), home.path().join("restored"));
+    let mut backup = livery();
+    backup.args(["backup", "--include-root-key", "--json", "--data"]).arg(&server.data).arg("--out").arg(&out);
+    let took = output(&mut backup);
+    let manifest: Value = serde_json::from_slice(&took.stdout).unwrap();
+    assert_eq!((&manifest["files"], &manifest["files_elsewhere"]), (&json!(0), &json!(1)), "{manifest}");
+    assert!(text(&took.stderr).contains("1 files are not in this data directory"), "{}", text(&took.stderr));
+    let first = std::fs::read(server.data.join("bootstrap.json")).unwrap();
+    server.kill();
+    let back = output(livery().arg("restore").arg(&out).arg("--data").arg(&into));
+    assert!(back.status.success(), "{}", text(&back.stderr));
+    std::fs::write(into.join("bootstrap.json"), first).unwrap();
+    let restored = Server::again_with(&into, &bucket.flags(), &bucket.environment());
+    assert_eq!(download(&restored, file["id"].as_str().unwrap()), (200, content, true));
+}
+
 /// What the server's memory was at most, in KiB.
 fn peak_kib(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();

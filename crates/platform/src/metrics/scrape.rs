@@ -38,6 +38,7 @@ impl Platform {
         // A database that is away is a metric itself, and no reason to show none.
         let up = tokio::time::timeout(LOOK_MAX, self.look()).await.is_ok_and(|looked| looked.is_ok());
         metrics.store_up.set(i64::from(up));
+        metrics.objects_up.set(i64::from(self.objects_health.trouble().is_none()));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &metrics.registry).map_err(Error::internal)?;
         Ok(text)

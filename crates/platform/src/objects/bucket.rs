@@ -107,7 +107,7 @@ impl Bucket {
             let options = PaginatedListOptions { offset: offset.clone(), page_token, max_keys, ..Default::default() };
             let page = self.store.list_paginated(Some(&prefix), options).await.map_err(failure)?;
             for object in page.result.objects.iter().take(most - found.len()) {
-                found.push(self.listed(object)?);
+                found.push(self.listed(object, &prefix)?);
             }
             page_token = page.page_token;
             if page_token.is_none() || found.len() >= most {
@@ -118,11 +118,13 @@ impl Bucket {
         if found.is_empty() { Err(Failure::Nonsense) } else { Ok(found) }
     }
 
-    /// A server that names what was not asked for is not believed about it.
-    fn listed(&self, object: &ObjectMeta) -> Result<Listed, Failure> {
+    /// A server that names what was not asked for is not believed.
+    fn listed(&self, object: &ObjectMeta, asked: &str) -> Result<Listed, Failure> {
         let key = object.location.as_ref();
-        let own = if self.prefix.is_empty() { Some(key) } else { key.strip_prefix(&self.prefix) };
-        let key = own.ok_or(Failure::Nonsense)?.trim_start_matches('/').to_owned();
+        if !key.starts_with(asked) {
+            return Err(Failure::Nonsense);
+        }
+        let key = key.get(self.prefix.len()..).unwrap_or_default().trim_start_matches('/').to_owned();
         Ok(Listed { key, modified: Timestamp::from_micros(object.last_modified.timestamp_micros()) })
     }
 

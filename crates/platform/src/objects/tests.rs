@@ -209,6 +209,75 @@ async fn a_list_that_makes_no_sense_or_has_no_end_is_an_error() {
     assert_eq!(keys, ["files/a"], "what is not below the prefix is nobody's business");
 }
 
+/// A list with everything a client looks at, as the walk begins.
+const LIST: &str = "<?xml version=\"1.0\"?><ListBucketResult><Name>b</Name><IsTruncated>true</IsTruncated>\
+    <Contents><Key>deep/er/files/a</Key><LastModified>2013-05-24T00:00:00.000Z</LastModified><Size>1</Size><ETag>x</ETag></Contents>\
+    <CommonPrefixes><Prefix>deep/</Prefix></CommonPrefixes><NextContinuationToken>on</NextContinuationToken></ListBucketResult>";
+/// What is put into it somewhere.
+const SPLINTERS: &[&str] = &[
+    "<",
+    ">",
+    "&",
+    "&#x0;",
+    "&a;",
+    "]]>",
+    "<!--",
+    "<![CDATA[",
+    "<!DOCTYPE a [<!ENTITY a \"aa\">]>",
+    "\u{0}",
+    "99999999999999999999",
+    "-1",
+    "<Contents>",
+    "</ListBucketResult>",
+    "..",
+    "//",
+    "deep/er/../..",
+    "\u{fffd}",
+    "<a><a><a><a><a><a><a><a>",
+    "%2e%2e",
+];
+
+/// A fixed walk: whatever a server says to a list, the answer is a list of what was asked for, or an error, and soon.
+#[tokio::test]
+async fn a_list_from_a_hostile_server_is_a_list_or_an_error() {
+    let server = FakeS3::start(Keys::default()).await.unwrap();
+    let house = in_bucket(&server).await;
+    let (mut seed, mut lists, mut errors) = (0x2545_f491_4f6c_dd1d_u64, 0, 0);
+    for step in 0..300 {
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            usize::try_from(seed % below as u64).unwrap()
+        };
+        let mut text = LIST.as_bytes().to_vec();
+        for _ in 0..random(4) {
+            let at = random(text.len());
+            match random(3) {
+                0 => text.truncate(at),
+                1 => text[at] = u8::try_from(random(256)).unwrap(),
+                _ => drop(text.splice(at..at, SPLINTERS[random(SPLINTERS.len())].bytes())),
+            }
+            text.push(b' ');
+        }
+        server.say(Some(text.clone().into()));
+        let listed = tokio::time::timeout(Duration::from_secs(30), house.objects.list("files", None, 3)).await;
+        match listed.unwrap_or_else(|_| panic!("step {step}: {}", String::from_utf8_lossy(&text))) {
+            Ok(listed) => {
+                lists += 1;
+                assert!(
+                    listed.len() <= 3 && listed.iter().all(|it| it.key.starts_with("files/")),
+                    "step {step}: {listed:?}"
+                );
+            }
+            Err(_) => errors += 1,
+        }
+    }
+    assert!(lists > 10 && errors > 10, "the walk sees both: {lists} {errors}");
+    server.say(None);
+    assert_eq!(house.objects.list("files", None, 3).await, Ok(vec![]));
+}
+
 #[tokio::test]
 async fn wrong_credentials_are_told_without_a_secret() {
     let server = FakeS3::start(Keys { secret: "another".into(), ..Keys::default() }).await.unwrap();
