@@ -219,6 +219,7 @@ impl Hands {
             node.reached(EffectKind::SandboxRemoval, Phase::Before);
             if let Some(sandbox) = sandbox
                 && let Err(error) = sandbox.kill("the run is over").await
+                && !matches!(error, livery_sandbox::Error::LauncherGone)
             {
                 tracing::warn!(run = %id, %error, "a sandbox did not go; the launcher's own limit ends it");
             }

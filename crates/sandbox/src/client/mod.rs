@@ -96,7 +96,9 @@ impl Sandboxes {
                 return Ok(alive);
             }
             // Lost on this side: make sure that it is gone on the launcher's before its id is used again.
-            alive.kill("its id is used again").await?;
+            if !alive.inner.went_with_launcher() {
+                alive.kill("its id is used again").await?;
+            }
         }
         let sandbox = match self.start(spec.clone()).await {
             // What a `create` that was given up half-way has left: it is ending already.

@@ -74,9 +74,13 @@ impl Sandbox {
     /// Ends every process in it and removes all but its workspace. Asking again is harmless.
     ///
     /// # Errors
-    /// The launcher is gone (and with it the sandbox), or did not finish within 10 s.
+    /// The launcher is gone, and with it the sandbox; a later one is asked nothing, since it may have another sandbox of this
+    /// id by now. Or it did not finish within 10 s.
     pub async fn kill(&self, why: &str) -> Result<Teardown, Error> {
         self.inner.ended.store(true, Ordering::Relaxed);
+        if self.inner.went_with_launcher() {
+            return Err(Error::LauncherGone);
+        }
         self.inner.channel.give_up(Lost::new(LostReason::Killed, why));
         let request = Request::Kill { id: self.inner.spec.id.clone() };
         match self.inner.control.ask(request, "ending the sandbox", KILL_MAX).await? {
@@ -86,9 +90,16 @@ impl Sandbox {
     }
 }
 
+impl Inner {
+    /// Whether its launcher is gone: the kernel has ended it, and its id may be another sandbox's by now.
+    pub(crate) fn went_with_launcher(&self) -> bool {
+        self.channel.lost().borrow().as_ref().is_some_and(|lost| lost.reason == LostReason::LauncherGone)
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        if !self.ended.load(Ordering::Relaxed) {
+        if !self.ended.load(Ordering::Relaxed) && !self.went_with_launcher() {
             self.control.tell(Request::Kill { id: self.spec.id.clone() });
         }
     }

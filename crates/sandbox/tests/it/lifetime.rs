@@ -167,6 +167,12 @@ async fn a_launcher_that_dies_is_started_again_by_its_keeper() {
             house.sandboxes.grants().await.unwrap();
             assert!(!house.sandboxes.is_over());
             assert_ne!(kept(&house), launcher);
+            // The handle of a sandbox that went ends no later one of its id.
+            let later = house.sandbox("one").await;
+            assert!(matches!(sandbox.kill("it is over").await, Err(Error::LauncherGone)));
+            drop(sandbox);
+            assert_eq!(output(&later, "echo alive").await, "alive");
+            later.kill("next").await.unwrap();
         }
         // The keeper takes the launcher and everything else along.
         let (sandbox, launcher) = (house.sandbox("two").await, kept(&house));
