@@ -14,3 +14,4 @@ mod site;
 mod sockets;
 mod triggers;
 mod webhooks;
+mod webhooks_in_time;
