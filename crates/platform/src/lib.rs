@@ -38,6 +38,8 @@ pub mod retention;
 pub mod runs;
 pub mod schedules;
 mod startup;
+#[cfg(test)]
+mod testing;
 pub mod traces;
 pub mod triggers;
 mod vault;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use livery_broker::BrokerConfig;
 use livery_core::{Error, Timestamp};
 use livery_testkit::Postgres;
 use livery_testkit::postgres::Options;
 use tokio::sync::oneshot;
 
-use crate::{Caller, Clock, Config, Database, Idempotency, Parts, Platform, Posted, RootKey};
+use crate::testing::Node;
+use crate::{Caller, Database, Idempotency, Posted};
 
 /// How long anything may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -16,24 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn asked(caller: &Caller, fingerprint: &str) -> Caller {
     let idempotency = Idempotency { route: "POST /x", key: "key".into(), fingerprint: fingerprint.into() };
     Caller { idempotency: Some(idempotency), ..caller.clone() }
-}
-
-async fn node(url: &str) -> (Platform, Caller, tempfile::TempDir) {
-    let data = tempfile::tempdir().unwrap();
-    let parts = Parts {
-        config: Config::new(data.path().to_owned(), "test".to_owned()),
-        database: Database::at_url(url, None).unwrap(),
-        clock: Clock::held_at(Timestamp::from_micros(1_700_000_000_000_000)),
-        broker: BrokerConfig::default(),
-        root_key: RootKey::File(data.path().join("root.key")),
-        environment: Default::default(),
-        sandboxes: None,
-    };
-    let platform = Platform::open(parts).await.unwrap();
-    let key = platform.bootstrap(|_| Ok(())).await.unwrap().unwrap().api_key;
-    let principal = platform.authenticate(&key).await.unwrap();
-    let caller = Caller { principal, request_id: platform.new_request_id(), on_behalf_of: None, idempotency: None };
-    (platform, caller, data)
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
@@ -47,7 +29,10 @@ async fn told(fingerprints: [&'static str; 2]) -> Option<[Result<Posted<String>,
         }
         Err(error) => panic!("{error}"),
     };
-    let (platform, caller, _data) = node(&postgres.create_database("posts").unwrap()).await;
+    let url = postgres.create_database("posts").unwrap();
+    let now = Timestamp::from_micros(1_700_000_000_000_000);
+    let node = Node::with(now, |parts| parts.database = Database::at_url(&url, None).unwrap()).await;
+    let (platform, caller) = (node.platform.clone(), node.caller.clone());
     let (looked, looking) = oneshot::channel();
     let (go_on, going_on) = oneshot::channel::<()>();
     let (other, second) = (platform.clone(), asked(&caller, fingerprints[1]));

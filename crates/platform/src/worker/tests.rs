@@ -7,13 +7,13 @@ use livery_core::id::RunId;
 use livery_core::{ErrorCode, Event, RunError, RunStatus, Timestamp};
 use livery_store::{ClaimedRun, Holder, Lease, RunRow};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::running::Running;
 use super::{claim, drive, go_on, leases, setdown};
 use crate::runs::StartRun;
-use crate::{Caller, Clock, Config, Parts, Platform, Posted, RootKey};
+use crate::testing::{Node, parts};
+use crate::{Platform, Posted};
 
 /// How long anything may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,35 +27,9 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(1_700_000_000_000_000 + second * 1_000_000)
 }
 
-/// A node whose clock is held at second 0 and whose tasks do not run.
-struct Node {
-    platform: Platform,
-    caller: Caller,
-    clock: Clock,
-    data: TempDir,
-}
-
-async fn opened(data: &TempDir, clock: &Clock) -> Platform {
-    let parts = Parts {
-        config: Config::new(data.path().to_owned(), "test".to_owned()),
-        database: crate::Database::in_folder(data.path()),
-        clock: clock.clone(),
-        broker: Default::default(),
-        root_key: RootKey::File(data.path().join("root.key")),
-        environment: Default::default(),
-        sandboxes: None,
-    };
-    Platform::open(parts).await.unwrap()
-}
-
 impl Node {
     async fn new() -> Self {
-        let (data, clock) = (tempfile::tempdir().unwrap(), Clock::held_at(at(0)));
-        let platform = opened(&data, &clock).await;
-        let key = platform.bootstrap(|_| Ok(())).await.unwrap().unwrap().api_key;
-        let principal = platform.authenticate(&key).await.unwrap();
-        let caller = Caller { principal, request_id: platform.new_request_id(), on_behalf_of: None, idempotency: None };
-        Self { platform, caller, clock, data }
+        Self::at(at(0)).await
     }
 
     /// A run of an agent that plays `script`, in the queue.
@@ -206,7 +180,7 @@ async fn a_node_goes_on_with_the_runs_of_its_earlier_life_at_once() {
     let Node { platform, caller, clock, data } = node;
     platform.store.clone().close().await;
     drop(platform);
-    let platform = opened(&data, &clock).await;
+    let platform = Platform::open(parts(&data, &clock)).await.unwrap();
     let mut runs = JoinSet::new();
     go_on(&platform, &mut runs).await;
     assert_eq!(runs.len(), 1, "its own, long before the lease runs out, and no other's");

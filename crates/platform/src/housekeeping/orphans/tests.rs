@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::{Owner, owner_of, position, round};
 use crate::objects::Place;
-use crate::{Caller, Clock, Config, Parts, Platform, Posted, RootKey};
+use crate::testing::Node;
+use crate::{Caller, Clock, Platform, Posted};
 
 #[test]
 fn a_key_says_whose_bytes_it_holds() {
@@ -40,30 +41,17 @@ struct Site {
     caller: Caller,
     clock: Clock,
     objects: PathBuf,
-    _data: tempfile::TempDir,
+    _folders: [tempfile::TempDir; 2],
 }
 
 impl Site {
     async fn new() -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let objects = data.path().join("objects");
-        let mut config = Config::new(data.path().to_owned(), "test".to_owned());
-        config.objects = Place::Folder(objects.clone());
-        let clock = Clock::held_at(Clock::system().now());
-        let parts = Parts {
-            config,
-            database: crate::Database::in_folder(data.path()),
-            clock: clock.clone(),
-            broker: Default::default(),
-            root_key: RootKey::File(data.path().join("root.key")),
-            environment: Default::default(),
-            sandboxes: None,
-        };
-        let platform = Platform::open(parts).await.unwrap();
-        let key = platform.bootstrap(|_| Ok(())).await.unwrap().unwrap().api_key;
-        let principal = platform.authenticate(&key).await.unwrap();
-        let caller = Caller { principal, request_id: platform.new_request_id(), on_behalf_of: None, idempotency: None };
-        Self { platform, caller, clock, objects, _data: data }
+        let place = tempfile::tempdir().unwrap();
+        let objects = place.path().join("objects");
+        let folder = Place::Folder(objects.clone());
+        let node = Node::with(Clock::system().now(), |parts| parts.config.objects = folder).await;
+        let Node { platform, caller, clock, data } = node;
+        Self { platform, caller, clock, objects, _folders: [data, place] }
     }
 
     async fn upload(&self, content: &'static [u8]) -> FileId {

@@ -10,7 +10,8 @@ use super::{FAILURES_MAX, HELD_MAX, tick};
 use crate::agents::{AgentUpload, InlineAgent};
 use crate::runs::{RunFilter, RunView};
 use crate::schedules::{NewSchedule, SchedulePatch, ScheduleView};
-use crate::{Caller, Clock, Config, PageRequest, Parts, Platform, RootKey};
+use crate::testing::Node;
+use crate::{Caller, Clock, PageRequest, Platform};
 
 struct Site {
     platform: Platform,
@@ -30,21 +31,7 @@ fn read<T: for<'de> serde::Deserialize<'de>>(value: Value) -> T {
 impl Site {
     /// At noon, with an agent `hello` that takes `{name}`.
     async fn new() -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let clock = Clock::held_at(at("12:00:30"));
-        let parts = Parts {
-            config: Config::new(data.path().to_owned(), "test".to_owned()),
-            database: crate::Database::in_folder(data.path()),
-            clock: clock.clone(),
-            broker: Default::default(),
-            root_key: RootKey::File(data.path().join("root.key")),
-            environment: Default::default(),
-            sandboxes: None,
-        };
-        let platform = Platform::open(parts).await.unwrap();
-        let key = platform.bootstrap(|_| Ok(())).await.unwrap().unwrap().api_key;
-        let principal = platform.authenticate(&key).await.unwrap();
-        let caller = Caller { principal, request_id: platform.new_request_id(), on_behalf_of: None, idempotency: None };
+        let Node { platform, caller, clock, data } = Node::at(at("12:00:30")).await;
         let site = Self { platform, caller, clock, _data: data };
         site.agent("{type: object, properties: {name: {type: string}}, required: [name]}").await;
         site
