@@ -5,8 +5,8 @@
 //! to run out. Nothing has to be said to join or to leave: a node that is not seen any more is gone.
 
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::str::FromStr;
@@ -102,7 +102,7 @@ impl Identity {
             Ok(text) => text.trim().parse().map_err(|_| {
                 unusable(format!("{} holds no node id; remove it, and a new one is made", path.display()))
             })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 let id = NodeId::from_bits(bits);
                 write(&path, id).map_err(|error| unusable(format!("cannot write {}: {error}", path.display())))?;
                 id
@@ -120,15 +120,12 @@ fn unusable(detail: String) -> Error {
 }
 
 fn lock(path: &Path) -> Result<File> {
-    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-    let file = opened.map_err(|error| unusable(format!("cannot lock {}: {error}", path.display())))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(unusable(format!("another process uses this data directory ({} is locked)", path.display())))
+    livery_store::lock::hold(path).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => {
+            unusable(format!("another process uses this data directory ({} is locked)", path.display()))
         }
-        Err(TryLockError::Error(error)) => Err(unusable(format!("cannot lock {}: {error}", path.display()))),
-    }
+        _ => unusable(format!("cannot lock {}: {error}", path.display())),
+    })
 }
 
 /// The whole id or none.

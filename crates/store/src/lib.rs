@@ -27,7 +27,7 @@ mod files;
 mod idempotency;
 mod json;
 mod keys;
-mod lock;
+pub mod lock;
 mod meta;
 mod migrations;
 mod nodes;

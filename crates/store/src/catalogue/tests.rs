@@ -124,6 +124,7 @@ fn lists_and_claims_walk_an_index() {
     check("webhooks::FORGET_ROTATED", "webhooks_rotated");
     check("retention::OVERDUE", "runs_finished");
     check("retention::PURGE_DELIVERIES", "deliveries_delivered");
+    check("retention::PURGE_GIVEN_UP", "deliveries_given_up");
     check("keys::FIND", "api_keys_hash");
     check("keys::LIST", "api_keys_page");
     check("files::LIST", "files_page");
@@ -191,6 +192,7 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("receipt_keys::LIST", "system: the platform's own keys"),
     ("retention::OVERDUE", "system: the operator says how long things are kept"),
     ("retention::PURGE_DELIVERIES", "system: the operator says how long things are kept"),
+    ("retention::PURGE_GIVEN_UP", "system: the operator says how long things are kept"),
     ("schedules::COUNT_HOLDS", "system: a node releases for all"),
     ("schedules::DUE", "system: a node fires for all"),
     ("schedules::NEXT_DUE", "system: a node fires for all"),
