@@ -54,17 +54,17 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 fn build() -> anyhow::Result<PathBuf> {
     crate::root::complain("building the release binary …");
-    let wanted = [
-        &["livery", "--bin", "livery"],
-        &["livery-sandbox", "--example", "start_latency"],
-        // Holds the Postgres server for the phases that need one.
-        &["livery-chaos", "--bin", "livery-chaos"],
+    let wanted: [&[&str]; 2] = [
+        // Together, because features of dependencies are settled per build. The second holds the Postgres server for the
+        // phases that need one.
+        &["--package", "livery", "--package", "livery-chaos"],
+        &["--package", "livery-sandbox", "--example", "start_latency"],
     ];
     for what in wanted {
         let mut command = crate::root::cargo();
-        command.args(["build", "--release", "--quiet", "--package"]).args(what);
+        command.args(["build", "--release", "--quiet"]).args(what);
         let status = command.status().context("cannot start cargo")?;
-        anyhow::ensure!(status.success(), "the release build of {} failed", what[0]);
+        anyhow::ensure!(status.success(), "the release build of {} failed", what.join(" "));
     }
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root::folder().join("target"), PathBuf::from);

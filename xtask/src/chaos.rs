@@ -21,7 +21,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let release = target.join("release/livery");
     if release.is_file() {
         // Of an old one nothing would be learnt.
-        build(&["--package", "livery", "--release"])?;
+        build(&["--package", "livery", "--package", "livery-chaos", "--release"])?;
         command.arg("--release-binary").arg(release);
     }
     let status = command.args(arguments).status().context("cannot start livery-chaos")?;

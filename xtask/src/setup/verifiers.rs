@@ -13,7 +13,10 @@ const PYTHON: &str = "standardwebhooks==1.1.0";
 const JAVASCRIPT: &str = "standardwebhooks@1.1.1";
 
 /// Installs what is missing. Without Python or Node that one is left out, and its test says so.
-pub(super) fn install() -> anyhow::Result<()> {
+///
+/// # Errors
+/// A registry cannot be reached, the disk is full.
+pub fn install() -> anyhow::Result<()> {
     let home = home();
     if super::on_path("python3") {
         python(&home)?;

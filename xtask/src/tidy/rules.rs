@@ -166,6 +166,11 @@ pub const WORD_EXCEPTIONS: &[(&str, &str, &str)] = &[
         "thread :: sleep",
         "waits, with a deadline, for what the kernel tells nobody about; the launcher has no runtime",
     ),
+    (
+        "crates/store/src/lock.rs",
+        "thread :: sleep",
+        "waits, with a deadline, for a lock of which the kernel tells nobody when it is free",
+    ),
     ("crates/platform/src/clock.rs", "SystemTime :: now", "this is the clock"),
     (
         "crates/sandbox/src/launcher/mod.rs",
