@@ -19,8 +19,10 @@ use std::time::{Duration, Instant};
 
 /// How long the server may take to accept connections.
 const READY_TIME_MAX: Duration = Duration::from_secs(60);
-/// How often a start is tried anew when the port was taken meanwhile or the server before still lets go of its memory.
-const STARTS_MAX: u32 = 20;
+/// How long a start is tried anew when the port was taken meanwhile, or processes of a killed server still hold its memory.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// Between two tries.
+const START_PAUSE: Duration = Duration::from_millis(100);
 /// The server's superuser in every cluster made here.
 const USER: &str = "livery";
 /// Its password over TCP; the socket asks for none.
@@ -117,8 +119,8 @@ impl Postgres {
     /// # Errors
     /// What the server said.
     pub fn start_again(&mut self) -> Result<()> {
-        let mut said = String::new();
-        for _ in 0..STARTS_MAX {
+        let (begun, mut said) = (Instant::now(), String::new());
+        while begun.elapsed() < START_TIME_MAX {
             if self.port == 0 {
                 self.port = free_port()?;
             }
@@ -127,7 +129,10 @@ impl Postgres {
                     self.server = Some(server);
                     return Ok(());
                 }
-                Err(Error::Broken(words)) if words.contains("still in use") => said = words,
+                Err(Error::Broken(words)) if words.contains("still in use") => {
+                    said = words;
+                    std::thread::park_timeout(START_PAUSE);
+                }
                 Err(Error::Broken(words)) if words.contains("could not bind") => {
                     self.port = 0;
                     said = words;
