@@ -131,7 +131,7 @@ impl Postgres {
                 }
                 Err(Error::Broken(words)) if words.contains("still in use") => {
                     said = words;
-                    std::thread::park_timeout(START_PAUSE);
+                    std::thread::sleep(START_PAUSE);
                 }
                 Err(Error::Broken(words)) if words.contains("could not bind") => {
                     self.port = 0;

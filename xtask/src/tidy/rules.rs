@@ -171,6 +171,11 @@ pub const WORD_EXCEPTIONS: &[(&str, &str, &str)] = &[
         "thread :: sleep",
         "waits, with a deadline, for a lock of which the kernel tells nobody when it is free",
     ),
+    (
+        "crates/testkit/src/postgres.rs",
+        "thread :: sleep",
+        "waits, with a deadline, for processes of a killed server that are nobody's children any more",
+    ),
     ("crates/platform/src/clock.rs", "SystemTime :: now", "this is the clock"),
     (
         "crates/sandbox/src/launcher/mod.rs",
