@@ -8,6 +8,7 @@
 
 pub mod agent;
 pub mod canonical;
+pub mod connector;
 pub mod error;
 pub mod event;
 pub mod finding;

@@ -1,0 +1,153 @@
+//! [`Reach`]: the closed list of what a credential may be sent with. What is not on it is refused; there is no default.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Origin, OriginRef, PathPattern, Scheme};
+
+/// Methods that are sent at all. `CONNECT`, `TRACE` and inventions are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Reads without the body.
+    Head,
+    /// Does something.
+    Post,
+    /// Puts a thing in its place.
+    Put,
+    /// Changes part of a thing.
+    Patch,
+    /// Removes a thing.
+    Delete,
+}
+
+impl Method {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Get, Self::Head, Self::Post, Self::Put, Self::Patch, Self::Delete];
+
+    /// As it is sent: upper case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// The method of exactly this text; other cases are other methods, and unknown ones.
+    pub fn of(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|method| method.as_str() == text)
+    }
+
+    /// Whether sending it twice does no more than sending it never.
+    pub const fn is_safe(self) -> bool {
+        matches!(self, Self::Get | Self::Head)
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where a credential may go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reach {
+    /// Which origins; the first is exact, and requests that give a path alone go there.
+    pub origins: Vec<Origin>,
+    /// What stands before the path of such a request: empty, or `/…` without a slash at its end.
+    pub base_path: String,
+    /// Which methods; empty: every [`Method`].
+    pub methods: Vec<Method>,
+    /// Which paths; empty: every path.
+    pub paths: Vec<PathPattern>,
+    /// Whether `http` origins are spoken to. The address guard lets that reach private networks alone.
+    pub plaintext: bool,
+}
+
+/// Why a request is outside a [`Reach`]. The text is for the model and its owner: it says what is allowed, and repeats nothing
+/// of the request but its method.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReachRefusal {
+    /// The connection is not for this scheme, host and port.
+    #[error("this connection goes to {} only", list(.allowed))]
+    Origin {
+        /// Where it goes.
+        allowed: Vec<Origin>,
+    },
+    /// `http`, where nobody allowed it.
+    #[error("this connection goes over https only")]
+    Plaintext,
+    /// The method is none of those allowed.
+    #[error("the method is not allowed on this connection; allowed: {}", list(.allowed))]
+    Method {
+        /// Those allowed.
+        allowed: Vec<Method>,
+    },
+    /// The path is none of those allowed.
+    #[error("the path is not allowed on this connection; allowed: {}", list(.allowed))]
+    Path {
+        /// Those allowed.
+        allowed: Vec<PathPattern>,
+    },
+}
+
+impl ReachRefusal {
+    /// Stable name of the rule that refused.
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::Origin { .. } => "reach_origin",
+            Self::Plaintext => "reach_plaintext",
+            Self::Method { .. } => "reach_method",
+            Self::Path { .. } => "reach_path",
+        }
+    }
+}
+
+/// At most this many in one sentence.
+const LISTED_MAX: usize = 8;
+
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    let mut shown: Vec<String> = items.iter().take(LISTED_MAX).map(T::to_string).collect();
+    if items.len() > LISTED_MAX {
+        shown.push(format!("and {} more", items.len() - LISTED_MAX));
+    }
+    if shown.is_empty() { "nothing".into() } else { shown.join(", ") }
+}
+
+impl Reach {
+    /// Whether a request may carry the credential. `canonical_path` is the path that will be sent, without its query.
+    ///
+    /// # Errors
+    /// [`ReachRefusal`]: the first rule that says no.
+    pub fn permits(&self, method: &str, origin: &OriginRef<'_>, canonical_path: &str) -> Result<(), ReachRefusal> {
+        if !self.origins.iter().any(|allowed| allowed.matches(origin)) {
+            return Err(ReachRefusal::Origin { allowed: self.origins.clone() });
+        }
+        if origin.scheme != Scheme::Https.as_str() && !self.plaintext {
+            return Err(ReachRefusal::Plaintext);
+        }
+        let allowed = if self.methods.is_empty() { Method::ALL } else { &self.methods };
+        if !Method::of(method).is_some_and(|method| allowed.contains(&method)) {
+            return Err(ReachRefusal::Method { allowed: allowed.to_vec() });
+        }
+        if !self.paths.is_empty() && !self.paths.iter().any(|pattern| pattern.matches(canonical_path)) {
+            return Err(ReachRefusal::Path { allowed: self.paths.clone() });
+        }
+        Ok(())
+    }
+
+    /// The address that a path alone is appended to: `https://HOST[:PORT][/PATH]`. `None` for a reach without origins,
+    /// which no recipe gives.
+    pub fn base(&self) -> Option<String> {
+        let first = self.origins.first()?;
+        Some(format!("{first}{}", self.base_path))
+    }
+}

@@ -1,0 +1,217 @@
+//! From a recipe and the settings of one connection to a connector with nothing left open.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{
+    Connector, CredentialSlot, Method, Origin, PATHS_MAX, PathPattern, Reach, Recipe, Scheme, SettingKind, Settings,
+    TestCall, origin,
+};
+use crate::FieldError;
+
+/// What every connector can be narrowed to.
+const METHODS: &str = "methods";
+const PATHS: &str = "paths";
+/// Longest address or test path in bytes.
+const TEXT_BYTES_MAX: usize = 2048;
+
+/// Reads settings one by one and notes everything that is wrong with them.
+struct Reader<'a> {
+    recipe: &'a Recipe,
+    settings: &'a Settings,
+    errors: Vec<FieldError>,
+}
+
+pub(super) fn settle(recipe: &Recipe, settings: &Settings) -> Result<Connector, Vec<FieldError>> {
+    let mut reader = Reader { recipe, settings, errors: Vec::new() };
+    reader.refuse_unknown();
+    let slot = reader.slot();
+    let (origins, base_path) = reader.origins();
+    let methods = reader.methods();
+    let paths = reader.paths(&base_path);
+    let test = reader.test(&base_path);
+    if !reader.errors.is_empty() {
+        return Err(reader.errors);
+    }
+    let plaintext = origins.iter().any(|origin| origin.scheme == Scheme::Http);
+    Ok(Connector {
+        name: recipe.name.clone(),
+        title: recipe.title.clone(),
+        auth: recipe.auth.clone(),
+        reach: Reach { origins, base_path, methods, paths, plaintext },
+        slot,
+        headers: recipe.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        test,
+        idempotency_key: recipe.idempotency_key,
+    })
+}
+
+impl Reader<'_> {
+    fn error(&mut self, name: &str, detail: impl Into<String>) {
+        self.errors.push(FieldError::new(format!("/settings/{name}"), "invalid_value", detail));
+    }
+
+    fn refuse_unknown(&mut self) {
+        let mut known: Vec<&str> = self.recipe.settings.keys().map(String::as_str).collect();
+        known.extend([METHODS, PATHS]);
+        for name in self.settings.keys().filter(|name| !known.contains(&name.as_str())) {
+            let detail = format!("{} has no such setting; it has: {}", self.recipe.name, known.join(", "));
+            self.errors.push(FieldError::new(format!("/settings/{}", pointer_part(name)), "unknown_field", detail));
+        }
+        for (name, setting) in &self.recipe.settings {
+            if setting.required && !self.settings.contains_key(name) {
+                let detail = format!("{} needs this setting: {}", self.recipe.name, setting.about);
+                self.errors.push(FieldError::new(format!("/settings/{name}"), "invalid_value", detail));
+            }
+        }
+    }
+
+    /// The value of the setting of this kind, and its name. An absent one that must be there was noted before.
+    fn of(&self, kind: SettingKind) -> Option<(String, Value)> {
+        let (name, _) = self.recipe.settings.iter().find(|(_, setting)| setting.kind == kind)?;
+        Some((name.clone(), self.settings.get(name)?.clone()))
+    }
+
+    fn text_of(&mut self, kind: SettingKind) -> Option<(String, String)> {
+        let (name, value) = self.of(kind)?;
+        match value {
+            Value::String(text) if text.len() <= TEXT_BYTES_MAX => Some((name, text)),
+            _ => {
+                self.error(&name, format!("must be text of at most {TEXT_BYTES_MAX} bytes"));
+                None
+            }
+        }
+    }
+
+    fn slot(&mut self) -> CredentialSlot {
+        let Some((name, value)) = self.of(SettingKind::Slot) else { return self.recipe.slot.clone() };
+        match serde_json::from_value::<CredentialSlot>(value) {
+            Ok(slot) => match slot.check() {
+                Ok(()) => return slot,
+                Err(malformed) => self.error(&name, malformed.to_string()),
+            },
+            Err(_) => self.error(
+                &name,
+                "one of {\"in\": \"header\", \"name\": …, \"prefix\": …}, {\"in\": \"query\", \"name\": …}, {\"in\": \"basic\"}",
+            ),
+        }
+        self.recipe.slot.clone()
+    }
+
+    /// The origins, and the path that every path of theirs begins with.
+    fn origins(&mut self) -> (Vec<Origin>, String) {
+        if self.recipe.origins.is_empty() {
+            let Some((name, url)) = self.text_of(SettingKind::BaseUrl) else { return Default::default() };
+            return match split_base(&url) {
+                Ok((origin, path)) => (vec![origin], path),
+                Err(detail) => {
+                    self.error(&name, detail);
+                    Default::default()
+                }
+            };
+        }
+        let labels = self.labels();
+        let mut origins = Vec::new();
+        for template in &self.recipe.origins {
+            let mut text = template.clone();
+            for (name, label) in &labels {
+                text = text.replace(&format!("{{{name}}}"), label);
+            }
+            // A missing label left its braces, which no origin has; that was noted before.
+            origins.extend(text.parse::<Origin>());
+        }
+        (origins, String::new())
+    }
+
+    fn labels(&mut self) -> Vec<(String, String)> {
+        let mut labels = Vec::new();
+        for (name, setting) in self.recipe.settings.iter().filter(|(_, setting)| setting.kind == SettingKind::Label) {
+            match self.settings.get(name) {
+                Some(Value::String(label)) if origin::is_label(label) => labels.push((name.clone(), label.clone())),
+                Some(_) => {
+                    let detail = format!("one part of a host name, in lower case: {}", setting.about);
+                    self.errors.push(FieldError::new(format!("/settings/{name}"), "invalid_value", detail));
+                }
+                None => {}
+            }
+        }
+        labels
+    }
+
+    fn methods(&mut self) -> Vec<Method> {
+        let own = self.recipe.methods.clone();
+        let Some(wanted) = self.list::<Method>(METHODS, "a list of GET, HEAD, POST, PUT, PATCH, DELETE") else {
+            return own;
+        };
+        if !own.is_empty() && wanted.iter().any(|method| !own.contains(method)) {
+            self.error(METHODS, format!("a connection can only narrow what {} allows", self.recipe.name));
+        }
+        wanted
+    }
+
+    fn paths(&mut self, base_path: &str) -> Vec<PathPattern> {
+        let mut own = self.recipe.paths.clone();
+        if !base_path.is_empty() {
+            own.extend(format!("{base_path}/**").parse::<PathPattern>());
+        }
+        let Some(wanted) =
+            self.list::<PathPattern>(PATHS, "a list of paths such as /v1/invoices/*, or /v1/** for the rest")
+        else {
+            return own;
+        };
+        let outside = |pattern: &PathPattern| !own.iter().any(|outer| pattern.is_within(outer));
+        if !own.is_empty()
+            && let Some(pattern) = wanted.iter().find(|pattern| outside(pattern))
+        {
+            let detail =
+                format!("{pattern} is not within what this connection can reach; a connection can only narrow it");
+            self.error(PATHS, detail);
+        }
+        wanted
+    }
+
+    /// A list that says something: an empty one would read as "nothing" and mean "everything".
+    fn list<T: DeserializeOwned>(&mut self, name: &str, what: &str) -> Option<Vec<T>> {
+        let value = self.settings.get(name)?;
+        match serde_json::from_value::<Vec<T>>(value.clone()) {
+            Ok(list) if (1..=PATHS_MAX).contains(&list.len()) => Some(list),
+            _ => {
+                self.error(name, format!("{what}, 1 to {PATHS_MAX} of them"));
+                None
+            }
+        }
+    }
+
+    fn test(&mut self, base_path: &str) -> Option<TestCall> {
+        let Some((name, path)) = self.text_of(SettingKind::TestPath) else { return self.recipe.test.clone() };
+        if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            self.error(&name, format!("an absolute path, to be appended to the base address{}", shown(base_path)));
+        }
+        Some(TestCall { method: Method::Get, path, body: None, expect: None })
+    }
+}
+
+fn shown(base_path: &str) -> String {
+    if base_path.is_empty() { String::new() } else { format!(" (which ends in {base_path})") }
+}
+
+fn split_base(url: &str) -> Result<(Origin, String), String> {
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let end = url[after_scheme..].find(['/', '?', '#']).map_or(url.len(), |at| after_scheme + at);
+    let (origin, path) = url.split_at(end);
+    let origin: Origin = origin.parse().map_err(|malformed: super::Malformed| malformed.to_string())?;
+    if !origin.is_exact() {
+        return Err("the address names one host, without a star".into());
+    }
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let plain = path.parse::<PathPattern>().is_ok() && !path.contains('*');
+    match path.is_empty() || plain {
+        true => Ok((origin, path.to_owned())),
+        false => Err("the path of the address is not in its canonical form, or is followed by more".into()),
+    }
+}
+
+/// A key as a part of a JSON Pointer, shortened.
+fn pointer_part(name: &str) -> String {
+    name.chars().take(super::super::NAME_BYTES_MAX).collect::<String>().replace('~', "~0").replace('/', "~1")
+}

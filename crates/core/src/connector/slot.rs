@@ -1,0 +1,111 @@
+//! The one place of a request that a credential is put in, pinned by the connector and never by the caller.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Malformed;
+
+/// Longest name of a header or parameter in bytes.
+const SLOT_NAME_BYTES_MAX: usize = 64;
+/// Longest text before a secret in bytes.
+const PREFIX_BYTES_MAX: usize = 32;
+
+/// Headers that decide how a message is read or where it goes: no secret and no constant belongs there.
+const STRUCTURAL: &[&str] = &[
+    "host",
+    "connection",
+    "content-length",
+    "content-encoding",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authorization",
+    "accept-encoding",
+    "range",
+    "if-range",
+    "forwarded",
+    "via",
+    "cookie",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
+/// Where a credential goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "in", rename_all = "snake_case", deny_unknown_fields)]
+pub enum CredentialSlot {
+    /// A request header: the prefix and then the secret.
+    Header {
+        /// The header, in lower case.
+        name: String,
+        /// `"Bearer "`, `"token "` or nothing.
+        #[serde(default)]
+        prefix: String,
+    },
+    /// `Authorization: Basic`, of user name and password.
+    Basic,
+    /// A parameter of the query.
+    Query {
+        /// The parameter.
+        name: String,
+    },
+}
+
+impl CredentialSlot {
+    /// Checks what was read from a file or a request.
+    ///
+    /// # Errors
+    /// [`Malformed`] for a name or prefix that could not be sent, or that would change how the request is read.
+    pub fn check(&self) -> Result<(), Malformed> {
+        match self {
+            Self::Header { name, prefix } => {
+                if !is_header_name(name) {
+                    return Err(Malformed("the slot's header is not a lower-case header name that may carry a secret"));
+                }
+                if prefix.len() > PREFIX_BYTES_MAX || !is_header_text(prefix) {
+                    return Err(Malformed("the slot's prefix is at most 32 bytes of visible ASCII and spaces"));
+                }
+                Ok(())
+            }
+            Self::Basic => Ok(()),
+            Self::Query { name } => {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+                match (1..=SLOT_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain) {
+                    true => Ok(()),
+                    false => Err(Malformed("the slot's query parameter is 1 to 64 letters, digits, -, _ or .")),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for CredentialSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header { name, .. } => write!(f, "header:{name}"),
+            Self::Basic => f.write_str("basic"),
+            Self::Query { name } => write!(f, "query:{name}"),
+        }
+    }
+}
+
+/// A lower-case token that is not [`STRUCTURAL`], in either spelling of its hyphens.
+pub(super) fn is_header_name(name: &str) -> bool {
+    let token = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    let plain = name.replace('_', "-");
+    (1..=SLOT_NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(token)
+        && !STRUCTURAL.contains(&plain.as_str())
+        && !plain.starts_with("x-forwarded-")
+}
+
+/// Visible ASCII and spaces: no line break, no NUL.
+pub(super) fn is_header_text(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+}
