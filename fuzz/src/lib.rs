@@ -16,6 +16,7 @@ use livery_core::id::RunId;
 use livery_core::receipt::Receipt;
 use livery_core::receipt::log::{Chain, FINDINGS_MAX as RECEIPT_FINDINGS_MAX, parse_events};
 use livery_guest::wire::message::{Done, Entry, Exec, Exit, Failure, Get, Hello, List, Put, Stat, Tail};
+use livery_guest::wire::flow::{FLOW_WINDOW_BYTES, FLOWS_MAX, Grant, Ledger, Listen, Step};
 use livery_guest::wire::{Decoder as FrameDecoder, PAYLOAD_BYTES_MAX, Reader, Side};
 use livery_harness::Loop;
 use livery_harness::replay::bundle::{Bundle, EVENTS_MAX as BUNDLE_EVENTS_MAX};
@@ -82,6 +83,49 @@ fn frames(side: Side, pieces: &[&[u8]]) -> Vec<(u32, Vec<u8>)> {
     frames
 }
 
+/// Whatever a guest sends about its flows, the host never holds more of one than its window, nor more flows than the limit, nor
+/// one number twice.
+pub fn flow_ledger(bytes: &[u8]) {
+    let mut decoder = FrameDecoder::new(Side::Host);
+    decoder.push(bytes);
+    let (mut ledger, mut held, mut last) = (Ledger::default(), BTreeMap::new(), 0);
+    while let Ok(Some(frame)) = decoder.next() {
+        if !frame.kind.is_of_flow() {
+            // The host acts on the flow of that number: it takes what it holds, sends, or has its last word.
+            let flow = frame.stream;
+            if let Some(bytes) = held.get_mut(&flow) {
+                if ledger.consumed(flow, *bytes) {
+                    *bytes = 0;
+                }
+            }
+            if let Some(room) = ledger.room(flow) {
+                ledger.sends(flow, room.min(7));
+            }
+            if frame.payload.is_empty() {
+                ledger.ends(flow);
+            }
+            continue;
+        }
+        match ledger.receive(frame.kind, frame.stream, frame.payload) {
+            Ok(Step::Opened) => {
+                assert!(frame.stream > last, "a number twice");
+                last = frame.stream;
+                held.insert(frame.stream, 0_u32);
+            }
+            Ok(Step::Read(bytes)) => {
+                let held = held.get_mut(&frame.stream).expect("it was opened");
+                *held += u32::try_from(bytes.len()).expect("a frame's payload");
+                assert!(*held <= FLOW_WINDOW_BYTES, "beyond the window");
+            }
+            Ok(Step::Granted(bytes)) => assert!(bytes <= FLOW_WINDOW_BYTES, "a grant beyond the window"),
+            Ok(Step::Closed) => drop(held.remove(&frame.stream)),
+            Ok(Step::ReadEnd) => {}
+            Err(_) => return,
+        }
+        assert!(ledger.len() <= FLOWS_MAX && ledger.len() == held.len(), "flows beyond the limit");
+    }
+}
+
 /// What decodes is what its encoding decodes to.
 fn messages(payload: &[u8]) {
     if let Ok(hello) = Hello::decode(payload) {
@@ -113,6 +157,12 @@ fn messages(payload: &[u8]) {
     }
     if let Ok(failure) = Failure::decode(payload) {
         assert_eq!(Failure::decode(&failure.encode()), Ok(failure));
+    }
+    if let Ok(listen) = Listen::decode(payload) {
+        assert_eq!(listen.encode(), payload);
+    }
+    if let Ok(grant) = Grant::decode(payload) {
+        assert_eq!(grant.encode(), payload);
     }
     let mut reader = Reader::new(payload);
     while Entry::decode(&mut reader).is_ok() {}

@@ -52,6 +52,25 @@ fn walk(property: fn(&[u8]), seeds: &[&[u8]]) {
 }
 
 #[test]
+fn flow_ledger() {
+    use livery_guest::wire::flow::Grant;
+    use livery_guest::wire::{Kind, encode};
+    let mut polite = Vec::new();
+    encode(&mut polite, Kind::FlowOpened, 1, b"");
+    encode(&mut polite, Kind::FlowRead, 1, b"GET / HTTP/1.1");
+    encode(&mut polite, Kind::Stdout, 1, b"the host sends");
+    encode(&mut polite, Kind::FlowGranted, 1, &Grant { bytes: 7 }.encode());
+    encode(&mut polite, Kind::FlowReadEnd, 1, b"");
+    encode(&mut polite, Kind::Stdout, 1, b"");
+    encode(&mut polite, Kind::FlowClosed, 1, b"");
+    let mut crowd = Vec::new();
+    for number in 1..=33 {
+        encode(&mut crowd, Kind::FlowOpened, number, b"");
+    }
+    walk(crate::flow_ledger, &[&polite, &crowd]);
+}
+
+#[test]
 fn guest_wire() {
     use livery_guest::wire::{Kind, encode};
     let mut frames = vec![100];

@@ -9,6 +9,7 @@ mod files;
 mod output;
 mod path;
 mod process;
+mod relay;
 mod server;
 mod spawn;
 mod sys;

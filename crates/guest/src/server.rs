@@ -1,18 +1,20 @@
 //! The guest's one loop: the channel, child exits, and every command's pipes, in a single `poll`.
 //!
 //! Nothing here waits for one command while another has something to say. A frame that is not a frame ends the guest.
-//! Read next: `process.rs`, `files.rs`.
+//! Read next: `process.rs`, `files.rs`, `relay.rs`.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
+use livery_guest::wire::flow::Listen;
 use livery_guest::wire::message::{Done, Exec, Get, Hello, List, Put, Stat};
 use livery_guest::wire::{Kind, STREAMS_MAX, VERSION};
 
 use crate::channel::Channel;
 use crate::files::{self, Download};
 use crate::process::Process;
+use crate::relay::Relay;
 use crate::sys;
 use crate::upload::Upload;
 
@@ -30,6 +32,8 @@ enum Source {
     Stdout(u32),
     Stderr(u32),
     Leftover(RawFd),
+    Listener,
+    Flow(u32),
 }
 
 struct Server {
@@ -39,6 +43,7 @@ struct Server {
     uploads: Vec<Upload>,
     downloads: Vec<Download>,
     leftovers: Vec<OwnedFd>,
+    relay: Relay,
     scratch: Vec<u8>,
 }
 
@@ -51,6 +56,7 @@ pub(crate) fn run(channel: OwnedFd, signals: OwnedFd) -> io::Result<()> {
         uploads: Vec::new(),
         downloads: Vec::new(),
         leftovers: Vec::new(),
+        relay: Relay::default(),
         scratch: vec![0; SCRATCH_BYTES],
     };
     server.channel.send(Kind::Hello, 0, &Hello { version: u32::from(VERSION) }.encode());
@@ -99,6 +105,12 @@ impl Server {
         for fd in &self.leftovers {
             add(fd.as_raw_fd(), libc::POLLIN, Source::Leftover(fd.as_raw_fd()));
         }
+        if let Some(fd) = self.relay.listener_fd().filter(|_| room) {
+            add(fd, libc::POLLIN, Source::Listener);
+        }
+        for (fd, events, number) in self.relay.wanted(room) {
+            add(fd, events, Source::Flow(number));
+        }
     }
 
     /// How long nothing will happen by itself.
@@ -126,6 +138,8 @@ impl Server {
             Source::Stdout(stream) => self.read_output(stream, false),
             Source::Stderr(stream) => self.read_output(stream, true),
             Source::Leftover(raw) => self.drain_leftover(raw),
+            Source::Listener => self.relay.accept(&mut self.channel),
+            Source::Flow(number) => self.relay.ready(number, &mut self.scratch, &mut self.channel),
         }
         Ok(true)
     }
@@ -237,10 +251,21 @@ impl Server {
                     self.channel.fail(stream, &error, "looking at the path");
                 }
             }
+            Kind::Listen => self.listen(stream, Listen::decode(payload).map_err(invalid)?),
+            Kind::FlowWrite | Kind::FlowWriteEnd | Kind::FlowGrant | Kind::FlowCut => {
+                self.relay.handle(kind, stream, payload, &mut self.channel)?;
+            }
             // The decoder lets no other kind through.
             _ => {}
         }
         Ok(())
+    }
+
+    fn listen(&mut self, stream: u32, Listen { port }: Listen) {
+        match self.relay.listen(port) {
+            Ok(()) => self.channel.send(Kind::Done, stream, &Done { total: port.into(), truncated: false }.encode()),
+            Err(error) => self.channel.fail(stream, &error, "listening on loopback"),
+        }
     }
 
     fn signal(&self, stream: u32, payload: &[u8]) -> io::Result<()> {

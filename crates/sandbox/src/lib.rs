@@ -41,8 +41,8 @@ mod protocol;
 mod socket;
 
 pub use client::{
-    Artifact, ArtifactLimits, Artifacts, Entry, Exec, ExecResult, FileKind, FilePart, LauncherProcess, Listing,
-    Sandbox, Sandboxes, Stream, probe, spawn_launcher,
+    Artifact, ArtifactLimits, Artifacts, Entry, Exec, ExecResult, FileKind, FilePart, Flow, LauncherProcess, Listing,
+    Relay, Sandbox, Sandboxes, Stream, probe, spawn_launcher,
 };
 pub use config::{LauncherCommand, RootFs, SandboxConfig, Spec};
 pub use error::{Error, Lost, LostReason};

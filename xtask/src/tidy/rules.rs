@@ -184,6 +184,7 @@ pub const WORD_EXCEPTIONS: &[(&str, &str, &str)] = &[
     ),
     ("crates/sandbox/build.rs", "env :: var", "how cargo tells a build script what it builds"),
     ("crates/sandbox/src/client/channel.rs", "tokio :: spawn", "the channel keeps the handles"),
+    ("crates/sandbox/src/client/relay.rs", "tokio :: spawn", "a flow's end keeps the handle, and ends it when dropped"),
     ("crates/sandbox/src/client/control.rs", "tokio :: spawn", "the caller gets the handle"),
     ("crates/livery/src/engine.rs", "tokio :: spawn", "the engine keeps the handle and waits for it"),
     ("crates/livery/src/otlp.rs", "tokio :: spawn", "the engine keeps the handle and waits for it at the end"),

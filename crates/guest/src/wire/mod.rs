@@ -4,10 +4,13 @@
 //! chooses stream numbers (from 1, never used again within a sandbox); every answer carries the number of its request, so
 //! that commands and file transfers share the channel. Stream 0 is the channel itself ([`Kind::Hello`]).
 //!
+//! Flows (see [`flow`]) are the one thing a guest begins: their frames carry a number the guest chose, in a space of its own.
+//!
 //! Owns: the layout, its limits, and a parser that refuses anything else. It refuses to allocate for a length it has
 //! not checked, and knows no sockets. Read next: [`message`] for what the payloads say.
 
 mod codec;
+pub mod flow;
 pub mod message;
 
 #[cfg(test)]
@@ -50,6 +53,16 @@ pub enum Kind {
     List = 9,
     /// Describe one path: [`message::Stat`].
     Stat = 10,
+    /// Accept connections on loopback from now on and carry each as a flow: [`flow::Listen`].
+    Listen = 11,
+    /// Raw bytes for a flow's connection, within the window the guest granted.
+    FlowWrite = 12,
+    /// No more bytes follow: end the connection's reading side once all are written. Empty payload.
+    FlowWriteEnd = 13,
+    /// The guest may send this many more bytes on the flow: [`flow::Grant`].
+    FlowGrant = 14,
+    /// Close the connection at once, whatever is still unwritten. Empty payload; the host's last frame of the flow.
+    FlowCut = 15,
     /// The guest is up: [`message::Hello`], on stream 0, once, first.
     Hello = 64,
     /// Live bytes of a command's standard output.
@@ -72,10 +85,20 @@ pub enum Kind {
     Failed = 73,
     /// The host may send this many more bytes on the stream: one `u32`.
     Window = 74,
+    /// A connection was accepted; its frames carry this number, which counts up from 1. Empty payload.
+    FlowOpened = 75,
+    /// Raw bytes the connection sent, within the window the host granted. Never empty.
+    FlowRead = 76,
+    /// The connection sends no more. Empty payload.
+    FlowReadEnd = 77,
+    /// The host may send this many more bytes on the flow: [`flow::Grant`].
+    FlowGranted = 78,
+    /// The connection is closed, after the host ended or cut it. Empty payload; the last frame of the flow.
+    FlowClosed = 79,
 }
 
 impl Kind {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 31] = [
         Self::Exec,
         Self::Stdin,
         Self::StdinEnd,
@@ -86,6 +109,11 @@ impl Kind {
         Self::Get,
         Self::List,
         Self::Stat,
+        Self::Listen,
+        Self::FlowWrite,
+        Self::FlowWriteEnd,
+        Self::FlowGrant,
+        Self::FlowCut,
         Self::Hello,
         Self::Stdout,
         Self::Stderr,
@@ -97,10 +125,21 @@ impl Kind {
         Self::Done,
         Self::Failed,
         Self::Window,
+        Self::FlowOpened,
+        Self::FlowRead,
+        Self::FlowReadEnd,
+        Self::FlowGranted,
+        Self::FlowClosed,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
+    }
+
+    /// Whether a guest's frame belongs to a flow, and so carries a number of the guest's.
+    #[must_use]
+    pub const fn is_of_flow(self) -> bool {
+        self as u8 >= Self::FlowOpened as u8
     }
 
     /// Whether the guest sends it (otherwise the host does).

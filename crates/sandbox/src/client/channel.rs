@@ -19,6 +19,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 
 use super::control::{Control, LossSender, tell_loss};
+use super::relay::Flows;
 use crate::error::{Error, Lost, LostReason};
 use crate::protocol::Request;
 
@@ -48,6 +49,7 @@ struct Stream {
 pub(crate) struct Channel {
     frames: mpsc::Sender<Vec<u8>>,
     streams: Arc<Mutex<HashMap<u32, Stream>>>,
+    flows: Arc<Flows>,
     next: AtomicU32,
     lost: watch::Receiver<Option<Lost>>,
     loss: LossSender,
@@ -63,10 +65,12 @@ impl Channel {
         let (read, write) = UnixStream::from_std(stream)?.into_split();
         let (frames, waiting) = mpsc::channel(FRAMES_MAX);
         let streams = Arc::new(Mutex::new(HashMap::new()));
+        let flows = Arc::new(Flows::new(frames.clone()));
         let lost = loss.subscribe();
         let receiver = Receiver {
             read,
             streams: Arc::clone(&streams),
+            flows: Arc::clone(&flows),
             loss: loss.clone(),
             lost: lost.clone(),
             control,
@@ -74,7 +78,7 @@ impl Channel {
         };
         let reader = tokio::spawn(receiver.run());
         let writer = tokio::spawn(write_frames(write, waiting));
-        Ok(Self { frames, streams, next: AtomicU32::new(1), lost, loss, reader, writer })
+        Ok(Self { frames, streams, flows, next: AtomicU32::new(1), lost, loss, reader, writer })
     }
 
     /// Resolves when the sandbox is lost.
@@ -85,6 +89,11 @@ impl Channel {
     /// Says that it is lost, for a reason found on this side.
     pub(crate) fn give_up(&self, lost: Lost) {
         tell_loss(&self.loss, lost);
+    }
+
+    /// The connections the guest carries.
+    pub(crate) const fn flows(&self) -> &Arc<Flows> {
+        &self.flows
     }
 
     /// Opens a stream that may be answered with `bytes_max` bytes of payload.
@@ -125,6 +134,7 @@ impl Drop for Channel {
     fn drop(&mut self) {
         self.reader.abort();
         self.writer.abort();
+        self.flows.close();
     }
 }
 
@@ -203,6 +213,7 @@ async fn write_frames(mut write: OwnedWriteHalf, mut waiting: mpsc::Receiver<Vec
 struct Receiver {
     read: OwnedReadHalf,
     streams: Arc<Mutex<HashMap<u32, Stream>>>,
+    flows: Arc<Flows>,
     loss: LossSender,
     lost: watch::Receiver<Option<Lost>>,
     control: Control,
@@ -227,6 +238,7 @@ impl Receiver {
         }
         // Ends every request that waits. A loss is told first, so that none is opened after this.
         self.streams.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.flows.close();
     }
 
     async fn receive(&mut self) -> Result<(), wire::Error> {
@@ -252,6 +264,9 @@ impl Receiver {
 
     /// Gives a frame to whoever asked; answers to forgotten requests are dropped.
     fn dispatch(&self, frame: wire::Frame<'_>) -> Result<(), wire::Error> {
+        if frame.kind.is_of_flow() {
+            return self.flows.receive(frame);
+        }
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         if frame.kind == Kind::Hello {
             return Err(wire::Error::Malformed);

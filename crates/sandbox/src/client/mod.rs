@@ -8,6 +8,7 @@ mod doctor;
 mod exec;
 mod files;
 mod process;
+mod relay;
 mod sandbox;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ pub use doctor::probe;
 pub use exec::{Exec, ExecResult, Stream};
 pub use files::{Artifact, ArtifactLimits, Artifacts, Entry, FileKind, FilePart, Listing};
 pub use process::{LauncherProcess, spawn_launcher};
+pub use relay::{Flow, Relay};
 pub use sandbox::Sandbox;
 
 use crate::config::Spec;

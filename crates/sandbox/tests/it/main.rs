@@ -17,6 +17,7 @@ mod image;
 mod lifetime;
 mod limits;
 mod probe;
+mod relay;
 
 /// Not a test: the launcher, when this binary was started as one. Otherwise it has nothing to do.
 #[test]

@@ -113,3 +113,64 @@ async fn frames_for_requests_nobody_made_are_dropped() {
     assert_eq!(call.next().await.unwrap().payload, b"answer");
     assert!(taken.channel.lost().borrow().is_none());
 }
+
+/// A channel whose relay is open: the test is its guest, and takes its flows.
+async fn relayed() -> (Taken, mpsc::Receiver<super::super::Flow>) {
+    let mut taken = taken();
+    taken.greet();
+    let (sender, flows) = mpsc::channel(32);
+    assert!(taken.channel.flows().accept_into(sender));
+    (taken, flows)
+}
+
+#[tokio::test]
+async fn a_connection_nobody_asked_for() {
+    let mut taken = taken();
+    taken.greet();
+    taken.send(Kind::FlowOpened, 1, b"");
+    taken.expect_loss("its guest broke the protocol: a payload does not have the shape of its kind").await;
+}
+
+#[tokio::test]
+async fn a_flow_beyond_its_window() {
+    let (mut taken, mut flows) = relayed().await;
+    taken.send(Kind::FlowOpened, 1, b"");
+    let flow = flows.recv().await.unwrap();
+    // Nobody reads the flow: its stream buffers one window, and another one waits.
+    for _ in 0..12 {
+        taken.send(Kind::FlowRead, 1, &[b'x'; 16 * 1024]);
+    }
+    taken.expect_loss("its guest broke the protocol: a frame or field is longer than its limit").await;
+    drop(flow);
+}
+
+#[tokio::test]
+async fn connections_without_end() {
+    let (mut taken, flows) = relayed().await;
+    for number in 1..=33 {
+        taken.send(Kind::FlowOpened, number, b"");
+    }
+    taken.expect_loss("its guest broke the protocol: a frame or field is longer than its limit").await;
+    drop(flows);
+}
+
+#[tokio::test]
+async fn grants_of_what_was_never_sent() {
+    let (mut taken, flows) = relayed().await;
+    taken.send(Kind::FlowOpened, 1, b"");
+    taken.send(Kind::FlowGranted, 1, &1_u32.to_le_bytes());
+    taken.expect_loss("its guest broke the protocol: a payload does not have the shape of its kind").await;
+    drop(flows);
+}
+
+#[tokio::test]
+async fn a_loss_ends_every_flow() {
+    use tokio::io::AsyncReadExt;
+    let (mut taken, mut flows) = relayed().await;
+    taken.send(Kind::FlowOpened, 1, b"");
+    let mut flow = flows.recv().await.unwrap();
+    taken.guest.write_all(&[0xFF; 64]).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), flow.read(&mut [0; 8])).await.unwrap();
+    assert_eq!(ended.unwrap_or(0), 0);
+    assert!(flows.recv().await.is_none());
+}
