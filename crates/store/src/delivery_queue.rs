@@ -60,20 +60,20 @@ statements! {
         from deliveries x where x.org_id = $1 and x.destination = $2 and x.status = 'pending'
         and x.next_attempt_at <= $3 order by x.next_attempt_at, x.id limit $4";
     PUT_OFF = "update deliveries set next_attempt_at = $4
-        where org_id = $1 and id = $2 and next_attempt_at = $3 and status = 'pending'";
+        where id = $2 and (org_id = $1 and next_attempt_at = $3 and status = 'pending') is true";
     CLAIM = "update deliveries set attempt = attempt + 1, lease_owner = $4, lease_until = $5, next_attempt_at = $5
-        where org_id = $1 and id = $2 and next_attempt_at = $3 and status = 'pending'";
+        where id = $2 and (org_id = $1 and next_attempt_at = $3 and status = 'pending') is true";
     CLAIMED = concat!("select ", delivery_columns!(), ", d.sealed_secret, d.body
         from deliveries d where d.org_id = $1 and d.id = $2");
     DELIVERED = "update deliveries set status = 'delivered', delivered_at = $5, last_status = $6, last_error = null,
         attempt_log = $4, lease_owner = null, lease_until = null
-        where org_id = $1 and id = $2 and attempt = $3 and status = 'pending' returning webhook_id, run_id";
+        where id = $2 and (org_id = $1 and attempt = $3 and status = 'pending') is true returning webhook_id, run_id";
     RETRY = "update deliveries set next_attempt_at = $5, last_status = $6, last_error = $7, probes = probes + $8,
         attempt_log = $4, lease_owner = null, lease_until = null
-        where org_id = $1 and id = $2 and attempt = $3 and status = 'pending' returning webhook_id, run_id";
+        where id = $2 and (org_id = $1 and attempt = $3 and status = 'pending') is true returning webhook_id, run_id";
     ENDED = "update deliveries set status = $5, last_status = $6, last_error = $7, attempt_log = $4,
         lease_owner = null, lease_until = null
-        where org_id = $1 and id = $2 and attempt = $3 and status = 'pending' returning webhook_id, run_id";
+        where id = $2 and (org_id = $1 and attempt = $3 and status = 'pending') is true returning webhook_id, run_id";
     CALL_NEXT = "update deliveries set next_attempt_at = $4 where org_id = $1 and id = (
             select x.id from deliveries x where x.run_id = $3 and x.org_id = $1 and x.webhook_id = $2
             and x.status = 'pending' and x.redelivery_of is null order by x.seq limit 1)

@@ -34,7 +34,7 @@ statements! {
     DELETE = "delete from files where org_id = $1 and id = $2";
     ATTACH = "insert into run_files (run_id, role, path, file_id)
         select r.id, $3, $4, f.id from runs r join files f on f.org_id = r.org_id
-        where r.org_id = $1 and r.id = $2 and f.id = $5
+        where r.id = $2 and (r.org_id = $1) is true and f.id = $5
         on conflict (run_id, role, path) do update set file_id = excluded.file_id";
     OF_RUN = concat!("select x.path, ", file_columns!(), " from run_files x join runs r on r.id = x.run_id
         join files f on f.id = x.file_id

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::timeout;
@@ -54,6 +54,10 @@ const WRITE_STATEMENT_TIME_MAX: Duration = Duration::from_secs(15);
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long the server keeps a transaction whose client fell silent.
 const IDLE_TRANSACTION_MAX: Duration = Duration::from_secs(30);
+/// After how many uses a connection's plans are made anew. The server keeps the plan of a prepared statement until it has
+/// new statistics, and those of a young table come late: a plan made when the table was empty, which may read all of a
+/// tenant's rows for one of them, would stay while the table grows by thousands of rows a minute.
+const PLANS_KEPT_UNTIL: [usize; 6] = [50, 250, 1_000, 4_000, 16_000, 64_000];
 /// How long an answer may take beyond what the server allows the statement.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -252,10 +256,18 @@ impl Lenders {
     }
 
     async fn lend(&self) -> Result<Lent> {
-        match self.pool.get().await {
-            Ok(client) => Ok(Lent::new(client)),
-            Err(error) => Err(errors::of_pool(error)),
+        let client = self.pool.get().await.map_err(errors::of_pool)?;
+        if PLANS_KEPT_UNTIL.contains(&Object::metrics(&client).recycle_count) {
+            forget_plans(&client).await?;
         }
+        Ok(Lent::new(client))
+    }
+}
+
+async fn forget_plans(client: &Object) -> Result<()> {
+    match timeout(ANSWER_WAIT_MAX, client.batch_execute("discard plans")).await {
+        Ok(forgotten) => forgotten.map_err(|error| errors::translate(&error)),
+        Err(_) => Err(Error::Unavailable { reason: "the database did not answer in time".into() }),
     }
 }
 

@@ -19,19 +19,19 @@ statements! {
     ADVANCE = "update runs set last_seq = last_seq + $4, usage = coalesce($5, usage),
         cost_micros = coalesce($6, cost_micros), pricing = coalesce($7, pricing),
         postponements = case when $5 is null then postponements else 0 end
-        where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running' returning last_seq";
+        where id = $2 and (org_id = $1) is true and lease_epoch = $3 and status = 'running' returning last_seq";
     FINISH = "update runs set last_seq = last_seq + $4, status = $5, output = $6, error = $7, usage = $8,
         cost_micros = $9, pricing = $10, finished_at = $11, lease_owner = null, lease_expires_at = null
-        where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running' returning last_seq";
+        where id = $2 and (org_id = $1) is true and lease_epoch = $3 and status = 'running' returning last_seq";
     FINISH_UNLEASED = "update runs set last_seq = last_seq + $3, status = $4, output = $5, error = $6, usage = $7,
         cost_micros = $8, pricing = $9, finished_at = $10, lease_epoch = lease_epoch + 1
-        where org_id = $1 and id = $2 and status in ('queued', 'waiting') returning last_seq";
+        where id = $2 and (org_id = $1) is true and status in ('queued', 'waiting') returning last_seq";
     DEQUEUE = "delete from run_queue where org_id = $1 and run_id = $2";
     WAIT = "update runs set last_seq = last_seq + $4, status = 'waiting', lease_owner = null,
         lease_expires_at = null
-        where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running' returning last_seq";
+        where id = $2 and (org_id = $1) is true and lease_epoch = $3 and status = 'running' returning last_seq";
     APPEND_UNLEASED = "update runs set last_seq = last_seq + $3
-        where org_id = $1 and id = $2 and status in ('queued', 'waiting') returning last_seq";
+        where id = $2 and (org_id = $1) is true and status in ('queued', 'waiting') returning last_seq";
 }
 
 /// What a run has used up so far.

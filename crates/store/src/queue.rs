@@ -26,10 +26,10 @@ const ROUNDS_MAX: u32 = 4;
 
 statements! {
     ENQUEUE = "insert into run_queue (run_id, org_id, available_at)
-        select r.id, r.org_id, $3 from runs r where r.org_id = $1 and r.id = $2 and r.status in ('queued', 'waiting')
+        select r.id, r.org_id, $3 from runs r where r.id = $2 and (r.org_id = $1) is true and r.status in ('queued', 'waiting')
         on conflict (run_id) do nothing"
         => postgres "insert into run_queue (run_id, org_id, available_at)
-        select r.id, r.org_id, $3 from runs r where r.org_id = $1 and r.id = $2 and r.status in ('queued', 'waiting')
+        select r.id, r.org_id, $3 from runs r where r.id = $2 and (r.org_id = $1) is true and r.status in ('queued', 'waiting')
         for no key update of r on conflict (run_id) do nothing";
     /// Hops from tenant to tenant through the index, so that a long queue of one costs nothing.
     DUE_TENANTS = "with recursive tenant (org_id) as (
@@ -60,9 +60,11 @@ statements! {
         where id in (select q.run_id from run_queue q where q.org_id = $4 and q.available_at <= $3
             order by q.available_at, q.run_id limit $5)
         and status in ('queued', 'waiting') returning ", run_columns!())
-        => postgres concat!("with due as materialized (select q.run_id from run_queue q join runs r on r.id = q.run_id
-            where q.org_id = $4 and q.available_at <= $3 and r.status in ('queued', 'waiting')
-            order by q.available_at, q.run_id limit $5 for update skip locked)
+        => postgres concat!("with due as materialized (select q.run_id from run_queue q
+            cross join lateral (select 1 from runs r
+                where r.id = q.run_id and r.status in ('queued', 'waiting') for update skip locked) r
+            where q.org_id = $4 and q.available_at <= $3
+            order by q.available_at, q.run_id limit $5 for update of q skip locked)
         update runs set status = 'running', lease_owner = $1, lease_epoch = lease_epoch + 1,
             lease_expires_at = $2, started_at = coalesce(started_at, $3)
         where id in (select run_id from due) and status in ('queued', 'waiting') returning ", run_columns!());
@@ -87,22 +89,22 @@ statements! {
             and x.lease_owner like $3 and x.lease_owner <> $1 order by x.lease_expires_at limit $4)
         and status = 'running' and lease_owner like $3 and lease_owner <> $1 returning ", run_columns!());
     HEARTBEAT = "update runs set lease_expires_at = $4
-        where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'
+        where id = $2 and (org_id = $1) is true and lease_epoch = $3 and status = 'running'
         returning case when cancel_requested_at is null then 0 else 1 end";
     RELEASE = "update runs set lease_owner = null, lease_expires_at = $4, lease_epoch = lease_epoch + 1
-        where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'";
+        where id = $2 and (org_id = $1) is true and lease_epoch = $3 and status = 'running'";
     EXPIRE = "update runs set lease_expires_at = $4
-        where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'";
+        where id = $2 and (org_id = $1) is true and lease_epoch = $3 and status = 'running'";
     EXPIRE_OWN = "update runs set lease_expires_at = 0
         where lease_expires_at is not null and lease_owner like $1 and status = 'running'";
     POSTPONE = "update runs set lease_owner = null, lease_expires_at = $4, lease_epoch = lease_epoch + 1,
             postponements = postponements + 1
-        where org_id = $1 and id = $2 and lease_epoch = $3 and status = 'running'";
-    POSTPONEMENTS = "select postponements from runs where org_id = $1 and id = $2";
+        where id = $2 and (org_id = $1) is true and lease_epoch = $3 and status = 'running'";
+    POSTPONEMENTS = "select postponements from runs where id = $2 and (org_id = $1) is true";
     FIND_EXPIRED = "select lease_epoch from runs where lease_expires_at is not null and lease_expires_at <= $1 limit 1";
     FIND_CANCELLED = "select id from runs where lease_owner = $1 and cancel_requested_at is not null
         and lease_expires_at is not null limit 256";
-    HOLDER = "select lease_owner, status from runs where org_id = $1 and id = $2";
+    HOLDER = "select lease_owner, status from runs where id = $2 and (org_id = $1) is true";
     COUNT = "select count(*) from run_queue";
     /// The earliest start that is still to come. Hops like `DUE_TENANTS`; what is due and has no room does not count.
     NEXT_START = "with recursive tenant (org_id) as (

@@ -17,7 +17,7 @@ statements! {
     OVERDUE = "select org_id, id from runs where finished_at < $1 and payloads_deleted_at is null
         order by finished_at, id limit $2";
     EMPTY = "update runs set input = 'null', output = null, payloads_deleted_at = $3
-        where org_id = $1 and id = $2 and finished_at is not null and payloads_deleted_at is null";
+        where id = $2 and (org_id = $1 and finished_at is not null and payloads_deleted_at is null) is true";
     PURGE_DELIVERIES = "delete from deliveries where id in (select x.id from deliveries x
         where x.status = 'delivered' and x.created_at < $1 order by x.created_at, x.id limit $2)";
     PURGE_GIVEN_UP = "delete from deliveries where id in (select x.id from deliveries x

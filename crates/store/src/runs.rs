@@ -35,11 +35,11 @@ statements! {
         values ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $9, $10, $11, $12, $13, $14, $15, 0, $16, $17, $18, 0, 0,
         $19, $20, $21, $22)";
     INSERT_METADATA = "insert into run_metadata (org_id, key, value, created_at, run_id) values ($1, $2, $3, $4, $5)";
-    GET = concat!("select ", run_columns!(), " from runs where org_id = $1 and id = $2");
+    GET = concat!("select ", run_columns!(), " from runs where id = $2 and (org_id = $1) is true");
     COUNT_BY_STATUS = "select count(*) from runs where org_id = $1 and status = $2";
     REQUEST_CANCEL = "update runs set cancel_requested_at = coalesce(cancel_requested_at, $3)
-        where org_id = $1 and id = $2 and status in ('queued', 'running', 'waiting') returning status, lease_epoch";
-    GET_STATUS = "select status from runs where org_id = $1 and id = $2";
+        where id = $2 and (org_id = $1) is true and status in ('queued', 'running', 'waiting') returning status, lease_epoch";
+    GET_STATUS = "select status from runs where id = $2 and (org_id = $1) is true";
 }
 
 /// The right to write to a run: whose it is, which, and the epoch that fences.

@@ -11,7 +11,7 @@ use crate::tx::Tx;
 statements! {
     INSERT = "insert into workspace_snapshots (run_id, org_id, seq, object_key, bytes, sha256, created_at)
         select r.id, r.org_id, $3, $4, $5, $6, $7 from runs r
-        where r.org_id = $1 and r.id = $2 and r.status = 'running' and r.lease_epoch = $8
+        where r.id = $2 and (r.org_id = $1) is true and r.status = 'running' and r.lease_epoch = $8
         on conflict (run_id, seq) do nothing";
     NEWEST = "select seq, object_key, bytes, sha256, created_at from workspace_snapshots
         where org_id = $1 and run_id = $2 order by seq desc limit 1";

@@ -4,7 +4,7 @@ use std::path::Path;
 use tokio_postgres::types::Type;
 
 use super::ALL;
-use crate::postgres::tests::{engine, types};
+use crate::postgres::tests::{engine, generic_plan, types};
 use crate::sql::Statement;
 use crate::sqlite::{Access, Connection};
 
@@ -51,6 +51,27 @@ async fn every_statement_prepares_on_postgres_with_the_types_that_are_sent() {
         let read = |kind: &Type| sent(kind) || *kind == Type::INT4;
         assert!(columns.iter().all(read), "{name} answers {columns:?}: cast what is not bigint, text or bytea");
     }
+}
+
+/// Without statistics every index looks alike to Postgres, and the plan of a prepared statement stays: whatever names one
+/// run or delivery finds it by its id, and never walks through its tenant's.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_row_is_found_by_its_id_before_there_are_statistics() {
+    let Some(engine) = engine().await else { return };
+    let mut found = 0;
+    for (name, statement) in every() {
+        let sql = statement.postgres_sql();
+        let one = sql.contains("id = $2 and (org_id = $1") || sql.contains("id = $2 and (r.org_id = $1");
+        let tables = ["update runs", "from runs", "join runs", "update deliveries", "from deliveries"];
+        let walks = sql.contains("org_id = $1 and id = $2") && tables.iter().any(|table| sql.contains(table));
+        assert!(!walks, "{name} names one row by two columns");
+        if one {
+            let plan = generic_plan(&engine, statement).await;
+            assert!(plan.contains("runs_pkey") || plan.contains("deliveries_pkey"), "{name} walks:\n{plan}");
+            found += 1;
+        }
+    }
+    assert!(found > 10, "{found}");
 }
 
 #[test]

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use livery_testkit::postgres::{Error as ServerError, Options};
 use tokio::sync::OnceCell;
+use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::types::Type;
 
 use super::{Postgres, PostgresOptions};
@@ -49,6 +50,22 @@ pub(crate) async fn types(engine: &Postgres, statement: Statement) -> Result<(Ve
     let prepared =
         prepared.map_err(|error| error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string))?;
     Ok((prepared.params().to_vec(), prepared.columns().iter().map(|column| column.type_().clone()).collect()))
+}
+
+/// How Postgres executes a statement whatever is bound to it.
+pub(crate) async fn generic_plan(engine: &Postgres, statement: Statement) -> String {
+    let lent = engine.lend_writer().await.unwrap();
+    let client = lent.client().unwrap();
+    let (sql, params) = (statement.postgres_sql(), types(engine, statement).await.unwrap().0);
+    let nulls = if params.is_empty() { String::new() } else { format!("({})", vec!["null"; params.len()].join(", ")) };
+    let asked =
+        format!("set plan_cache_mode = force_generic_plan; prepare asked as {sql}; explain execute asked{nulls};");
+    let answer = client.simple_query(&format!("{asked} deallocate asked; reset plan_cache_mode")).await.unwrap();
+    let line = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    };
+    answer.iter().filter_map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]
