@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use livery_broker::Secret;
 use livery_broker::guard::Target;
+use livery_broker::proxy::hello::{HELLO_BYTES_MAX, server_name};
+use livery_broker::proxy::placeholder::Finder;
 use livery_broker::scrub::{Framing, Matcher, Scrubber};
 use livery_core::agent::{Agent, Folder};
 use livery_core::finding::FINDINGS_MAX;
@@ -81,6 +83,35 @@ fn frames(side: Side, pieces: &[&[u8]]) -> Vec<(u32, Vec<u8>)> {
         }
     }
     frames
+}
+
+/// A first message of TLS names one host, is refused or waits for more, and waits for no more than its limit; what is decided stays
+/// decided, whatever follows.
+pub fn client_hello(bytes: &[u8]) {
+    let whole = server_name(bytes);
+    if bytes.len() >= HELLO_BYTES_MAX {
+        assert_ne!(whole, Ok(None), "waits beyond its limit");
+    }
+    if let Some((one, two)) = cut(bytes) {
+        if let Ok(Some(name)) = server_name(one) {
+            assert!(!name.is_empty() && name.is_ascii());
+            assert_eq!(server_name(&[one, two].concat()), Ok(Some(name)), "what follows changes a name");
+        }
+    }
+}
+
+/// Placeholders are found alike however the bytes are cut, and one that stands in them as it is, is found.
+pub fn placeholder(bytes: &[u8]) {
+    let Some((one, two)) = cut(bytes) else { return };
+    let whole = Finder::all_in(&bytes[1..]);
+    let mut finder = Finder::default();
+    let mut pieces = finder.push(one);
+    pieces.extend(finder.push(two));
+    assert_eq!(whole, pieces, "a cut changes what is found");
+    for window in bytes[1..].windows(36) {
+        let plain = window.strip_prefix(b"lvp_").is_some_and(|random| random.iter().all(u8::is_ascii_alphanumeric));
+        assert!(!plain || whole.iter().any(|found| found == window), "one that was missed");
+    }
 }
 
 /// Whatever a guest sends about its flows, the host never holds more of one than its window, nor more flows than the limit, nor

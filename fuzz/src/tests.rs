@@ -52,6 +52,23 @@ fn walk(property: fn(&[u8]), seeds: &[&[u8]]) {
 }
 
 #[test]
+fn client_hello() {
+    let mut seed = vec![22, 3, 1, 0, 59, 1, 0, 0, 55, 3, 3];
+    seed.extend([7; 32]);
+    seed.extend([0, 0, 2, 0x13, 1, 1, 0, 0, 12, 0, 0, 0, 8, 0, 6, 0, 0, 3, b'a', b'.', b'b']);
+    assert_eq!(livery_broker::proxy::hello::server_name(&seed), Ok(Some("a.b".to_owned())));
+    walk(crate::client_hello, &[&seed]);
+}
+
+#[test]
+fn placeholder() {
+    let plain: &[u8] = b"\x80Bearer lvp_0123456789ABCDEFGHIJKLMNOPQRSTUV and more";
+    let basic: &[u8] = b"\x40Basic dXNlcjpsdnBfMDEyMzQ1Njc4OUFCQ0RFRkdISUpLTE1OT1BRUlNUVVY=";
+    assert_eq!(livery_broker::proxy::placeholder::Finder::all_in(basic).len(), 1);
+    walk(crate::placeholder, &[plain, basic]);
+}
+
+#[test]
 fn flow_ledger() {
     use livery_guest::wire::flow::Grant;
     use livery_guest::wire::{Kind, encode};

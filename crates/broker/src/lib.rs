@@ -5,12 +5,14 @@
 //! anything but the one header of the one request it was sealed for.
 //!
 //! One call walks the rooms in this order: [`guard`] (is this address allowed?) → [`transport`] (dial exactly that address,
-//! strip, inject, send) → [`scrub`] (the answer without the key). [`seal`] and [`secret`] are what the key is kept in.
+//! strip, inject, send) → [`scrub`] (the answer without the key). [`seal`] and [`secret`] are what the key is kept in. [`proxy`]
+//! is where code in a sandbox knocks.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 pub mod ed25519;
 pub mod error;
 pub mod guard;
+pub mod proxy;
 pub mod scrub;
 pub mod seal;
 pub mod secret;
@@ -22,5 +24,5 @@ pub use seal::{Aad, Dek, Sealer};
 pub use secret::Secret;
 pub use transport::{
     Body, Broker, BrokerConfig, ConfigError, Credential, Inbound, Limits, OperatorAnswer, OperatorBody, OperatorClient,
-    Outbound, Slot, Timeouts,
+    Outbound, Relayed, Slot, Timeouts,
 };

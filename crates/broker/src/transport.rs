@@ -22,7 +22,7 @@ mod tls;
 pub use body::Body;
 pub use config::{BrokerConfig, ConfigError, Limits, Timeouts};
 pub use operator::{OperatorAnswer, OperatorBody, OperatorClient};
-pub use outbound::{Credential, Inbound, Outbound, Slot};
+pub use outbound::{Credential, Inbound, Outbound, Relayed, Slot};
 pub use send::Broker;
 
 #[cfg(test)]

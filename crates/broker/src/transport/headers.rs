@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
 
 use super::outbound::CREDENTIAL_BYTES_MAX;
-use super::{Credential, Limits, Outbound, Slot};
+use super::{Credential, Limits, Outbound, Relayed, Slot};
 use crate::guard::Target;
 use crate::scrub::Matcher;
 use crate::{Error, Result};
@@ -93,6 +93,24 @@ const RELAYED: &[&str] = &[
     "anthropic-ratelimit-output-tokens-remaining",
     "anthropic-ratelimit-output-tokens-reset",
 ];
+
+/// What never comes back, whatever else does: the connection's own headers, and what would send its reader elsewhere next time.
+const KEPT_BACK: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "content-encoding",
+    "alt-svc",
+    "strict-transport-security",
+];
+
+/// What describes the bytes of a body, which are others once it was scrubbed.
+const OF_THE_BYTES: &[&str] = &["content-length", "content-md5", "digest", "repr-digest", "content-digest", "etag"];
 
 const AGENT: &str = concat!("livery/", env!("CARGO_PKG_VERSION"));
 
@@ -226,11 +244,17 @@ pub(super) fn check_head(status: StatusCode, headers: &HeaderMap, bytes_max: u64
 }
 
 /// The projection of an answer's headers, scrubbed, and how many values were redacted.
-pub(super) fn project(received: &HeaderMap, matcher: Option<&Matcher>) -> (HeaderMap, u64) {
+pub(super) fn project(received: &HeaderMap, matcher: Option<&Matcher>, relayed: Relayed) -> (HeaderMap, u64) {
     let mut headers = HeaderMap::new();
     let mut redactions = 0;
     for (name, value) in received {
-        if !RELAYED.contains(&name.as_str()) {
+        let comes_back = match relayed {
+            Relayed::Projected => RELAYED.contains(&name.as_str()),
+            Relayed::All => {
+                !KEPT_BACK.contains(&name.as_str()) && (matcher.is_none() || !OF_THE_BYTES.contains(&name.as_str()))
+            }
+        };
+        if !comes_back {
             continue;
         }
         let scrubbed = matcher.and_then(|matcher| matcher.scrub_whole(value.as_bytes()));

@@ -53,6 +53,16 @@ pub struct Credential {
     pub version: u32,
 }
 
+/// What of an answer's head comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Relayed {
+    /// The headers on the projection list.
+    #[default]
+    Projected,
+    /// All but those of the connection, and those that would change how its reader connects next time.
+    All,
+}
+
 /// One call out. No `Debug`: the credential is in it.
 pub struct Outbound {
     /// Whose call it is: pools and limits are per tenant.
@@ -73,6 +83,8 @@ pub struct Outbound {
     pub timeouts: Timeouts,
     /// Largest answer in bytes; reaching it is [`Error::TooLarge`].
     pub response_bytes_max: u64,
+    /// Which headers of the answer come back.
+    pub relayed: Relayed,
 }
 
 impl Outbound {
@@ -88,6 +100,7 @@ impl Outbound {
             idempotency_key: None,
             timeouts: Timeouts::default(),
             response_bytes_max: RESPONSE_BYTES_MAX,
+            relayed: Relayed::default(),
         }
     }
 }
@@ -97,7 +110,7 @@ impl Outbound {
 pub struct Inbound {
     /// Any status, redirects and errors included: judging it is the caller's.
     pub status: StatusCode,
-    /// The headers on the projection list, scrubbed.
+    /// The headers the call asked for ([`Relayed`]), scrubbed.
     pub headers: HeaderMap,
     /// The body, scrubbed, to be read in pieces.
     pub body: Body,

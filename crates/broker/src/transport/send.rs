@@ -104,7 +104,7 @@ impl Shared {
         let (wire, response) = self.exchange(&key, &call.target, request, &call.timeouts).await?;
         let (head, incoming) = response.into_parts();
         headers::check_head(head.status, &head.headers, call.response_bytes_max)?;
-        let (headers, redactions) = headers::project(&head.headers, matcher.as_deref());
+        let (headers, redactions) = headers::project(&head.headers, matcher.as_deref(), call.relayed);
         let flow = Flow { incoming, wire, pool: Arc::clone(&self.pool), key, permit };
         let limits = BodyLimits { idle: call.timeouts.idle, deadline, bytes_max: call.response_bytes_max };
         let scrubbed = matcher.is_some();

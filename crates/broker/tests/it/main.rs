@@ -5,6 +5,7 @@ mod call;
 mod dns;
 mod names;
 mod pool;
+mod proxy;
 mod scrub;
 mod shape;
 mod slow;

@@ -12,13 +12,13 @@ use tokio_rustls::TlsAcceptor;
 use crate::call::{config, post, text};
 use crate::upstream::{Step, Upstream, answer};
 
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(crate) pem: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -27,7 +27,7 @@ impl Authority {
     }
 
     /// A certificate for `names`, changed by `change`, and the server side of TLS with it.
-    fn acceptor(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let mut params =
             CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
@@ -48,7 +48,7 @@ fn acceptor(certificate: rcgen::Certificate, key: &KeyPair) -> TlsAcceptor {
 }
 
 /// A broker that trusts `pem` beside the system's roots.
-fn broker(pem: Option<&str>) -> Broker {
+pub(crate) fn broker(pem: Option<&str>) -> Broker {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");
     let upstream_ca = pem.map(|pem| {

@@ -1,0 +1,181 @@
+//! One connection of a program in a sandbox, from its first byte to its last.
+//!
+//! The order: a plain HTTP/1.1 head → `CONNECT`, judged → the client's first TLS message, whole, judged → TLS with the run's own
+//! leaf → each request, judged on its own. Whatever is refused closes the connection.
+
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::gate::{Asked, AskedBody, Finding, FindingKind, Gate};
+use super::hello::{self, HELLO_BYTES_MAX, HelloRefused};
+use super::refusal::Refusal;
+use super::rewound::Rewound;
+use super::{Proxy, request};
+use crate::Error;
+use crate::guard::{Host, Target};
+
+/// The body of every answer.
+pub(super) type OutBody = UnsyncBoxBody<Bytes, Error>;
+
+/// How long a head may take to come, and how long a connection may be silent between two requests.
+const HEAD_MAX: Duration = Duration::from_secs(60);
+/// From the tunnel's opening to the end of its TLS handshake.
+const TLS_MAX: Duration = Duration::from_secs(10);
+/// Most headers of a request.
+const HEADERS_MAX: usize = 100;
+/// Request line and headers together, in bytes.
+const HEAD_BYTES_MAX: usize = 24 * 1024;
+
+/// A tunnel that was granted and is about to open.
+type Granted = Mutex<Option<(OnUpgrade, Target)>>;
+
+impl<G: Gate> Proxy<G> {
+    /// Serves one connection to its end. Dropping the future cuts it, and whatever it has under way.
+    pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        tokio::select! {
+            () = Box::pin(self.connection(stream)) => {}
+            () = self.gate.revoked() => {}
+        }
+    }
+
+    async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let granted = Granted::default();
+        let service = service_fn(|request| self.outer(request, &granted));
+        // How it ended concerns nobody: the client knows, and findings are told where they are found.
+        let _ = http().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+        let taken = granted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((upgrade, origin)) = taken
+            && let Ok(upgraded) = upgrade.await
+        {
+            Box::pin(self.tunnel(TokioIo::new(upgraded), &origin)).await;
+        }
+    }
+
+    /// A request outside of any tunnel.
+    async fn outer(&self, mut request: Request<Incoming>, granted: &Granted) -> Result<Response<OutBody>, Infallible> {
+        if request.method() != Method::CONNECT {
+            let target = request::absolute(&request);
+            return Ok(self.answer(request, target).await);
+        }
+        let target = match request::tunnel(&request) {
+            Ok(target) if self.admits(&target) => target,
+            Ok(_) => return Ok(Refusal::Host.response()),
+            Err(refusal) => return Ok(refusal.response()),
+        };
+        let upgrade = hyper::upgrade::on(&mut request);
+        *granted.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, target));
+        Ok(Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync()))
+    }
+
+    /// What is spoken inside a tunnel.
+    async fn tunnel(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, origin: &Target) {
+        let handshake = async {
+            let first = self.first_message(&mut stream, origin).await?;
+            let Host::Name(name) = origin.host() else { return None };
+            let config = self.authority.as_ref()?.leaf(name).ok()?;
+            TlsAcceptor::from(config).accept(Rewound::new(first, stream)).await.ok()
+        };
+        let Ok(Some(tls)) = timeout(TLS_MAX, handshake).await else { return };
+        let service = service_fn(|request| async {
+            let target = request::inside(&request, origin);
+            Ok::<_, Infallible>(self.answer(request, target).await)
+        });
+        let _ = http().serve_connection(TokioIo::new(tls), service).await;
+    }
+
+    /// The client's first message, if the name in it is the tunnel's.
+    async fn first_message(&self, stream: &mut (impl AsyncRead + Unpin), origin: &Target) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(2048);
+        let judged = loop {
+            match hello::server_name(&bytes) {
+                Ok(None) => {}
+                Ok(Some(name)) => break Ok(name),
+                Err(refused) => break Err(refused),
+            }
+            let room = HELLO_BYTES_MAX.saturating_sub(bytes.len()) as u64;
+            match (&mut *stream).take(room).read_buf(&mut bytes).await {
+                Ok(count) if count > 0 => {}
+                _ => break Err(HelloRefused::NotTls),
+            }
+        };
+        let what = match judged {
+            Ok(name) if *origin.host() == Host::Name(name.clone()) => return Some(bytes),
+            Ok(_) => FindingKind::OtherName,
+            Err(refused) => FindingKind::Hello(refused),
+        };
+        self.find(origin, what);
+        None
+    }
+
+    /// Judges one request and has it sent.
+    async fn answer(&self, request: Request<Incoming>, target: Result<Target, Refusal>) -> Response<OutBody> {
+        let host = match &target {
+            Ok(target) => target.clone(),
+            Err(refusal) => return refusal.response(),
+        };
+        match self.pass(request, host.clone()).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                if let Refusal::Placeholder(misplaced) = refusal {
+                    self.find(&host, FindingKind::Placeholder(misplaced));
+                }
+                refusal.response()
+            }
+        }
+    }
+
+    async fn pass(&self, request: Request<Incoming>, target: Target) -> Result<Response<OutBody>, Refusal> {
+        if !self.admits(&target) {
+            return Err(Refusal::Host);
+        }
+        let (head, incoming) = request.into_parts();
+        let mut headers = head.headers;
+        self.placeholders.judge(&target, &mut headers).map_err(Refusal::Placeholder)?;
+        let asked = Asked { target, method: head.method, headers, body: AskedBody::new(incoming) };
+        let answered = self.gate.pass(asked).await?;
+        if answered.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Refusal::Upstream(Error::BadGateway { why: "an upgrade nobody asked for" }));
+        }
+        let mut response = Response::new(answered.body);
+        *response.status_mut() = answered.status;
+        *response.headers_mut() = answered.headers;
+        request::trim_answer(response.headers_mut());
+        Ok(response)
+    }
+
+    fn admits(&self, target: &Target) -> bool {
+        let admitted = self.gate.admits(target);
+        if !admitted {
+            self.find(target, FindingKind::Host);
+        }
+        admitted
+    }
+
+    fn find(&self, target: &Target, what: FindingKind) {
+        self.gate.found(Finding { host: target.host().to_string(), what });
+    }
+}
+
+fn http() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX);
+    builder
+}
