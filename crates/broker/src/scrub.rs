@@ -27,11 +27,13 @@ mod lane;
 mod marks;
 mod matcher;
 mod stream;
+mod variant;
 
-pub(crate) use cache::MatcherCache;
+pub(crate) use cache::{MatcherCache, belongs_to};
 pub use frame::Framing;
 pub use matcher::Matcher;
 pub use stream::Scrubber;
+pub use variant::{Variant, Variants};
 
 use crate::Secret;
 

@@ -1,15 +1,16 @@
 //! One HTTP/1.1 call out: dial the checked address, strip what the caller may not send, inject the key, stream the answer
 //! back scrubbed.
 //!
-//! [`Broker::send`] is the only way out. Refused: redirects (the 3xx is the answer), encoded bodies, upgrades, trailers,
-//! a destination the guard did not pass. Dropping the returned future or [`Body`] closes the connection.
+//! [`Broker::send`] is the only way out. Refused: redirects (the 3xx is the answer), codings nobody knows, upgrades,
+//! trailers, a destination the guard did not pass. Dropping the returned future or [`Body`] closes the connection.
 //!
-//! Two limits of what is claimed. The key is zeroed in everything of ours, but the HTTP library's header value and write
-//! buffer are only freed. And an encoded answer is an error although a gzip stream could be decoded: it was not asked for.
+//! A limit of what is claimed: the key is zeroed in everything of ours, but the HTTP library's header value and write buffer
+//! are only freed.
 //!
 //! Read next: `transport/send.rs` for the walk, `transport/headers.rs` for what is stripped and what comes back.
 
 mod body;
+mod coding;
 mod config;
 mod dial;
 mod headers;
@@ -22,7 +23,7 @@ mod tls;
 pub use body::Body;
 pub use config::{BrokerConfig, ConfigError, Limits, Timeouts};
 pub use operator::{OperatorAnswer, OperatorBody, OperatorClient};
-pub use outbound::{Credential, Inbound, Outbound, Relayed, Slot};
+pub use outbound::{Credential, Finding, Inbound, Outbound, Place, Relayed, Slot, Took};
 pub use send::Broker;
 
 #[cfg(test)]

@@ -13,6 +13,16 @@ const KEPT_MAX: usize = 128;
 
 type Key = (OrgId, String, u32);
 
+/// What an owner belongs to: the part before the `/`.
+pub(crate) fn belongs_to(owner: &str) -> &str {
+    owner.split_once('/').map_or(owner, |(id, _)| id)
+}
+
+/// What of an owner is shown: the part behind the `/`.
+fn shown(owner: &str) -> &str {
+    owner.split_once('/').map_or(owner, |(_, slug)| slug)
+}
+
 #[derive(Default)]
 pub(crate) struct MatcherCache {
     entries: Mutex<Entries>,
@@ -30,29 +40,30 @@ struct Entry {
 }
 
 impl MatcherCache {
-    /// The matcher of this credential version, built if need be; `None` when the secret is too short to be searched for.
+    /// The matcher of this credential version, built if need be; `None` when no secret is long enough to be searched for.
     ///
-    /// The secret is compared with the one the matcher was made from, so a version number used twice is no leak.
-    pub(crate) fn get(&self, tenant: OrgId, owner: &str, version: u32, secret: &Secret) -> Option<Arc<Matcher>> {
+    /// The secrets are compared with those the matcher was made from, so a version number used twice is no leak.
+    pub(crate) fn get(&self, tenant: OrgId, owner: &str, version: u32, secrets: &[Secret]) -> Option<Arc<Matcher>> {
+        let secrets: Vec<&Secret> = secrets.iter().collect();
         let key = (tenant, owner.to_owned(), version);
-        if let Some(found) = self.look_up(&key, secret) {
+        if let Some(found) = self.look_up(&key, &secrets) {
             return Some(found);
         }
-        let matcher = Arc::new(Matcher::new(&[secret], owner)?);
+        let matcher = Arc::new(Matcher::new(&secrets, shown(owner))?);
         self.keep(key, Arc::clone(&matcher));
         Some(matcher)
     }
 
     /// Forgets every version of a credential: after a rotation or deletion.
     pub(crate) fn forget(&self, tenant: OrgId, owner: &str) {
-        self.locked(|entries| entries.by_key.retain(|key, _| key.0 != tenant || key.1 != owner));
+        self.locked(|entries| entries.by_key.retain(|key, _| key.0 != tenant || belongs_to(&key.1) != owner));
     }
 
-    fn look_up(&self, key: &Key, secret: &Secret) -> Option<Arc<Matcher>> {
+    fn look_up(&self, key: &Key, secrets: &[&Secret]) -> Option<Arc<Matcher>> {
         self.locked(|entries| {
             entries.clock += 1;
             let now = entries.clock;
-            let entry = entries.by_key.get_mut(key).filter(|entry| entry.matcher.is_for(&[secret]))?;
+            let entry = entries.by_key.get_mut(key).filter(|entry| entry.matcher.is_for(secrets))?;
             entry.used = now;
             Some(Arc::clone(&entry.matcher))
         })

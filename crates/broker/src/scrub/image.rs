@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use zeroize::Zeroizing;
 
+use super::variant::Variant;
+
 /// Secret bytes a run must have to be redacted.
 pub(super) const RUN: usize = 16;
 /// Base64 characters that 16 bytes determine completely at the worst alignment: ⌊(128 − 4) / 6⌋.
@@ -54,19 +56,21 @@ pub(super) struct Image {
     pub(super) bytes: Zeroizing<Vec<u8>>,
     pub(super) run: usize,
     pub(super) fold: Fold,
+    pub(super) variant: Variant,
 }
 
 /// All images of a secret.
 pub(super) fn images(secret: &[u8]) -> Vec<Image> {
-    let image = |bytes: Vec<u8>, run, fold| Image { bytes: Zeroizing::new(bytes), run, fold };
+    let image = |bytes: Vec<u8>, run, fold, variant| Image { bytes: Zeroizing::new(bytes), run, fold, variant };
     let mut all = vec![
-        image(secret.to_vec(), RUN, Fold::Exact),
-        image(secret.iter().rev().copied().collect(), RUN, Fold::Exact),
-        image(secret.iter().flat_map(|b| hex(*b)).collect(), 2 * RUN, Fold::Case),
-        image(secret.iter().flat_map(|b| [*b, 0]).collect(), 2 * RUN, Fold::Exact),
-        image(secret.iter().flat_map(|b| [0, *b]).collect(), 2 * RUN, Fold::Exact),
+        image(secret.to_vec(), RUN, Fold::Exact, Variant::Raw),
+        image(secret.iter().rev().copied().collect(), RUN, Fold::Exact, Variant::Reversed),
+        image(secret.iter().flat_map(|b| hex(*b)).collect(), 2 * RUN, Fold::Case, Variant::Hex),
+        image(secret.iter().flat_map(|b| [*b, 0]).collect(), 2 * RUN, Fold::Exact, Variant::Utf16),
+        image(secret.iter().flat_map(|b| [0, *b]).collect(), 2 * RUN, Fold::Exact, Variant::Utf16),
     ];
-    all.extend((0..3).map(|before| image(base64_at(secret, before), RUN_BASE64, Fold::Base64)));
+    let base64 = |before| image(base64_at(secret, before), RUN_BASE64, Fold::Base64, Variant::Base64);
+    all.extend((0..3).map(base64));
     all
 }
 

@@ -6,6 +6,7 @@ use super::decode::{Decoder, Kind, Unit};
 use super::image::RUN_MAX;
 use super::marks::Marks;
 use super::matcher::{Hit, Matcher};
+use super::variant::Variant;
 
 /// Bytes kept from one block to the next: a run that ends in the next block starts in these.
 const KEPT: usize = RUN_MAX - 1;
@@ -82,7 +83,7 @@ impl Reader {
     fn feed_block(&mut self, block: &[u8], offset: u64, matcher: &Matcher, marks: &mut Marks) {
         self.bytes.extend_from_slice(block);
         let view = View { bytes: &self.bytes, kept: &self.kept, offset };
-        matcher.find(view.bytes, view.kept.len(), |hit| mark(|at| view.unit(at), self.cover, &hit, marks));
+        matcher.find(view.bytes, view.kept.len(), |hit| mark(|at| view.unit(at), self.cover, &hit, None, marks));
         for lane in &mut self.lanes {
             lane.read(&view, self.cover, matcher, marks);
         }
@@ -207,7 +208,16 @@ impl Lane {
     }
 
     fn search(&self, known: usize, cover: Cover, matcher: &Matcher, marks: &mut Marks) {
-        matcher.find(&self.text, known, |hit| mark(|at| self.units[at], cover, &hit, marks));
+        matcher.find(&self.text, known, |hit| mark(|at| self.units[at], cover, &hit, self.spelling(), marks));
+    }
+
+    /// What its first decoder reads.
+    fn spelling(&self) -> Option<Variant> {
+        self.decoders.first().map(|decoder| match decoder.kind() {
+            Kind::Percent => Variant::Percent,
+            Kind::Json | Kind::Unwrap => Variant::Json,
+            Kind::Html => Variant::Html,
+        })
     }
 
     fn trim(&mut self) {
@@ -218,7 +228,15 @@ impl Lane {
 }
 
 /// Marks the hit if it lies close enough together, else those of its windows that do.
-fn mark(unit: impl Fn(usize) -> Unit, cover: Cover, hit: &Hit, marks: &mut Marks) {
+fn mark(unit: impl Fn(usize) -> Unit, cover: Cover, hit: &Hit, spelling: Option<Variant>, marks: &mut Marks) {
+    // What a lane reads as it stands was found as it stands too.
+    let plain = unit(hit.end - 1).end - unit(hit.start).start == (hit.end - hit.start) as u64;
+    if let Some(spelling) = spelling.filter(|_| !plain) {
+        marks.variants.insert(spelling);
+    }
+    if plain || spelling.is_none() || hit.variant != Variant::Raw {
+        marks.variants.insert(hit.variant);
+    }
     let mut mark_if_close = |start: usize, end: usize| {
         let stretch = (unit(start).start, unit(end - 1).end);
         let close = stretch.1 - stretch.0 <= SPAN_MAX;

@@ -5,10 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use super::variant::Variants;
+
 #[derive(Default)]
 pub(super) struct Marks {
     /// Start to end.
     ranges: BTreeMap<u64, u64>,
+    /// In which spellings they were found.
+    pub(super) variants: Variants,
 }
 
 impl Marks {

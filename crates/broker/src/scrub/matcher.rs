@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::image::{self, Fold, Image, RUN};
 use super::stream::State;
+use super::variant::{Variant, Variants};
 use super::{Framing, SECRET_BYTES_MIN};
 use crate::Secret;
 
@@ -39,6 +40,7 @@ struct Probe {
     after: Vec<u8>,
     run: usize,
     fold: Fold,
+    variant: Variant,
 }
 
 /// A stretch of the text in which every window of `run` bytes is a run.
@@ -46,6 +48,7 @@ pub(super) struct Hit {
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) run: usize,
+    pub(super) variant: Variant,
 }
 
 impl Matcher {
@@ -85,12 +88,17 @@ impl Matcher {
 
     /// A complete text without the secrets, or `None` when there is nothing to redact.
     pub fn scrub_whole(&self, text: &[u8]) -> Option<Vec<u8>> {
+        self.scrub_noting(text).map(|(out, _)| out)
+    }
+
+    /// The same, with the spellings that were found.
+    pub fn scrub_noting(&self, text: &[u8]) -> Option<(Vec<u8>, Variants)> {
         let mut state = State::new(Framing::None);
         let mut out = Vec::with_capacity(text.len());
         // Unframed, so no frame can be too large.
         state.push(self, text, &mut out).ok()?;
         state.finish(self, &mut out);
-        (state.redactions() > 0).then_some(out)
+        (state.redactions() > 0).then(|| (out, state.variants()))
     }
 
     /// Whether it was made from exactly these secrets.
@@ -127,6 +135,7 @@ fn probes(image: &Image) -> impl Iterator<Item = Probe> + '_ {
             after: bytes[end..(end + reach).min(bytes.len())].to_vec(),
             run: image.run,
             fold: image.fold,
+            variant: image.variant,
         };
         let anchor: Option<[u8; ANCHOR]> = window.try_into().ok();
         let url_safe = anchor.filter(|_| image.fold == Fold::Base64).map(|anchor| anchor.map(image::url_safe));
@@ -149,7 +158,7 @@ impl Probe {
         }
         let before = self.before.iter().rev().zip(text[..at].iter().rev()).take_while(|pair| same(*pair)).count();
         let after = self.after.iter().zip(&text[end..]).take_while(|pair| same(*pair)).count();
-        let hit = Hit { start: at - before, end: end + after, run: self.run };
+        let hit = Hit { start: at - before, end: end + after, run: self.run, variant: self.variant };
         (hit.end - hit.start >= self.run).then_some(hit)
     }
 }

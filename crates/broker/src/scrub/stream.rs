@@ -6,6 +6,7 @@ use super::frame::{FrameFinder, Framing, payloads};
 use super::lane::{Cover, Reader};
 use super::marks::Marks;
 use super::matcher::Matcher;
+use super::variant::Variants;
 use super::{FRAME_BYTES_MAX, HOLD_BACK_BYTES};
 use crate::{Error, Result};
 
@@ -51,6 +52,11 @@ impl Scrubber {
     pub fn redactions(&self) -> u64 {
         self.state.redactions
     }
+
+    /// The spellings found so far.
+    pub fn variants(&self) -> Variants {
+        self.state.variants()
+    }
 }
 
 /// A scrubber without its matcher.
@@ -89,6 +95,10 @@ impl State {
 
     pub(super) fn redactions(&self) -> u64 {
         self.redactions
+    }
+
+    pub(super) fn variants(&self) -> Variants {
+        self.marks.variants
     }
 
     pub(super) fn push(&mut self, matcher: &Matcher, mut piece: &[u8], out: &mut Vec<u8>) -> Result<()> {

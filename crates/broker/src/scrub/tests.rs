@@ -359,12 +359,12 @@ fn a_cached_matcher_is_not_used_for_another_secret() {
     let tenant = livery_core::id::OrgId::from_bits(1);
     let (one, two) =
         (Secret::from("first-secret-0123456789".to_owned()), Secret::from("second-secret-012345678".to_owned()));
-    let first = cache.get(tenant, "prv_1", 1, &one).unwrap();
-    assert!(Arc::ptr_eq(&first, &cache.get(tenant, "prv_1", 1, &one).unwrap()));
-    let second = cache.get(tenant, "prv_1", 1, &two).unwrap();
+    let first = cache.get(tenant, "prv_1", 1, std::slice::from_ref(&one)).unwrap();
+    assert!(Arc::ptr_eq(&first, &cache.get(tenant, "prv_1", 1, std::slice::from_ref(&one)).unwrap()));
+    let second = cache.get(tenant, "prv_1", 1, std::slice::from_ref(&two)).unwrap();
     assert!(second.scrub_whole(b"second-secret-012345678").is_some());
     cache.forget(tenant, "prv_1");
-    assert!(!Arc::ptr_eq(&second, &cache.get(tenant, "prv_1", 1, &two).unwrap()));
+    assert!(!Arc::ptr_eq(&second, &cache.get(tenant, "prv_1", 1, std::slice::from_ref(&two)).unwrap()));
 }
 
 /// Text made of pieces of the key, its images, separators and noise: dense in near misses.
@@ -461,4 +461,19 @@ fn a_key_split_at_every_offset_is_redacted() {
 fn fold_compares_as_its_name_says() {
     assert!(Fold::Base64.same(b'-', b'+') && Fold::Base64.same(b'/', b'_') && !Fold::Base64.same(b'a', b'A'));
     assert!(Fold::Case.same(b'a', b'A') && !Fold::Exact.same(b'a', b'A'));
+}
+
+#[test]
+fn a_finding_names_the_spelling_and_nothing_else() {
+    let names = |text: &[u8]| matcher(KEY).scrub_noting(text).map(|(_, variants)| variants.to_string());
+    let percent: String = KEY.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let reversed: Vec<u8> = KEY.bytes().rev().collect();
+    let hex: String = KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(names(KEY.as_bytes()).as_deref(), Some("raw"));
+    assert_eq!(names(format!("100%25 of {KEY} %41").as_bytes()).as_deref(), Some("raw"));
+    assert_eq!(names(percent.as_bytes()).as_deref(), Some("percent"));
+    assert_eq!(names(&reversed).as_deref(), Some("reversed"));
+    assert_eq!(names(hex.as_bytes()).as_deref(), Some("hex"));
+    assert_eq!(names(format!("{hex} {KEY}").as_bytes()).as_deref(), Some("raw+hex"));
+    assert_eq!(names(b"nothing here"), None);
 }

@@ -9,6 +9,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
+use super::coding::Decoding;
+use super::outbound::{Finding, Place};
 use super::pool::{Permit, Pool, PoolKey, Wire};
 use super::send::classify;
 use crate::error::Phase;
@@ -23,6 +25,7 @@ const DRAIN_TIME_MAX: Duration = Duration::from_millis(50);
 pub struct Body {
     /// `None` once the end or an error was reached.
     flow: Option<Flow>,
+    decoding: Decoding,
     scrubber: Scrubber,
     idle: Duration,
     deadline: Instant,
@@ -55,9 +58,16 @@ impl fmt::Debug for Body {
 }
 
 impl Body {
-    pub(super) fn new(flow: Flow, scrubber: Scrubber, redactions_head: u64, limits: &BodyLimits) -> Self {
+    pub(super) fn new(
+        flow: Flow,
+        decoding: Decoding,
+        scrubber: Scrubber,
+        redactions_head: u64,
+        limits: &BodyLimits,
+    ) -> Self {
         Self {
             flow: Some(flow),
+            decoding,
             scrubber,
             idle: limits.idle,
             deadline: limits.deadline,
@@ -78,7 +88,7 @@ impl Body {
             let received = self.receive().await?;
             let piece = match received {
                 Ok(Received::Piece(piece)) => self.scrub(piece),
-                Ok(Received::End) => Ok(self.end()),
+                Ok(Received::End) => self.end(),
                 Err(error) => Err(error),
             };
             match piece {
@@ -96,6 +106,12 @@ impl Body {
     /// How many places were redacted so far, headers included. More than none is a finding worth an event.
     pub fn redactions(&self) -> u64 {
         self.redactions_head + self.scrubber.redactions()
+    }
+
+    /// What was found in the body so far.
+    pub fn finding(&self) -> Option<Finding> {
+        let found = self.scrubber.redactions() > 0;
+        found.then(|| Finding { place: Place::Body, variants: self.scrubber.variants() })
     }
 
     /// The body as a [`futures_util::Stream`].
@@ -132,6 +148,7 @@ impl Body {
     }
 
     fn scrub(&mut self, piece: Bytes) -> Result<Bytes> {
+        let piece = if self.decoding.is_active() { self.decoding.push(&piece)?.into() } else { piece };
         if !self.scrubber.is_active() {
             return Ok(piece);
         }
@@ -141,14 +158,16 @@ impl Body {
     }
 
     /// The clean end: the tail comes out, the connection goes back.
-    fn end(&mut self) -> Bytes {
+    fn end(&mut self) -> Result<Bytes> {
         let mut out = Vec::new();
+        let tail = self.decoding.finish()?;
+        self.scrubber.push(&tail, &mut out)?;
         self.scrubber.finish(&mut out);
         if let Some(Flow { incoming, wire, pool, key, permit }) = self.flow.take() {
             drop((incoming, permit));
             pool.put(key, wire);
         }
-        out.into()
+        Ok(out.into())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 const ADDRESSES_TRIED_MAX: usize = 8;
 
 /// Tries the addresses in order within `limit`; each gets an equal share of what is left, so one black hole does not use it up.
-pub(super) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream> {
+pub(super) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result<(TcpStream, SocketAddr)> {
     let deadline = Instant::now() + limit;
     let tried = &addresses[..addresses.len().min(ADDRESSES_TRIED_MAX)];
     let mut slow = false;
@@ -24,7 +24,7 @@ pub(super) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result
             Ok(Ok(stream)) => {
                 // A failure here costs latency, nothing else.
                 let _ = stream.set_nodelay(true);
-                return Ok(stream);
+                return Ok((stream, *address));
             }
             Ok(Err(_)) => {}
             Err(_) => slow = true,

@@ -1,12 +1,16 @@
 //! The two header policies: what a caller may send, and what of an answer comes back.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
+use url::form_urlencoded;
+use zeroize::Zeroizing;
 
 use super::outbound::CREDENTIAL_BYTES_MAX;
-use super::{Credential, Limits, Outbound, Relayed, Slot};
+use super::{Credential, Finding, Limits, Outbound, Place, Relayed, Slot};
 use crate::guard::Target;
 use crate::scrub::Matcher;
 use crate::{Error, Result};
@@ -51,8 +55,8 @@ const STRIPPED: &[&str] = &[
 /// Query parameters that authenticate; removed when the broker brings its own credential.
 const STRIPPED_PARAMETERS: &[&str] = &["key", "api_key", "apikey", "access_token", "token", "auth", "sig"];
 
-/// What of an answer's head comes back. Whole names only: a prefix rule would let an upstream write into a name.
-const RELAYED: &[&str] = &[
+/// What of a model provider's head comes back.
+const RELAYED_PROVIDER: &[&str] = &[
     "content-type",
     "content-language",
     "date",
@@ -94,6 +98,35 @@ const RELAYED: &[&str] = &[
     "anthropic-ratelimit-output-tokens-reset",
 ];
 
+/// What of any API's head comes back. Without `etag` and `content-length`: they tell something of the body before it was
+/// scrubbed.
+const RELAYED_API: &[&str] = &[
+    "content-type",
+    "content-language",
+    "content-disposition",
+    "date",
+    "last-modified",
+    "link",
+    "location",
+    "retry-after",
+    "allow",
+    "deprecation",
+    "sunset",
+    "request-id",
+    "x-request-id",
+    "x-total-count",
+    "ratelimit",
+    "ratelimit-policy",
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "x-ratelimit-used",
+    "x-ratelimit-resource",
+];
+
 /// What never comes back, whatever else does: the connection's own headers, and what would send its reader elsewhere next time.
 const KEPT_BACK: &[&str] = &[
     "connection",
@@ -111,6 +144,17 @@ const KEPT_BACK: &[&str] = &[
 
 /// What describes the bytes of a body, which are others once it was scrubbed.
 const OF_THE_BYTES: &[&str] = &["content-length", "content-md5", "digest", "repr-digest", "content-digest", "etag"];
+
+impl Relayed {
+    /// Whether a header comes back. `scrubbed`: the body may have changed on the way.
+    fn takes(self, name: &str, scrubbed: bool) -> bool {
+        match self {
+            Self::Projected => RELAYED_PROVIDER.contains(&name),
+            Self::Api => RELAYED_API.contains(&name),
+            Self::All => !KEPT_BACK.contains(&name) && !(scrubbed && OF_THE_BYTES.contains(&name)),
+        }
+    }
+}
 
 const AGENT: &str = concat!("livery/", env!("CARGO_PKG_VERSION"));
 
@@ -130,8 +174,8 @@ pub(super) fn request(call: &mut Outbound, limits: &Limits) -> Result<Request<Fu
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(HOST, value(call.target.authority().as_bytes())?);
     if let Some(credential) = &call.credential {
-        strip_parameters(&mut call.target);
-        inject(&mut headers, credential)?;
+        strip_parameters(&mut call.target, credential);
+        inject(&mut headers, &mut call.target, credential)?;
     }
     let mut request = Request::new(Full::new(call.body.clone()));
     *request.method_mut() = call.method.clone();
@@ -170,13 +214,7 @@ fn is_stripped(name: &str) -> bool {
 }
 
 /// Removes what is stripped anyway, under every spelling of the slot's own name too, then puts the credential in.
-fn inject(headers: &mut HeaderMap, credential: &Credential) -> Result<()> {
-    let Slot::Header { name, prefix } = &credential.slot;
-    let same: Vec<HeaderName> =
-        headers.keys().filter(|key| key.as_str().replace('_', "-") == name.as_str()).cloned().collect();
-    for key in same {
-        headers.remove(key);
-    }
+fn inject(headers: &mut HeaderMap, target: &mut Target, credential: &Credential) -> Result<()> {
     let secret = credential.secret.expose_secret();
     if secret.len() > CREDENTIAL_BYTES_MAX {
         return Err(Error::TooLarge { what: "the credential" });
@@ -185,23 +223,45 @@ fn inject(headers: &mut HeaderMap, credential: &Credential) -> Result<()> {
     if secret.is_empty() || !secret.iter().all(u8::is_ascii_graphic) {
         return Err(Error::BadRequest { why: "the credential holds characters that no header can carry" });
     }
-    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(prefix.len() + secret.len()));
-    bytes.extend_from_slice(prefix.as_bytes());
-    bytes.extend_from_slice(secret);
-    let mut value = value(&bytes)?;
+    match &credential.slot {
+        Slot::Header { name, prefix } => put(headers, name, &[prefix.as_bytes(), secret]),
+        Slot::Basic => put(headers, &AUTHORIZATION, &[b"Basic ", Zeroizing::new(STANDARD.encode(secret)).as_bytes()]),
+        Slot::Query { name } => {
+            let mut query = Zeroizing::new(target.query().map(|query| format!("{query}&")).unwrap_or_default());
+            query.extend(form_urlencoded::byte_serialize(name.as_bytes()));
+            query.push('=');
+            query.extend(form_urlencoded::byte_serialize(secret));
+            target.set_query(Some(std::mem::take(&mut *query)));
+            Ok(())
+        }
+    }
+}
+
+fn put(headers: &mut HeaderMap, name: &HeaderName, parts: &[&[u8]]) -> Result<()> {
+    let same: Vec<HeaderName> =
+        headers.keys().filter(|key| key.as_str().replace('_', "-") == name.as_str()).cloned().collect();
+    for key in same {
+        headers.remove(key);
+    }
+    let mut value = value(&Zeroizing::new(parts.concat()))?;
     value.set_sensitive(true);
     headers.insert(name.clone(), value);
     Ok(())
 }
 
-fn strip_parameters(target: &mut Target) {
+/// Removes parameters that authenticate, and every spelling of the slot's own.
+fn strip_parameters(target: &mut Target, credential: &Credential) {
     let Some(query) = target.query() else { return };
+    let own = match &credential.slot {
+        Slot::Query { name } => Some(name.as_str()),
+        Slot::Header { .. } | Slot::Basic => None,
+    };
     let kept: Vec<&str> = query
         .split('&')
         .filter(|pair| {
             let name = pair.split('=').next().unwrap_or(pair);
             let name = decode_name(name);
-            !STRIPPED_PARAMETERS.iter().any(|stripped| stripped.eq_ignore_ascii_case(&name))
+            !STRIPPED_PARAMETERS.iter().copied().chain(own).any(|stripped| stripped.eq_ignore_ascii_case(&name))
         })
         .collect();
     let kept = if kept.is_empty() { None } else { Some(kept.join("&")) };
@@ -210,24 +270,17 @@ fn strip_parameters(target: &mut Target) {
 
 /// `%6bey` is `key` to the server that reads it.
 fn decode_name(name: &str) -> String {
-    url::form_urlencoded::parse(name.as_bytes()).next().map(|(name, _)| name.into_owned()).unwrap_or_default()
+    form_urlencoded::parse(name.as_bytes()).next().map(|(name, _)| name.into_owned()).unwrap_or_default()
 }
 
 fn value(bytes: &[u8]) -> Result<HeaderValue> {
     HeaderValue::from_bytes(bytes).map_err(|_| Error::BadRequest { why: "a header value is malformed" })
 }
 
-/// Refuses heads that are not one plain HTTP answer: upgrades, encodings nobody asked for, framing with two readings.
+/// Refuses heads that are not one plain HTTP answer: upgrades, framing with two readings.
 pub(super) fn check_head(status: StatusCode, headers: &HeaderMap, bytes_max: u64) -> Result<()> {
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Error::BadGateway { why: "an upgrade nobody asked for" });
-    }
-    let encoded = headers.get_all(CONTENT_ENCODING).iter().any(|value| {
-        let value = value.as_bytes().trim_ascii();
-        !value.is_empty() && !value.eq_ignore_ascii_case(b"identity")
-    });
-    if encoded {
-        return Err(Error::BadGateway { why: "an encoded body although identity was asked for" });
     }
     let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
@@ -243,24 +296,18 @@ pub(super) fn check_head(status: StatusCode, headers: &HeaderMap, bytes_max: u64
     Ok(())
 }
 
-/// The projection of an answer's headers, scrubbed, and how many values were redacted.
-pub(super) fn project(received: &HeaderMap, matcher: Option<&Matcher>, relayed: Relayed) -> (HeaderMap, u64) {
+/// The projection of an answer's headers, scrubbed, and what was found in them.
+pub(super) fn project(received: &HeaderMap, relayed: Relayed, matcher: Option<&Matcher>) -> (HeaderMap, Vec<Finding>) {
     let mut headers = HeaderMap::new();
-    let mut redactions = 0;
+    let mut findings = Vec::new();
     for (name, value) in received {
-        let comes_back = match relayed {
-            Relayed::Projected => RELAYED.contains(&name.as_str()),
-            Relayed::All => {
-                !KEPT_BACK.contains(&name.as_str()) && (matcher.is_none() || !OF_THE_BYTES.contains(&name.as_str()))
-            }
-        };
-        if !comes_back {
+        if !relayed.takes(name.as_str(), matcher.is_some()) {
             continue;
         }
-        let scrubbed = matcher.and_then(|matcher| matcher.scrub_whole(value.as_bytes()));
+        let scrubbed = matcher.and_then(|matcher| matcher.scrub_noting(value.as_bytes()));
         let value = match scrubbed {
-            Some(bytes) => {
-                redactions += 1;
+            Some((bytes, variants)) => {
+                findings.push(Finding { place: Place::Header(name.clone()), variants });
                 HeaderValue::from_bytes(&bytes).ok()
             }
             None => Some(value.clone()),
@@ -269,5 +316,5 @@ pub(super) fn project(received: &HeaderMap, matcher: Option<&Matcher>, relayed: 
             headers.append(name.clone(), value);
         }
     }
-    (headers, redactions)
+    (headers, findings)
 }

@@ -166,7 +166,7 @@ impl Shared {
                 found.map_err(|_| Error::Unresolvable)?.collect()
             }
         };
-        let stream = dial::connect(&addresses, CONNECT_MAX).await?;
+        let (stream, _) = dial::connect(&addresses, CONNECT_MAX).await?;
         match self.origin.scheme() {
             Scheme::Http => self.speak(stream).await,
             Scheme::Https => {

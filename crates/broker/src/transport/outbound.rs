@@ -1,11 +1,20 @@
 //! The shapes of a call: [`Outbound`] in, [`Inbound`] out, and the [`Credential`] that is added in between.
 
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use livery_core::id::OrgId;
+use url::form_urlencoded;
+use zeroize::Zeroizing;
 
 use super::{Body, Timeouts};
 use crate::guard::Target;
+use crate::scrub::Variants;
 use crate::{Error, Result, Secret};
 
 /// Largest answer by default, in bytes.
@@ -19,19 +28,26 @@ pub enum Slot {
         /// Name of the header.
         name: HeaderName,
         /// Text before the secret, such as `Bearer `.
-        prefix: &'static str,
+        prefix: Cow<'static, str>,
+    },
+    /// `Authorization: Basic …` of a secret that is `user:password`.
+    Basic,
+    /// A query parameter.
+    Query {
+        /// Name of the parameter, plain.
+        name: String,
     },
 }
 
 impl Slot {
     /// `Authorization: Bearer …`
     pub fn bearer() -> Self {
-        Self::Header { name: http::header::AUTHORIZATION, prefix: "Bearer " }
+        Self::Header { name: http::header::AUTHORIZATION, prefix: Cow::Borrowed("Bearer ") }
     }
 
     /// A header that holds the bare secret, such as `x-api-key`. The name is lower case.
     pub fn header(name: &'static str) -> Self {
-        Self::Header { name: HeaderName::from_static(name), prefix: "" }
+        Self::Header { name: HeaderName::from_static(name), prefix: Cow::Borrowed("") }
     }
 }
 
@@ -47,20 +63,51 @@ pub struct Credential {
     pub slot: Slot,
     /// The plaintext.
     pub secret: Secret,
-    /// What it belongs to (`prv_…`, `con_…`); shown in `[REDACTED:owner]`, never chosen by an upstream.
+    /// What it belongs to (`prv_…`, `con_…`), shown in `[REDACTED:owner]`; with a name to be shown instead, `con_…/name`.
+    /// Never chosen by an upstream.
     pub owner: String,
     /// Version of the secret; a rotation counts up, and connections of an older version are not reused.
     pub version: u32,
 }
 
-/// What of an answer's head comes back.
+/// What of an answer's head comes back. Whole names only: a prefix rule would let an upstream write into a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Relayed {
-    /// The headers on the projection list.
+    /// What model providers steer a client with.
     #[default]
     Projected,
+    /// What a caller of any HTTP API can use; what would tell the length or digest of the unscrubbed body is not among it.
+    Api,
     /// All but those of the connection, and those that would change how its reader connects next time.
     All,
+}
+
+impl Credential {
+    /// Everything that is made of the secret for its slot, and so is searched for in the answer.
+    pub(super) fn searched(&self) -> Vec<Secret> {
+        let secret = self.secret.expose_secret();
+        let copy = |bytes: &[u8]| Secret::new(bytes.to_vec());
+        match &self.slot {
+            Slot::Header { .. } => vec![copy(secret)],
+            // Whatever holds 16 bytes of the password is found by the password. The name before it is no secret: searching
+            // for it would redact an account's own address.
+            Slot::Basic => {
+                let at = secret.iter().position(|byte| *byte == b':').map_or(0, |colon| colon + 1);
+                let encoded = Zeroizing::new(STANDARD.encode(secret));
+                vec![copy(&secret[at..]), copy(&encoded.as_bytes()[at * 8 / 6..])]
+            }
+            Slot::Query { .. } => {
+                let encoded: Zeroizing<String> = Zeroizing::new(form_urlencoded::byte_serialize(secret).collect());
+                let differs = encoded.as_bytes() != secret;
+                std::iter::once(copy(secret)).chain(differs.then(|| copy(encoded.as_bytes()))).collect()
+            }
+        }
+    }
+
+    /// Whether the answer can be searched for what keeps it secret: see [`crate::scrub::SECRET_BYTES_MIN`].
+    pub fn is_scrubbable(&self) -> bool {
+        self.searched().first().is_some_and(crate::scrub::is_scrubbable)
+    }
 }
 
 /// One call out. No `Debug`: the credential is in it.
@@ -81,7 +128,7 @@ pub struct Outbound {
     pub idempotency_key: Option<String>,
     /// Waits.
     pub timeouts: Timeouts,
-    /// Largest answer in bytes; reaching it is [`Error::TooLarge`].
+    /// Largest answer in bytes, as it comes and once decoded; reaching it is [`Error::TooLarge`].
     pub response_bytes_max: u64,
     /// Which headers of the answer come back.
     pub relayed: Relayed,
@@ -117,6 +164,50 @@ pub struct Inbound {
     /// Whether headers and body were searched for the key. `false` without a credential, and for one shorter than
     /// [`crate::scrub::SECRET_BYTES_MIN`].
     pub scrubbed: bool,
+    /// What was found in the headers; see [`Body::finding`] for the body.
+    pub findings: Vec<Finding>,
+    /// The checked address the request went to.
+    pub dialled: SocketAddr,
+    /// How long it took to get here.
+    pub took: Took,
+}
+
+/// A key was in an answer, and was taken out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Where.
+    pub place: Place,
+    /// In which spellings.
+    pub variants: Variants,
+}
+
+/// Where in an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In a header that comes back.
+    Header(HeaderName),
+    /// In the body.
+    Body,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Body => f.write_str("body"),
+        }
+    }
+}
+
+/// The waits of one call up to the head of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Took {
+    /// Looking the name up; `None` on a connection that was open already.
+    pub resolve: Option<Duration>,
+    /// TCP and TLS; `None` on a connection that was open already.
+    pub connect: Option<Duration>,
+    /// From the first byte sent to the head of the answer.
+    pub first_byte: Duration,
 }
 
 impl Inbound {

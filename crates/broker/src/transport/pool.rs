@@ -4,6 +4,7 @@
 //! state, a session) reaches another tenant or outlives a rotation.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 use super::Limits;
 use crate::guard::{Host, Scheme};
+use crate::scrub::belongs_to;
 use crate::{Error, Result};
 
 /// What two calls must share to share a connection.
@@ -31,6 +33,8 @@ pub(super) struct PoolKey {
 /// One open connection. The task that drives it lives and dies with this value.
 pub(super) struct Wire {
     pub(super) sender: SendRequest<Full<Bytes>>,
+    /// Whom it was dialled to.
+    pub(super) peer: SocketAddr,
     /// Aborted on drop, which closes the socket.
     pub(super) _driver: JoinSet<()>,
 }
@@ -85,8 +89,9 @@ impl Pool {
 
     /// Drops every idle connection of a credential: for a rotation or a revocation.
     pub(super) fn forget(&self, tenant: OrgId, owner: &str) {
-        lock(&self.idle)
-            .retain(|key, _| key.tenant != tenant || key.credential.as_ref().is_none_or(|(name, _)| name != owner));
+        lock(&self.idle).retain(|key, _| {
+            key.tenant != tenant || key.credential.as_ref().is_none_or(|(name, _)| belongs_to(name) != owner)
+        });
     }
 
     /// Counts a call in, or refuses it.

@@ -1,6 +1,7 @@
 //! [`Broker`]: the walk of one call, from the guard to the head of the answer.
 
 use std::error::Error as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +17,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::{Body, BodyLimits, Flow};
+use super::coding::Decoding;
 use super::pool::{Permit, Pool, PoolKey, Wire};
 use super::tls::Tls;
-use super::{BrokerConfig, ConfigError, Inbound, Outbound, Timeouts, dial, headers};
+use super::{BrokerConfig, ConfigError, Inbound, Outbound, Timeouts, Took, dial, headers};
 use crate::error::Phase;
 use crate::guard::resolve::{Resolver, check_without_lookup};
 use crate::guard::{AddressGuard, Scheme, Target, UrlRefused};
@@ -92,7 +94,7 @@ impl Shared {
     async fn walk(&self, mut call: Outbound, permit: Permit, deadline: Instant) -> Result<Inbound> {
         let request = headers::request(&mut call, &self.config.limits)?;
         let matcher = call.credential.as_ref().and_then(|credential| {
-            self.matchers.get(call.tenant, &credential.owner, credential.version, &credential.secret)
+            self.matchers.get(call.tenant, &credential.owner, credential.version, &credential.searched())
         });
         let key = PoolKey {
             tenant: call.tenant,
@@ -101,15 +103,17 @@ impl Shared {
             host: call.target.host().clone(),
             port: call.target.port(),
         };
-        let (wire, response) = self.exchange(&key, &call.target, request, &call.timeouts).await?;
+        let Exchanged { wire, response, took } = self.exchange(&key, &call.target, request, &call.timeouts).await?;
         let (head, incoming) = response.into_parts();
         headers::check_head(head.status, &head.headers, call.response_bytes_max)?;
-        let (headers, redactions) = headers::project(&head.headers, matcher.as_deref(), call.relayed);
+        let decoding = Decoding::of(&head.headers, call.response_bytes_max)?;
+        let (headers, findings) = headers::project(&head.headers, call.relayed, matcher.as_deref());
+        let dialled = wire.peer;
         let flow = Flow { incoming, wire, pool: Arc::clone(&self.pool), key, permit };
         let limits = BodyLimits { idle: call.timeouts.idle, deadline, bytes_max: call.response_bytes_max };
         let scrubbed = matcher.is_some();
-        let body = Body::new(flow, scrubber(matcher, &head.headers), redactions, &limits);
-        Ok(Inbound { status: head.status, headers, body, scrubbed })
+        let body = Body::new(flow, decoding, scrubber(matcher, &head.headers), findings.len() as u64, &limits);
+        Ok(Inbound { status: head.status, headers, body, scrubbed, findings, dialled, took })
     }
 
     /// Sends on a pooled connection if one takes the request, otherwise on a new one.
@@ -119,38 +123,51 @@ impl Shared {
         target: &Target,
         request: Request<Full<Bytes>>,
         timeouts: &Timeouts,
-    ) -> Result<(Wire, Response<Incoming>)> {
+    ) -> Result<Exchanged> {
         let repeatable = is_repeatable(&request);
         while let Some(mut wire) = self.pool.take(key) {
             if !matches!(timeout(POOLED_READY, wire.sender.ready()).await, Ok(Ok(()))) {
                 continue;
             }
+            let asked = Instant::now();
             match exchange_on(&mut wire, request.clone(), timeouts.first_byte).await {
-                Ok(response) => return Ok((wire, response)),
+                Ok(response) => {
+                    let took = Took { first_byte: asked.elapsed(), ..Took::default() };
+                    return Ok(Exchanged { wire, response, took });
+                }
                 // The upstream had closed the idle connection. Not a byte left, or a second copy does no harm: once more.
                 Err(refused) if refused.unsent || (repeatable && refused.error == Error::Cut) => {}
                 Err(refused) => return Err(refused.error),
             }
         }
-        let mut wire = self.open(target, timeouts).await?;
+        let (mut wire, took) = self.open(target, timeouts).await?;
+        let asked = Instant::now();
         let response = exchange_on(&mut wire, request, timeouts.first_byte).await.map_err(|refused| refused.error)?;
-        Ok((wire, response))
+        Ok(Exchanged { wire, response, took: Took { first_byte: asked.elapsed(), ..took } })
     }
 
     /// Resolve, check, dial one of the checked addresses, TLS if the scheme says so.
-    async fn open(&self, target: &Target, timeouts: &Timeouts) -> Result<Wire> {
+    async fn open(&self, target: &Target, timeouts: &Timeouts) -> Result<(Wire, Took)> {
+        let begun = Instant::now();
         let addresses = self.resolver.addresses(&self.guard, target, timeouts.resolve).await?;
-        let stream = dial::connect(&addresses, timeouts.connect).await?;
-        match target.scheme() {
-            Scheme::Http => self.speak(stream).await,
+        let resolve = begun.elapsed();
+        let (stream, peer) = dial::connect(&addresses, timeouts.connect).await?;
+        let wire = match target.scheme() {
+            Scheme::Http => self.speak(stream, peer).await?,
             Scheme::Https => {
                 let stream = self.tls.handshake(stream, target.host(), timeouts.tls).await?;
-                self.speak(stream).await
+                self.speak(stream, peer).await?
             }
-        }
+        };
+        let connect = begun.elapsed().saturating_sub(resolve);
+        Ok((wire, Took { resolve: Some(resolve), connect: Some(connect), ..Took::default() }))
     }
 
-    async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Wire> {
+    async fn speak(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        peer: SocketAddr,
+    ) -> Result<Wire> {
         let limits = &self.config.limits;
         let (sender, connection) = http1::Builder::new()
             .max_headers(limits.response_headers_max)
@@ -163,13 +180,20 @@ impl Shared {
             // Its error reaches the caller through the request or the body.
             let _ = connection.await;
         });
-        Ok(Wire { sender, _driver: driver })
+        Ok(Wire { sender, peer, _driver: driver })
     }
 }
 
 /// Whether the upstream may get it twice: a safe method, or a key by which it knows a repetition.
 fn is_repeatable(request: &Request<Full<Bytes>>) -> bool {
     request.method().is_safe() || request.headers().contains_key("idempotency-key")
+}
+
+/// A request that got one.
+struct Exchanged {
+    wire: Wire,
+    response: Response<Incoming>,
+    took: Took,
 }
 
 /// A request that got no answer.

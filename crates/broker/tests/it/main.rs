@@ -8,6 +8,7 @@ mod pool;
 mod proxy;
 mod scrub;
 mod shape;
+mod slots;
 mod slow;
 mod tls;
 mod upstream;

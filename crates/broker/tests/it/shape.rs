@@ -171,7 +171,7 @@ async fn malformed_answers_are_bad_gateways() {
     let head = Error::TooLarge { what: "the head of the upstream's answer" };
     let two_lengths = Error::BadGateway { why: "an answer whose length can be read in two ways" };
     let not_http = Error::BadGateway { why: "something that is not HTTP" };
-    let encoded = Error::BadGateway { why: "an encoded body although identity was asked for" };
+    let encoded = Error::BadGateway { why: "a body in a content coding that cannot be searched" };
     for (bytes, expected) in [
         ("SSH-2.0-OpenSSH_9.7\r\n\r\n", not_http),
         ("<html>hello</html>\r\n\r\n", not_http),
@@ -191,8 +191,8 @@ async fn malformed_answers_are_bad_gateways() {
             "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
             Error::BadGateway { why: "an upgrade nobody asked for" },
         ),
-        ("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\nx", encoded),
-        ("HTTP/1.1 200 OK\r\ncontent-encoding: identity, br\r\ncontent-length: 1\r\n\r\nx", encoded),
+        ("HTTP/1.1 200 OK\r\ncontent-encoding: gzip, br, zstd\r\ncontent-length: 1\r\n\r\nx", encoded),
+        ("HTTP/1.1 200 OK\r\ncontent-encoding: identity, compress\r\ncontent-length: 1\r\n\r\nx", encoded),
         ("HTTP/1.1 200 OK\r\ncontent-encoding: livery\r\ncontent-length: 1\r\n\r\nx", encoded),
         (&big_header, head),
         (&many_headers, head),
