@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use livery_broker::Secret;
-use livery_broker::guard::Target;
+use livery_broker::guard::{CanonicalRequest, PARAMETERS_MAX, Target};
 use livery_broker::proxy::hello::{HELLO_BYTES_MAX, server_name};
 use livery_broker::proxy::placeholder::Finder;
 use livery_broker::scrub::{Framing, Matcher, Scrubber};
@@ -297,6 +297,26 @@ pub fn upstream_url(bytes: &[u8]) {
         assert!(joined.path().starts_with(base.path()), "{joined:?} leaves its root {base:?}");
         assert!(!joined.path().split('/').any(|part| part == ".."), "{joined:?} climbs");
     }
+}
+
+/// A request that was taken is read the same by whoever reads what is sent; it stays at its origin and below its base, and a
+/// parameter's text stays within the parameter.
+pub fn egress_request(bytes: &[u8]) {
+    let Some((one, two)) = cut(bytes) else { return };
+    let (Ok(path), Ok(value)) = (std::str::from_utf8(one), std::str::from_utf8(two)) else { return };
+    let base = Target::base_url("https://api.example/v1").expect("a plain address");
+    let parameters = [("p".to_owned(), value.to_owned())];
+    let Ok(request) = CanonicalRequest::below(&base, "POST", path, &parameters) else { return };
+    let line = request.line();
+    let url = line.strip_prefix("POST ").expect("the line begins with the method");
+    assert!(url.is_ascii() && url.starts_with("https://api.example/v1/"), "{line} leaves its base");
+    let again = CanonicalRequest::at("POST", url).expect("what is sent can be read");
+    assert_eq!(again.line(), line, "two forms of one request");
+    assert_eq!(again.query_keys(), request.query_keys(), "two readings of one query");
+    assert!(again.query_keys().iter().any(|key| key == "p") && again.query_keys().len() <= PARAMETERS_MAX);
+    let query = request.target().query().unwrap_or_default();
+    let sent = query.rsplit_once("p=").map(|(_, sent)| sent.matches(['&', '#', ' ']).count());
+    assert_eq!(sent, Some(0), "a value ends its parameter: {query}");
 }
 
 /// The key the answers are scrubbed of.

@@ -180,6 +180,18 @@ fn upstream_url() {
 }
 
 #[test]
+fn egress_request() {
+    walk(
+        crate::egress_request,
+        &[
+            b"\xa0/charges/%2e%2e/x?expand[]=a&b=%20value & more",
+            b"\x80/a/./b/../c;d//e?q=1&q=2p=1&_method=DELETE",
+            b"\x60//evil.com@x/%2Fa%00?\\#\r\nhost: evil",
+        ],
+    );
+}
+
+#[test]
 fn scrubber() {
     walk(
         crate::scrubber,

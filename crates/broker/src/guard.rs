@@ -15,10 +15,12 @@ mod dns;
 mod path;
 mod ports;
 mod ranges;
+mod request;
 pub(crate) mod resolve;
 mod target;
 
 pub use ranges::AddressGuard;
+pub use request::{CanonicalRequest, PARAMETERS_MAX, RequestRefused};
 pub use target::{Host, Scheme, Target, UrlRefused};
 
 #[cfg(test)]

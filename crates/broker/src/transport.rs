@@ -26,5 +26,7 @@ pub use operator::{OperatorAnswer, OperatorBody, OperatorClient};
 pub use outbound::{Credential, Finding, Inbound, Outbound, Place, Relayed, Slot, Took};
 pub use send::Broker;
 
+pub(crate) use headers::is_authentication_parameter;
+
 #[cfg(test)]
 mod tests;

@@ -261,11 +261,16 @@ fn strip_parameters(target: &mut Target, credential: &Credential) {
         .filter(|pair| {
             let name = pair.split('=').next().unwrap_or(pair);
             let name = decode_name(name);
-            !STRIPPED_PARAMETERS.iter().copied().chain(own).any(|stripped| stripped.eq_ignore_ascii_case(&name))
+            !is_authentication_parameter(&name) && !own.is_some_and(|own| own.eq_ignore_ascii_case(&name))
         })
         .collect();
     let kept = if kept.is_empty() { None } else { Some(kept.join("&")) };
     target.set_query(kept);
+}
+
+/// Whether a parameter of this name authenticates, so that none but the broker may send it beside a credential.
+pub(crate) fn is_authentication_parameter(name: &str) -> bool {
+    STRIPPED_PARAMETERS.iter().any(|stripped| stripped.eq_ignore_ascii_case(name))
 }
 
 /// `%6bey` is `key` to the server that reads it.

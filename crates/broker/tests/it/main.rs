@@ -3,6 +3,7 @@
 
 mod call;
 mod dns;
+mod engine;
 mod names;
 mod pool;
 mod proxy;

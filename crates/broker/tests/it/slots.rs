@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use livery_broker::transport::{Place, Relay};
+use livery_broker::transport::{Place, Relayed};
 use livery_broker::{Error, Outbound, Slot};
 
 use crate::call::{KEY, broker, credential, post, text};
@@ -37,7 +37,7 @@ fn call(upstream: &Upstream, path: &str, slot: Slot, secret: &str) -> Outbound {
     call.credential = Some(credential(secret));
     call.credential.as_mut().unwrap().slot = slot;
     call.credential.as_mut().unwrap().owner = "con_1/jira".to_owned();
-    call.relay = Relay::Api;
+    call.relayed = Relayed::Api;
     call
 }
 

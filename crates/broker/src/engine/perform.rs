@@ -1,0 +1,94 @@
+//! From a [`Prepared`] request and its secret to an [`Answer`], or to words about why there is none.
+
+use http::Method;
+use livery_core::connector::CredentialSlot;
+
+use super::{Answer, Failed, Prepared};
+use crate::transport::{Broker, Credential, Inbound, Outbound, Relayed, Slot, Timeouts};
+use crate::{Error, Result, Secret};
+
+impl Slot {
+    /// The slot a connector names.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`] when its header's name is none, which no checked connector has.
+    pub fn of(slot: &CredentialSlot) -> Result<Self> {
+        Ok(match slot {
+            CredentialSlot::Header { name, prefix } => Self::Header {
+                name: name
+                    .parse()
+                    .map_err(|_| Error::BadRequest { why: "the credential's header has no valid name" })?,
+                prefix: prefix.clone().into(),
+            },
+            CredentialSlot::Basic => Self::Basic,
+            CredentialSlot::Query { name } => Self::Query { name: name.clone() },
+        })
+    }
+}
+
+impl Broker {
+    /// Sends a prepared request with its secret and reads the whole answer, at most `answer_bytes_max` of it.
+    ///
+    /// # Errors
+    /// [`Failed`], whose error says whether anything was sent ([`Error::nothing_sent`]).
+    pub async fn call(
+        &self,
+        prepared: Prepared,
+        secret: Secret,
+        timeouts: Timeouts,
+        answer_bytes_max: u64,
+    ) -> Result<Answer, Failed> {
+        let unsent = |error| Failed { error, findings: Vec::new(), dialled: None };
+        let outbound = outbound(prepared, secret, timeouts, answer_bytes_max).map_err(unsent)?;
+        let inbound = self.send(outbound).await.map_err(unsent)?;
+        read(inbound).await
+    }
+}
+
+fn outbound(prepared: Prepared, secret: Secret, timeouts: Timeouts, answer_bytes_max: u64) -> Result<Outbound> {
+    let Prepared { access, request, headers, body, idempotency_key, .. } = prepared;
+    let credential = Credential {
+        slot: Slot::of(&access.slot)?,
+        secret,
+        owner: format!("{}/{}", access.connection, access.name),
+        version: access.version,
+    };
+    if !credential.is_scrubbable() {
+        return Err(Error::BadRequest { why: "the credential is too short to be kept out of answers" });
+    }
+    let method = Method::from_bytes(request.method().as_str().as_bytes())
+        .map_err(|_| Error::BadRequest { why: "the method is not allowed" })?;
+    let mut outbound = Outbound::post(access.org, request.target().clone(), body);
+    outbound.method = method;
+    outbound.headers = headers;
+    outbound.credential = Some(credential);
+    outbound.idempotency_key = idempotency_key;
+    outbound.timeouts = timeouts;
+    outbound.response_bytes_max = answer_bytes_max;
+    outbound.relayed = Relayed::Api;
+    Ok(outbound)
+}
+
+/// An answer that breaks off is no answer: what was read of it goes nowhere, what was found in it is told.
+async fn read(mut inbound: Inbound) -> Result<Answer, Failed> {
+    let (dialled, took) = (inbound.dialled, inbound.took);
+    let mut body = Vec::new();
+    while let Some(piece) = inbound.body.next().await {
+        match piece {
+            Ok(piece) => body.extend_from_slice(&piece),
+            Err(error) => {
+                let mut findings = inbound.findings;
+                findings.extend(inbound.body.finding());
+                return Err(Failed { error, findings, dialled: Some(dialled) });
+            }
+        }
+    }
+    let headers = inbound
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    let headers = headers.collect();
+    let mut findings = inbound.findings;
+    findings.extend(inbound.body.finding());
+    Ok(Answer { status: inbound.status.as_u16(), headers, body: body.into(), findings, dialled, took })
+}

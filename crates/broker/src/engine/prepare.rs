@@ -1,0 +1,140 @@
+//! From a [`Call`] to a [`Prepared`] request: canonical, permitted, stripped. No secret is anywhere near.
+
+use bytes::Bytes;
+use livery_core::connector::CredentialSlot;
+use sha2::{Digest, Sha256};
+use url::form_urlencoded;
+
+use super::{Access, Call, Refusal, placeholder};
+use crate::guard::{CanonicalRequest, Target, UrlRefused};
+use crate::transport::is_authentication_parameter;
+
+/// A parameter by which some frameworks take one method for another.
+const METHOD_PARAMETER: &str = "_method";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A request that may leave, in the form in which it leaves.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) access: Access,
+    pub(super) request: CanonicalRequest,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Bytes,
+    pub(super) idempotency_key: Option<String>,
+    digest: String,
+}
+
+/// What the transcript says about a request before it leaves. Nothing of it depends on a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The method.
+    pub method: &'static str,
+    /// `https` or `http`.
+    pub scheme: &'static str,
+    /// The host.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The canonical path.
+    pub path: String,
+    /// Names of the query's parameters, without their values.
+    pub query_keys: Vec<String>,
+    /// Bytes of the body.
+    pub request_bytes: u64,
+    /// SHA-256 over method, target, headers and body before injection, hex.
+    pub request_sha256: String,
+}
+
+impl Prepared {
+    /// Looks at a call.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was sent and nothing will be.
+    pub fn new(access: Access, call: Call) -> Result<Self, Refusal> {
+        let base = access.reach.base().ok_or(UrlRefused::Host).and_then(|text| Target::base_url(&text));
+        let base = base.map_err(|refused| Refusal::Form(refused.into()))?;
+        let request = CanonicalRequest::below(&base, &call.method, &call.path, &call.query)?;
+        refuse_placeholders(&call)?;
+        refuse_method_overrides(&request, &call)?;
+        let own = match &access.slot {
+            CredentialSlot::Query { name } => Some(name.clone()),
+            CredentialSlot::Header { .. } | CredentialSlot::Basic => None,
+        };
+        let is_own = |name: &str| own.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name));
+        let request = request.without_parameters(|name| is_authentication_parameter(name) || is_own(name));
+        access.reach.permits(request.method().as_str(), &request.origin(), request.target().path())?;
+        let headers = headers_of(&access, call.headers);
+        let digest = digest(&request, &headers, &call.body);
+        Ok(Self { access, request, headers, body: call.body, idempotency_key: None, digest })
+    }
+
+    /// Sends this as `Idempotency-Key`: for an upstream that knows a repeated request by it.
+    #[must_use]
+    pub fn with_idempotency_key(mut self, key: String) -> Self {
+        self.idempotency_key = Some(key);
+        self
+    }
+
+    /// Whether sending it twice does no more than sending it never.
+    pub const fn is_safe(&self) -> bool {
+        self.request.method().is_safe()
+    }
+
+    /// SHA-256 of the request before injection, hex.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// For the transcript.
+    pub fn facts(&self) -> Facts {
+        let target = self.request.target();
+        Facts {
+            method: self.request.method().as_str(),
+            scheme: target.scheme().as_str(),
+            host: target.host().to_string(),
+            port: target.port(),
+            path: target.path().to_owned(),
+            query_keys: self.request.query_keys(),
+            request_bytes: self.body.len() as u64,
+            request_sha256: self.digest.clone(),
+        }
+    }
+}
+
+fn refuse_placeholders(call: &Call) -> Result<(), Refusal> {
+    let pairs = call.query.iter().chain(&call.headers).flat_map(|(name, value)| [name, value]);
+    let mut texts = pairs.chain([&call.path]).map(String::as_bytes).chain([call.body.as_ref()]);
+    if texts.any(placeholder::is_in) { Err(Refusal::Placeholder) } else { Ok(()) }
+}
+
+/// The header overrides are stripped with the others; a parameter changes what the request says, so it is refused.
+fn refuse_method_overrides(request: &CanonicalRequest, call: &Call) -> Result<(), Refusal> {
+    let is_override = |name: &str| name.eq_ignore_ascii_case(METHOD_PARAMETER);
+    let content_type = call.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    let is_form = content_type.is_some_and(|(_, value)| {
+        value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(FORM))
+    });
+    let in_body = is_form && form_urlencoded::parse(&call.body).any(|(name, _)| is_override(&name));
+    let in_query = request.query_keys().iter().any(|name| is_override(name));
+    if in_body || in_query { Err(Refusal::MethodOverride) } else { Ok(()) }
+}
+
+/// The caller's headers, with the connection's own in place of those of the same name.
+fn headers_of(access: &Access, given: Vec<(String, String)>) -> Vec<(String, String)> {
+    let is_own = |name: &str| access.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    let mut headers: Vec<(String, String)> = given.into_iter().filter(|(name, _)| !is_own(name)).collect();
+    headers.extend(access.headers.iter().cloned());
+    headers
+}
+
+/// Each part with its length before it, so that no two requests read the same.
+fn digest(request: &CanonicalRequest, headers: &[(String, String)], body: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    let line = request.line();
+    let pairs = headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+    for part in std::iter::once(line.as_bytes()).chain(pairs).chain([body]) {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,254 @@
+//! What may leave and what may not, by the numbers of the attack list; nothing here opens a connection.
+
+use livery_core::connector::{CredentialSlot, Method, Reach};
+use livery_core::id::OrgId;
+use proptest::prelude::*;
+
+use super::{Access, Call, Prepared, Refusal};
+use crate::guard::CanonicalRequest;
+
+fn reach(origins: &[&str], paths: &[&str]) -> Reach {
+    Reach {
+        origins: origins.iter().map(|origin| origin.parse().unwrap()).collect(),
+        base_path: String::new(),
+        methods: Vec::new(),
+        paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
+        plaintext: false,
+    }
+}
+
+fn access() -> Access {
+    Access {
+        org: OrgId::from_bits(1),
+        connection: "con_1".to_owned(),
+        version: 3,
+        name: "stripe".to_owned(),
+        reach: reach(&["https://api.stripe.com"], &["/v1/**"]),
+        slot: CredentialSlot::Header { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() },
+        headers: vec![("stripe-version".to_owned(), "2026-01-01".to_owned())],
+    }
+}
+
+fn call(method: &str, path: &str) -> Call {
+    Call { method: method.to_owned(), path: path.to_owned(), ..Call::default() }
+}
+
+fn prepare(method: &str, path: &str) -> Result<Prepared, Refusal> {
+    Prepared::new(access(), call(method, path))
+}
+
+fn rule(method: &str, path: &str) -> &'static str {
+    prepare(method, path).err().map_or("", |refusal| refusal.rule())
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn d1_a_path_has_one_form_which_is_matched_and_sent() {
+    for (given, sent) in [
+        ("/v1/charges", "/v1/charges"),
+        ("/v1/./charges", "/v1/charges"),
+        ("/v1/x/../charges", "/v1/charges"),
+        ("/v1/%63harges", "/v1/charges"),
+        ("/v1/a%c3%a4", "/v1/a%C3%A4"),
+    ] {
+        assert_eq!(prepare("GET", given).unwrap().facts().path, sent, "{given}");
+    }
+    for given in ["/v1/../admin", "/./admin", "/v2/charges", "/v1x", "/V1/charges", "/"] {
+        assert_eq!(rule("GET", given), "reach_path", "{given}");
+    }
+    for given in [
+        "/v1/%2e%2e/admin",
+        "/v1/..;/admin",
+        "//admin",
+        "/v1//admin",
+        "/v1/%2fadmin",
+        "/v1/%5cadmin",
+        "/v1/a%00",
+        "/v1/%c0%ae%c0%ae/admin",
+        "/v1/%252e%252e/admin",
+        "/../v1/charges",
+        "/v1/\\admin",
+        "/v1/a b",
+        "",
+        "v1/charges",
+    ] {
+        assert_eq!(rule("GET", given), "canonical_form", "{given}");
+    }
+}
+
+/// B7, B8, C7: a caller gives a path; whatever looks like a host, a scheme or an authority is none.
+#[test]
+fn b7_b8_c7_a_path_names_no_host() {
+    for given in [
+        "https://evil.com/v1/charges",
+        "https://api.stripe.com@evil.com/v1/",
+        "https://api.stripe.com/v1/charges",
+        "@evil.com/v1",
+        ":443@evil.com/v1",
+        "//evil.com/v1",
+        "/\\evil.com/v1",
+        "\\\\evil.com",
+        "file:///etc/passwd",
+        "gopher://evil.com",
+        "data:text/plain,x",
+        ".evil.com/v1",
+        "/v1/#@evil.com",
+        "/v1/\tx",
+        "/v1/\r\nhost: evil.com",
+        " /v1/x",
+        "/v1/x ",
+    ] {
+        assert_eq!(rule("GET", given), "canonical_form", "{given:?}");
+    }
+    let at = prepare("GET", "/v1/a@evil.com").unwrap().facts();
+    assert_eq!((at.host.as_str(), at.port, at.scheme), ("api.stripe.com", 443, "https"));
+}
+
+/// B9 to B12: the rule is asked about scheme, host and port as they are dialled.
+#[test]
+fn b9_to_b12_only_the_origins_of_the_connection() {
+    let wide = reach(&["https://api.stripe.com", "https://*.stripe.com"], &[]);
+    let permits = |url: &str| {
+        let request = CanonicalRequest::at("GET", url).map_err(|_| ())?;
+        wide.permits("GET", &request.origin(), request.target().path()).map_err(|_| ())
+    };
+    for url in ["https://api.stripe.com/", "https://API.stripe.com./", "https://files.stripe.com/"] {
+        assert_eq!(permits(url), Ok(()), "{url}");
+    }
+    for url in [
+        "https://api.stripe.com.evil.com/",
+        "https://evilstripe.com/",
+        "https://stripe.com./",
+        "https://stripe.com/",
+        "https://a.b.stripe.com/",
+        "https://api.stripe.com:22/",
+        "https://api.stripe.com:25/",
+        "https://api.stripe.com:5432/",
+        "https://api.stripe.com:80/",
+        "https://api.stripe.com:8443/",
+        "http://api.stripe.com/",
+        "http://api.stripe.com:443/",
+        "https://127.1/",
+        "https://[::ffff:169.254.169.254]/",
+    ] {
+        assert_eq!(permits(url), Err(()), "{url}");
+    }
+    let mut plain = access();
+    plain.reach = reach(&["http://api.stripe.com"], &[]);
+    assert_eq!(Prepared::new(plain, call("GET", "/v1/x")).unwrap_err().rule(), "reach_plaintext");
+}
+
+#[test]
+fn d2_one_method_in_the_clothes_of_another_is_refused() {
+    for path in ["/v1/x?_method=DELETE", "/v1/x?a=1&%5fMETHOD=DELETE"] {
+        assert_eq!(rule("POST", path), "method_override", "{path}");
+    }
+    let mut form = call("POST", "/v1/x");
+    form.headers = pairs(&[("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")]);
+    form.body = "a=1&_method=delete".into();
+    assert_eq!(Prepared::new(access(), form).unwrap_err().rule(), "method_override");
+    let mut parameter = call("POST", "/v1/x");
+    parameter.query = pairs(&[("_method", "DELETE")]);
+    assert_eq!(Prepared::new(access(), parameter).unwrap_err().rule(), "method_override");
+}
+
+#[test]
+fn d3_methods_are_upper_case_and_on_the_list() {
+    let long = "G".repeat(200);
+    for method in ["get", "PoSt", "TRACE", "TRACK", "CONNECT", "OPTIONS", "PURGE", "", "GET ", "GET /v1", &long] {
+        assert_eq!(rule(method, "/v1/x"), "canonical_form", "{method:?}");
+    }
+    let mut read_only = access();
+    read_only.reach.methods = vec![Method::Get];
+    let refusal = Prepared::new(read_only, call("DELETE", "/v1/x")).unwrap_err();
+    assert_eq!(refusal.rule(), "reach_method");
+    assert_eq!(refusal.to_string(), "the method is not allowed on this connection; allowed: GET");
+}
+
+#[test]
+fn a24_a_placeholder_outside_its_slot_never_leaves() {
+    let placeholder = "lvp_0123456789abcdefghijklmnopqrstuv";
+    let escaped = "%6cvp_0123456789abcdefghijklmnopqrstu%76";
+    let with = |change: &dyn Fn(&mut Call)| {
+        let mut call = call("POST", "/v1/customers");
+        change(&mut call);
+        Prepared::new(access(), call).err().map(|refusal| refusal.rule())
+    };
+    let refused = Some("placeholder");
+    assert_eq!(with(&|call| call.body = format!("{{\"note\":\"{placeholder}\"}}").into()), refused);
+    assert_eq!(with(&|call| call.body = format!("note={escaped}").into()), refused);
+    assert_eq!(with(&|call| call.query = pairs(&[("note", placeholder)])), refused);
+    assert_eq!(with(&|call| call.headers = pairs(&[("x-note", placeholder)])), refused);
+    assert_eq!(with(&|call| call.path = format!("/v1/customers/{placeholder}")), refused);
+    assert_eq!(with(&|call| call.path = format!("/v1/customers?a={escaped}")), refused);
+    assert_eq!(with(&|call| call.body = "lvp_ is only a prefix".into()), None);
+}
+
+/// R7: what authenticates, and every spelling of the pinned parameter, is gone before the rules look.
+#[test]
+fn a_callers_own_authentication_is_not_part_of_the_request() {
+    let mut access = access();
+    access.slot = CredentialSlot::Query { name: "appid".to_owned() };
+    let mut asked = call("GET", "/v1/x?a=1&key=theirs&%41PPID=theirs&a=2");
+    asked.query = pairs(&[("access_token", "theirs"), ("expand[]", "a&b=c"), ("b", "ä +\u{1f600}")]);
+    let prepared = Prepared::new(access, asked).unwrap();
+    assert_eq!(prepared.facts().query_keys, ["a", "expand[]", "b"]);
+    assert_eq!(
+        prepared.request.line(),
+        "GET https://api.stripe.com/v1/x?a=1&a=2&expand%5B%5D=a%26b%3Dc&b=%C3%A4+%2B%F0%9F%98%80"
+    );
+}
+
+#[test]
+fn e2_a_line_break_in_a_parameter_is_refused() {
+    for value in ["a\r\nx: 1", "a\nb", "\0"] {
+        let mut asked = call("GET", "/v1/x");
+        asked.query = pairs(&[("a", value)]);
+        assert_eq!(Prepared::new(access(), asked).unwrap_err().rule(), "canonical_form", "{value:?}");
+    }
+}
+
+#[test]
+fn the_digest_tells_requests_apart_and_the_connections_headers_win() {
+    let digest = |change: &dyn Fn(&mut Call)| {
+        let mut call = call("POST", "/v1/x");
+        change(&mut call);
+        let prepared = Prepared::new(access(), call).unwrap();
+        assert!(prepared.headers.contains(&("stripe-version".to_owned(), "2026-01-01".to_owned())));
+        prepared.digest().to_owned()
+    };
+    let same = digest(&|_| {});
+    assert_eq!(same, digest(&|call| call.headers = pairs(&[("Stripe-Version", "evil")])));
+    assert_ne!(same, digest(&|call| call.body = "a".into()));
+    assert_ne!(same, digest(&|call| call.headers = pairs(&[("a", "b")])));
+    assert_ne!(
+        digest(&|call| call.headers = pairs(&[("a", "bc")])),
+        digest(&|call| call.headers = pairs(&[("ab", "c")]))
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// What the rules saw is what is sent, and reading it again changes nothing.
+    #[test]
+    fn the_canonical_form_is_its_own(
+        path in "/[a-zA-Z0-9./%;:@~+?&=_-]{0,24}",
+        name in "[a-z\\[\\]&=#% ]{0,6}",
+        value in "\\PC{0,8}",
+    ) {
+        let base = crate::guard::Target::base_url("https://api.example/v1").unwrap();
+        if let Ok(request) = CanonicalRequest::below(&base, "PUT", &path, &[(name.clone(), value.clone())]) {
+            let (_, url) = request.line().split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+            let again = CanonicalRequest::at("PUT", &url).unwrap();
+            prop_assert_eq!(again.line(), request.line());
+            prop_assert_eq!(again.query_keys(), request.query_keys());
+            prop_assert_eq!(request.origin().host, "api.example");
+            prop_assert!(request.target().path().starts_with("/v1/"));
+            prop_assert!(request.query_keys().contains(&name));
+        }
+    }
+}
