@@ -12,7 +12,6 @@
 //! Read next: `engine/prepare.rs`, then `engine/perform.rs`.
 
 mod perform;
-mod placeholder;
 mod prepare;
 
 use std::net::SocketAddr;

@@ -5,8 +5,9 @@ use livery_core::connector::CredentialSlot;
 use sha2::{Digest, Sha256};
 use url::form_urlencoded;
 
-use super::{Access, Call, Refusal, placeholder};
+use super::{Access, Call, Refusal};
 use crate::guard::{CanonicalRequest, Target, UrlRefused};
+use crate::proxy::placeholder::Finder;
 use crate::transport::is_authentication_parameter;
 
 /// A parameter by which some frameworks take one method for another.
@@ -104,7 +105,7 @@ impl Prepared {
 fn refuse_placeholders(call: &Call) -> Result<(), Refusal> {
     let pairs = call.query.iter().chain(&call.headers).flat_map(|(name, value)| [name, value]);
     let mut texts = pairs.chain([&call.path]).map(String::as_bytes).chain([call.body.as_ref()]);
-    if texts.any(placeholder::is_in) { Err(Refusal::Placeholder) } else { Ok(()) }
+    if texts.any(|text| !Finder::all_in(text).is_empty()) { Err(Refusal::Placeholder) } else { Ok(()) }
 }
 
 /// The header overrides are stripped with the others; a parameter changes what the request says, so it is refused.
