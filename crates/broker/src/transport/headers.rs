@@ -151,7 +151,8 @@ impl Relayed {
         match self {
             Self::Projected => RELAYED_PROVIDER.contains(&name),
             Self::Api => RELAYED_API.contains(&name),
-            Self::All => !KEPT_BACK.contains(&name) && !(scrubbed && OF_THE_BYTES.contains(&name)),
+            Self::All if scrubbed && OF_THE_BYTES.contains(&name) => false,
+            Self::All => !KEPT_BACK.contains(&name),
         }
     }
 }

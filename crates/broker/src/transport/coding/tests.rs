@@ -13,19 +13,19 @@ use crate::{Error, Result};
 const TEXT: &[u8] = b"{\"error\": \"the key sk-live-4fGh7Kq2Zx9WmB3nVt8RpL6yD1cJ5sA0 is not known here\"}";
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
 fn zlib(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
 fn raw_deflate(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
@@ -113,8 +113,8 @@ fn a_bomb_ends_at_the_ratio_and_at_the_calls_own_limit() {
     for (coding, bytes) in
         [("gzip", gzip(&zeros)), ("deflate", zlib(&zeros)), ("zstd", zstd(&zeros)), ("gzip, gzip", gzip(&gzip(&zeros)))]
     {
-        assert_eq!(decoded(coding, &[&bytes], u64::MAX), Err(BOMB), "{coding}");
-        assert_eq!(decoded(coding, &[&bytes], 4096), Err(BOMB), "{coding}");
+        assert_eq!(decoded(coding, &[&bytes], u64::MAX).err(), Some(BOMB), "{coding}");
+        assert_eq!(decoded(coding, &[&bytes], 4096).err(), Some(BOMB), "{coding}");
     }
     // What is merely large is no bomb.
     let text: Vec<u8> = (0..300_000u32).flat_map(|n| n.to_string().into_bytes()).collect();
