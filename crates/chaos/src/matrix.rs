@@ -1,10 +1,11 @@
 //! The crash matrix: for every effect in the code's own list, every phase around it and every engine, the real binary dies
 //! there, starts again, and the run has to end as it would have.
 //!
-//! Walk on: [`scenario`] is the run that has the effect, [`cell`] one death and what follows, [`leftovers`] what may not be
-//! left, [`table`] the published page.
+//! Walk on: [`scenario`] is the run that has the effect, [`door`] what has it made, [`cell`] one death and what follows,
+//! [`leftovers`] what may not be left, [`table`] the published page.
 
 pub mod cell;
+pub mod door;
 pub mod leftovers;
 pub mod scenario;
 pub mod table;

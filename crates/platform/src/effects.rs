@@ -54,6 +54,8 @@ pub enum Recovery {
     OutcomeUnknown,
     /// Not known to the platform at all: the caller asks again, with its own `Idempotency-Key`.
     Caller,
+    /// Not known to the platform at all: the sender repeats its message, which is known by its id.
+    Sender,
 }
 
 impl Recovery {
@@ -64,6 +66,7 @@ impl Recovery {
             Self::RepeatWithKey => "repeated with the same key",
             Self::OutcomeUnknown => "never repeated: \"outcome unknown\"",
             Self::Caller => "the caller repeats with its Idempotency-Key",
+            Self::Sender => "the sender repeats its message",
         }
     }
 }
@@ -101,6 +104,10 @@ effects! {
     FileUpload = "file_upload", Caller, [Before, After, Committed];
     /// One transaction that makes a run exist.
     RunAcceptance = "run_acceptance", Caller, [Before, During, Committed];
+    /// A schedule's slot: it moves on and its run exists, in one transaction.
+    ScheduleFire = "schedule_fire", Repeat, [Before, During, Committed];
+    /// A message to a trigger: it is remembered and its run exists, in one transaction.
+    TriggerReceipt = "trigger_receipt", Sender, [Before, During, Committed];
     /// A node takes a run from the queue.
     QueueClaim = "queue_claim", Repeat, [Before, Committed];
     /// The heartbeat of a node's runs.

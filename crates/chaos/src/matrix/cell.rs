@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::scenario::{self, Scenario, unknown_outcomes};
 use super::{Cell, Engine, leftovers};
 use crate::check;
+use crate::http::Client;
 use crate::node::{Keeper, LOOK_EVERY, Node, PATIENCE, Plan, knows_flag};
 use crate::upstream::Upstream;
 
@@ -231,7 +232,7 @@ async fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// A node that dies once and is started again, and a caller that does not give up.
-struct Life {
+pub(super) struct Life {
     plan: Plan,
     node: Node,
     keeper: Keeper,
@@ -242,7 +243,7 @@ struct Life {
 
 impl Life {
     /// Starts the node again when it has died as planned.
-    async fn revive(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn revive(&mut self) -> anyhow::Result<()> {
         let Some(status) = self.node.ended()? else { return Ok(()) };
         anyhow::ensure!(self.owed, "the node ended by itself ({status}): {}", self.node.last_words());
         anyhow::ensure!(status.signal() == Some(SIGKILL), "the node ended with {status}: {}", self.node.last_words());
@@ -253,8 +254,18 @@ impl Life {
         self.node.ready().await
     }
 
+    pub(super) fn client(&self) -> Client {
+        self.plan.client()
+    }
+
     /// One request, repeated until it is answered for good.
-    async fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> anyhow::Result<Value> {
+    pub(super) async fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> anyhow::Result<Value> {
         let begun = Instant::now();
         loop {
             self.revive().await?;
@@ -270,7 +281,7 @@ impl Life {
         }
     }
 
-    async fn post(&mut self, path: &str, key: &str, body: &Value) -> anyhow::Result<Value> {
+    pub(super) async fn post(&mut self, path: &str, key: &str, body: &Value) -> anyhow::Result<Value> {
         let headers = [("content-type", "application/json"), ("idempotency-key", key)];
         self.ask("POST", path, &headers, body.to_string().as_bytes()).await
     }
@@ -279,14 +290,13 @@ impl Life {
     async fn caller(&mut self, stage: &Stage, name: &str, scenario: &Scenario) -> anyhow::Result<Seen> {
         let hook = json!({"url": stage.upstream.hook(name), "events": ["run.*"]});
         self.post("/v1/webhooks", "hook", &hook).await?;
-        let mut body = json!({"agent": scenario.agent(name), "input": {}});
+        let mut files = json!([]);
         if scenario.uploads {
             let headers = [("content-type", "text/plain"), ("idempotency-key", "file")];
             let file = self.ask("POST", "/v1/files?name=input.txt", &headers, b"input\n").await?;
-            body["files"] = json!([file["id"]]);
+            files = json!([file["id"]]);
         }
-        let run = self.post("/v1/runs", "run", &body).await?;
-        let id = run["id"].as_str().context("a run without an id")?.to_owned();
+        let id = self.begin(scenario, name, &files).await?;
         if scenario.cancels {
             self.tool_started(&id).await?;
             self.post(&format!("/v1/runs/{id}/cancel"), "cancel", &json!({})).await?;

@@ -4,6 +4,10 @@ use base64::Engine as _;
 use livery_platform::effects::{EffectKind, Phase, Recovery};
 use serde_json::{Map, Value, json};
 
+use super::door::Door;
+
+/// The name of every scenario's agent.
+pub const AGENT: &str = "crash-test";
 /// Leaves one mark; a second one would be an effect done twice.
 const MARK: &str = "echo mark >> trace";
 /// Shows the marks.
@@ -24,6 +28,8 @@ pub struct Scenario {
     pub refusals: u64,
     /// Which time the place is reached the process dies; the first when nothing is said.
     pub nth: Option<u32>,
+    /// What has the run made.
+    pub door: Door,
     /// Whether the caller uploads a file for the run.
     pub uploads: bool,
     /// Whether the caller cancels the run when its first tool has begun.
@@ -40,6 +46,8 @@ pub fn of(effect: EffectKind) -> Scenario {
     let marking = |turn: &str| Scenario { script: script(&[turn, LOOK]), marks: true, ..Scenario::default() };
     match effect {
         EffectKind::RunAcceptance | EffectKind::QueueClaim | EffectKind::Finish | EffectKind::WebhookDelivery => plain,
+        EffectKind::ScheduleFire => Scenario { door: Door::Schedule, ..plain },
+        EffectKind::TriggerReceipt => Scenario { door: Door::Trigger, ..plain },
         // The second call: the run has a sandbox by then, of which recovery has something to tell.
         EffectKind::ModelCall => Scenario { nth: Some(2), script: script(&[&shell(MARK)]), ..Scenario::default() },
         EffectKind::FileUpload => {
@@ -107,7 +115,8 @@ impl Scenario {
     pub fn agent(&self, model: &str) -> Value {
         let own = if self.files.iter().any(|(path, _)| path.starts_with("tools/")) { ", mark" } else { "" };
         let tools = format!("shell, read_file, write_file, edit_file{own}");
-        let agent_md = format!("---\nname: crash-test\nmodel: fake/{model}\ntools: [{tools}]\n---\nWork.\n");
+        let agent_md =
+            format!("---\nname: {AGENT}\ndescription: Works.\nmodel: fake/{model}\ntools: [{tools}]\n---\nWork.\n");
         let encode = |text: &String| Value::from(base64::engine::general_purpose::STANDARD.encode(text));
         let files: Map<String, Value> =
             self.files.iter().map(|(path, text)| ((*path).to_owned(), encode(text))).collect();

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::timing::{Due, MISSED_AFTER_MS, Timing};
 use super::{CatchUp, Overlap, owner_of, request_of, rule_of};
 use crate::audit::note;
+use crate::effects::{EffectKind, Phase};
 use crate::runs::{Cause, Prepared, Queueing, RunView, cancel_in, explain};
 use crate::webhooks::Outbox;
 use crate::{Caller, Platform, Posted, Scope};
@@ -112,6 +113,7 @@ impl Platform {
         now: Timestamp,
     ) -> Result<()> {
         let (platform, row, overlap) = (self.clone(), row.clone(), rule_of::<Overlap>(&row.overlap)?);
+        self.reached(EffectKind::ScheduleFire, Phase::Before);
         let started = self
             .store
             .write(move |tx| {
@@ -122,10 +124,12 @@ impl Platform {
                     if due.missed > 0 {
                         note_skipped(tx, &row, now, "missed", slot.expected, due.missed).await?;
                     }
+                    platform.reached(EffectKind::ScheduleFire, Phase::During);
                     start_beside_others(tx, &platform, &row, overlap, slot.dealt, prepared, now).await
                 })
             })
             .await?;
+        self.reached(EffectKind::ScheduleFire, Phase::Committed);
         if started.run {
             self.metrics.run_accepted();
         }

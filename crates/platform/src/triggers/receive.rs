@@ -18,6 +18,7 @@ use super::verify::Verified;
 use super::{SECRET_FIELD, Verification, owner_of, remembered_until};
 use crate::Platform;
 use crate::audit::note;
+use crate::effects::{EffectKind, Phase};
 use crate::runs::{Cause, Queueing, RunTemplate, StartRun, explain};
 
 /// Longest id a sender gives a message; a longer one is known by its digest.
@@ -151,6 +152,8 @@ impl Platform {
         };
         delivery.outcome = TriggerOutcome::Started;
         delivery.run = Some(prepared.id());
+        let platform = self.clone();
+        self.reached(EffectKind::TriggerReceipt, Phase::Before);
         let receipt = self
             .store
             .write(move |tx| {
@@ -159,11 +162,13 @@ impl Platform {
                         let before = tx.recall_delivery(delivery.org, delivery.trigger, &delivery.delivery_key).await?;
                         return Ok(before.as_ref().and_then(replay_of));
                     }
+                    platform.reached(EffectKind::TriggerReceipt, Phase::During);
                     let run = prepared.insert(tx, Queueing::Enqueue).await?;
                     Ok(Some(Receipt { status: ReceiptStatus::Accepted, run: Some(run.id) }))
                 })
             })
             .await?;
+        self.reached(EffectKind::TriggerReceipt, Phase::Committed);
         let receipt = receipt.ok_or_else(|| Error::internal("a delivery is neither new nor known"))?;
         if receipt.status == ReceiptStatus::Accepted {
             self.metrics.run_accepted();
