@@ -9,6 +9,7 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("agents", crate::agents::STATEMENTS),
     ("circuits", crate::circuits::STATEMENTS),
     ("backup", crate::backup::STATEMENTS),
+    ("connections", crate::connections::STATEMENTS),
     ("deliveries", crate::deliveries::STATEMENTS),
     ("delivery_queue", crate::delivery_queue::STATEMENTS),
     ("duties", crate::duties::STATEMENTS),

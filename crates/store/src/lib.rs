@@ -17,6 +17,7 @@ mod backup;
 #[cfg(test)]
 mod catalogue;
 mod circuits;
+mod connections;
 mod deliveries;
 mod delivery_queue;
 mod doorbell;
@@ -58,6 +59,7 @@ mod writer;
 pub use agents::{AgentFile, AgentRow, AgentSelector, NewAgent, Saved};
 pub use backup::{Counts, Snapshot};
 pub use circuits::{CircuitFailure, CircuitRow};
+pub use connections::{ConnectionRow, ConnectionStatus};
 pub use deliveries::{DeliveryFilter, DeliveryRow, DeliveryStatus, NewDelivery};
 pub use delivery_queue::{ClaimedDelivery, DeliveryAttempt, DeliveryClaim, Destination};
 pub use doorbell::Doorbell;

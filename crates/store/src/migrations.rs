@@ -37,6 +37,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations![
     "0005_proofs",
     "0006_retention",
     "0007_given_up",
+    "0008_connections",
 ];
 
 /// Steps by version and name, in order.

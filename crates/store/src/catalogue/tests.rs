@@ -135,6 +135,8 @@ fn lists_and_claims_walk_an_index() {
     check("queue::CLAIM_OWN", "runs_lease");
     check("queue::FIND_EXPIRED", "runs_lease");
     check("queue::FIND_CANCELLED", "runs_cancel");
+    check("connections::LIST", "connections_page");
+    check("connections::USABLE", "connections_usable");
     check("deliveries::LIST", "deliveries_page");
     check("deliveries::LIST_STATUS", "deliveries_page");
     check("deliveries::LIST_OPEN", "deliveries_open");

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 mod agents;
+mod connections;
 mod crash;
 mod deliveries;
 mod delivery_queue;
