@@ -12,6 +12,7 @@ mod audit;
 pub mod backup;
 pub mod clock;
 pub mod config;
+pub mod connections;
 pub mod crash;
 pub mod database;
 mod duties;

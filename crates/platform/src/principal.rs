@@ -54,6 +54,10 @@ scopes! {
     ModelProvidersRead = "model_providers:read";
     /// Create, replace and delete model providers.
     ModelProvidersWrite = "model_providers:write";
+    /// See connections and connectors (never a value).
+    ConnectionsRead = "connections:read";
+    /// Create, rotate, test and revoke connections.
+    ConnectionsWrite = "connections:write";
     /// See API keys (never their secrets).
     ApiKeysRead = "api_keys:read";
     /// Create and revoke API keys.

@@ -75,8 +75,20 @@ impl Vault {
         value: &Secret,
         now: Timestamp,
     ) -> Result<String> {
+        self.seal_version(store, org, (owner, field, 1), value, now).await
+    }
+
+    /// The same for one version of a value that is rotated: row, field, version.
+    pub(crate) async fn seal_version(
+        &self,
+        store: &Store,
+        org: OrgId,
+        (owner, field, version): (&str, &str, u32),
+        value: &Secret,
+        now: Timestamp,
+    ) -> Result<String> {
         let keys = self.keys(store, org, now).await?;
-        keys.seal(&Aad { tenant: org, owner, field, version: 1 }, value).map_err(Error::internal)
+        keys.seal(&Aad { tenant: org, owner, field, version }, value).map_err(Error::internal)
     }
 
     /// Opens what [`Vault::seal`] made for the same row and field.
@@ -89,8 +101,20 @@ impl Vault {
         sealed: &str,
         now: Timestamp,
     ) -> Result<Secret> {
+        self.unseal_version(store, org, (owner, field, 1), sealed, now).await
+    }
+
+    /// Opens what [`Vault::seal_version`] made for the same row, field and version.
+    pub(crate) async fn unseal_version(
+        &self,
+        store: &Store,
+        org: OrgId,
+        (owner, field, version): (&str, &str, u32),
+        sealed: &str,
+        now: Timestamp,
+    ) -> Result<Secret> {
         let keys = self.keys(store, org, now).await?;
-        keys.open(&Aad { tenant: org, owner, field, version: 1 }, sealed).map_err(Error::internal)
+        keys.open(&Aad { tenant: org, owner, field, version }, sealed).map_err(Error::internal)
     }
 
     /// Seals a value of the platform itself, which belongs to no organization, under a data key of its own: the wrapped key

@@ -19,6 +19,7 @@ use super::request::{
 };
 use super::view::RunView;
 use crate::agents::LoadedAgent;
+use crate::connections::Bindings;
 use crate::effects::{EffectKind, Phase};
 use crate::providers::OWN_PROVIDERS;
 use crate::webhooks::{Outbox, sign};
@@ -51,6 +52,7 @@ struct Checked {
     limits: Limits,
     files: Vec<FileRow>,
     webhook: Option<StoredWebhook>,
+    bindings: Bindings,
 }
 
 /// What started a run besides its caller.
@@ -147,8 +149,9 @@ impl Platform {
     pub(crate) async fn prepare_run(&self, caller: &Caller, request: &StartRun, cause: &Cause) -> Result<Prepared> {
         self.check_end_user(caller).await?;
         let run = RunId::from_bits(self.mint());
-        let checked = self.check(&caller.principal, run, request).await?;
         let application = self.application_of(&caller.principal).await?;
+        let mut checked = self.check(&caller.principal, run, request).await?;
+        checked.bindings = self.bind_connections(caller, application, &checked.agent.agent, request, cause).await?;
         let row = self.new_run(caller, run, application, &checked, request, cause)?;
         let view = queued_view(&row, &checked)?;
         let queued = queued_event(caller, &row, &checked, cause)?;
@@ -176,7 +179,9 @@ impl Platform {
         self.check_end_user(caller).await?;
         let (principal, run) = (&caller.principal, RunId::from_bits(self.mint()));
         let agent = self.load_named_agent(principal, agent).await?;
-        self.check_rest(principal, run, request, agent).await.map(drop)
+        let checked = self.check_rest(principal, run, request, agent).await?;
+        let application = self.application_of(principal).await?;
+        self.bind_connections(caller, application, &checked.agent.agent, request, &Cause::default()).await.map(drop)
     }
 
     async fn check_rest(
@@ -187,7 +192,6 @@ impl Platform {
         agent: Arc<LoadedAgent>,
     ) -> Result<Checked> {
         check_metadata(request)?;
-        check_connections(&agent, request)?;
         let models = self.check_models(principal.org, &agent, request.model.as_deref()).await?;
         let limits = check_limits(agent.agent.limits, request.limits)?;
         self.check_prices(principal.org, &models, limits).await?;
@@ -200,6 +204,7 @@ impl Platform {
             limits,
             files: self.check_files(principal, &request.files).await?,
             webhook: self.check_webhook(principal, run, request.webhook.as_ref()).await?,
+            bindings: Bindings::default(),
             agent,
         })
     }
@@ -353,7 +358,7 @@ impl Platform {
             sandbox: Json::of(&checked.sandbox)?,
             limits: checked.limits,
             metadata: Json::of(&request.metadata)?,
-            connections: Json::of(&request.connections)?,
+            connections: Json::of(&checked.bindings.ids())?,
             webhook: checked.webhook.as_ref().map(Json::of).transpose()?,
             pricing: if scripted { Pricing::Free } else { Pricing::Priced },
             created_at,
@@ -375,6 +380,9 @@ fn queued_event(caller: &Caller, row: &NewRun, checked: &Checked, cause: &Cause)
     });
     if !checked.own_providers.is_empty() {
         data[OWN_PROVIDERS] = json!(checked.own_providers);
+    }
+    if let Some(connections) = checked.bindings.told() {
+        data["connections"] = connections;
     }
     let mut actor = caller.principal.key.to_string();
     if let Some(at) = row.start_at {
@@ -457,24 +465,6 @@ fn check_metadata(request: &StartRun) -> Result<()> {
     let bytes = serde_json::to_string(&request.metadata).map_err(Error::internal)?.len();
     if bytes > METADATA_BYTES_MAX {
         return Err(Error::invalid_field("/metadata", format!("at most {METADATA_BYTES_MAX} bytes of JSON")));
-    }
-    Ok(())
-}
-
-/// Connections come with the credential broker: until then a slot that must be filled refuses the run, and nothing that was
-/// named is silently dropped.
-fn check_connections(agent: &LoadedAgent, request: &StartRun) -> Result<()> {
-    if let Some(slot) = request.connections.keys().find(|slot| !agent.agent.connections.contains_key(*slot)) {
-        return Err(Error::invalid_field(format!("/connections/{slot}"), "the agent has no such slot"));
-    }
-    if !request.connections.is_empty() {
-        return Err(Error::NotFound { what: "connection" });
-    }
-    if let Some((slot, _)) = agent.agent.connections.iter().find(|(_, slot)| slot.required) {
-        return Err(Error::invalid_field(
-            "/connections",
-            format!("the agent requires a connection for its slot `{slot}`"),
-        ));
     }
     Ok(())
 }

@@ -1,0 +1,112 @@
+//! What a worker gets for the slots of a run, and the one place where a value is opened.
+
+use std::collections::BTreeMap;
+
+use http::HeaderName;
+use livery_broker::{Credential, Secret, Slot};
+use livery_core::connector::{Connector, CredentialSlot};
+use livery_core::id::{ConnectionId, OrgId};
+use livery_core::{Error, Result, Timestamp};
+use livery_store::{ConnectionRow, ConnectionStatus, RunRow};
+
+use super::{VALUE_FIELD, settled};
+use crate::Platform;
+
+/// How often a use is written down, in milliseconds.
+const TOUCH_INTERVAL_MS: u64 = 60_000;
+
+/// A slot's connection, without its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bound {
+    /// Which connection.
+    pub connection: ConnectionId,
+    /// Its version when it was looked at; a rotation counts it up.
+    pub version: u32,
+    /// Its name: what stands in place of its value in `[REDACTED:NAME]`.
+    pub slug: String,
+    /// Where the value may go, in which slot, with which constant headers.
+    pub connector: Connector,
+}
+
+impl Platform {
+    /// The connections of a run's slots as they are now. One that was revoked is among them: what it is good for is said
+    /// when it is used.
+    ///
+    /// # Errors
+    /// Those of the database; [`Error::Conflict`] when a connector no longer takes a connection's settings.
+    pub async fn bound_connections(&self, run: &RunRow) -> Result<BTreeMap<String, Bound>> {
+        let ids: BTreeMap<String, ConnectionId> = run.connections.parse()?;
+        let mut bound = BTreeMap::new();
+        for (slot, id) in ids {
+            let row = self.store.get_connection(run.org, id).await?.filter(|row| is_for(row, run));
+            let row = row.ok_or(Error::NotFound { what: "connection" })?;
+            let connector = settled(&row)?;
+            bound.insert(slot, Bound { connection: id, version: row.version, slug: row.name, connector });
+        }
+        Ok(bound)
+    }
+
+    /// Opens a connection's present value for one request. The row is read anew each time, so a revoked connection gives
+    /// nothing from that moment on, and a rotated one its new value.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] when it is revoked or has to be authorised again.
+    pub(crate) async fn materialise(&self, org: OrgId, connection: ConnectionId) -> Result<Credential> {
+        let row = self.store.get_connection(org, connection).await?.ok_or(Error::NotFound { what: "connection" })?;
+        self.credential_of(&row).await
+    }
+
+    /// The value of a row that was just read.
+    pub(super) async fn credential_of(&self, row: &ConnectionRow) -> Result<Credential> {
+        let (sealed, now) = (sealed_of(row)?, self.clock.now());
+        let id = row.id.to_string();
+        let secret =
+            self.vault.unseal_version(&self.store, row.org, (&id, VALUE_FIELD, row.version), sealed, now).await?;
+        if row.last_used_at.is_none_or(|last| now.millis_since(last) >= TOUCH_INTERVAL_MS) {
+            self.store.touch_connection(row.org, row.id, now);
+        }
+        let slot = slot_of(settled(row)?.slot)?;
+        // Pools and caches go by the id; answers show the name.
+        let owner = format!("{id}/{}", row.name);
+        Ok(Credential { slot, secret, owner, version: row.version })
+    }
+
+    /// Seals a value for a row and the version it is going to have.
+    pub(super) async fn seal_value(
+        &self,
+        org: OrgId,
+        connection: ConnectionId,
+        version: u32,
+        value: &Secret,
+        now: Timestamp,
+    ) -> Result<String> {
+        let id = connection.to_string();
+        self.vault.seal_version(&self.store, org, (&id, VALUE_FIELD, version), value, now).await
+    }
+}
+
+/// The slot in the broker's words.
+fn slot_of(slot: CredentialSlot) -> Result<Slot> {
+    Ok(match slot {
+        CredentialSlot::Header { name, prefix } => {
+            Slot::Header { name: HeaderName::try_from(name).map_err(Error::internal)?, prefix: prefix.into() }
+        }
+        CredentialSlot::Basic => Slot::Basic,
+        CredentialSlot::Query { name } => Slot::Query { name },
+    })
+}
+
+/// Checked when the run was accepted, and again at every use.
+fn is_for(row: &ConnectionRow, run: &RunRow) -> bool {
+    (row.application.is_none() || row.application == run.application)
+        && (row.end_user.is_none() || row.end_user == run.end_user)
+}
+
+fn sealed_of(row: &ConnectionRow) -> Result<&str> {
+    let away = |detail: &str| Error::Conflict { code: "conflict", detail: detail.to_owned() };
+    match (row.status, &row.sealed_value) {
+        (ConnectionStatus::Active, Some(sealed)) => Ok(sealed),
+        (ConnectionStatus::NeedsReauth, _) => Err(away("the connection has to be authorised again")),
+        _ => Err(away("the connection is revoked")),
+    }
+}
