@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use livery_platform::Roles;
 
+mod connections;
 mod database;
 mod receipt;
 mod schedules;
 mod triggers;
 mod webhooks;
 
+pub(crate) use connections::{Connections, Connectors, Credential, NewConnection};
 pub(crate) use database::{Backup, Export, Import, Migrate, Place, Restore};
 pub(crate) use receipt::Receipt;
 pub(crate) use schedules::{NewSchedule, Schedules};
@@ -62,6 +64,12 @@ pub(crate) enum Command {
     /// Say who is told when something happens, and see what was sent.
     #[command(subcommand)]
     Webhooks(Webhooks),
+    /// Keep credentials that runs use and nobody sees.
+    #[command(subcommand)]
+    Connections(Connections),
+    /// See what can be connected to.
+    #[command(subcommand)]
+    Connectors(Connectors),
     /// Create, list and revoke API keys.
     #[command(subcommand)]
     Keys(Keys),

@@ -3,6 +3,7 @@
 mod agents;
 mod backup;
 mod completions;
+mod connections;
 mod demo;
 
 mod dev;
@@ -49,6 +50,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Triggers(command) => async_main(triggers::triggers(command)),
         Command::Webhooks(command) => async_main(webhooks::webhooks(command)),
         Command::Agents(command) => agents::agents(command),
+        Command::Connections(command) => async_main(connections::connections(command)),
+        Command::Connectors(command) => async_main(connections::connectors(command)),
         Command::Keys(command) => async_main(keys::keys(command)),
         Command::Nodes(command) => async_main(nodes::nodes(command)),
         Command::Backup(args) => backup::backup(args),

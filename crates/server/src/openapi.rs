@@ -34,6 +34,7 @@ const TAGS: &[(&str, &str)] = &[
     ("schedules", "Runs at certain times: cron in a time zone, with rules for overlap and for what was missed."),
     ("triggers", "Signed messages from outside that start runs."),
     ("webhooks", "Who is told when something happens, signed after Standard Webhooks."),
+    ("connections", "Credentials that runs use. Values go in and never come out; connectors say where they may go."),
     ("model_providers", "Where models are asked. Keys go in and never come out."),
     ("api_keys", "Who may call, with explicit rights. Shown once, stored as a digest."),
     ("metrics", "What a node counts, for the operator."),

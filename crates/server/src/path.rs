@@ -5,7 +5,7 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 use livery_core::Error;
-use livery_core::id::{DeliveryId, FileId, KeyId, RunId, ScheduleId, TriggerId, WebhookId};
+use livery_core::id::{ConnectionId, DeliveryId, FileId, KeyId, RunId, ScheduleId, TriggerId, WebhookId};
 
 use crate::app::App;
 use crate::problem::{Problem, Result};
@@ -25,6 +25,7 @@ macro_rules! nouns {
 
 nouns! {
     RunId = "run";
+    ConnectionId = "connection";
     KeyId = "API key";
     ScheduleId = "schedule";
     TriggerId = "trigger";

@@ -2,6 +2,7 @@
 
 mod agents;
 mod api_keys;
+mod connections;
 mod files;
 mod metrics;
 mod model_providers;
@@ -59,6 +60,12 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(webhooks::test))
         .routes(routes!(webhooks::deliveries))
         .routes(routes!(webhooks::redeliver))
+        .routes(routes!(connections::list, connections::create))
+        .routes(routes!(connections::get, connections::revoke))
+        .routes(routes!(connections::rotate))
+        .routes(routes!(connections::test))
+        .routes(routes!(connections::connectors))
+        .routes(routes!(connections::connector))
         .routes(routes!(model_providers::list, model_providers::create))
         .routes(routes!(model_providers::get, model_providers::delete))
         .routes(routes!(api_keys::list, api_keys::create))

@@ -5,6 +5,7 @@
 #![expect(dead_code, reason = "only their shape is used, by a derive")]
 
 mod agents;
+mod connections;
 mod ids;
 mod proofs;
 mod runs;
@@ -15,6 +16,9 @@ mod triggers;
 mod webhooks;
 
 pub(crate) use agents::{Agent, AgentPage, InlineAgent, Validation};
+pub(crate) use connections::{
+    Connection, ConnectionPage, ConnectionTest, Connector, ConnectorPage, NewConnection, RotateConnection,
+};
 pub(crate) use ids::*;
 pub(crate) use proofs::{ForkRun, Receipt, ReceiptKey, ReceiptKeys, ReplayReport, ReplayRun};
 pub(crate) use runs::{Artifacts, EventPage, NewRun, Run, RunPage, RunStatus};

@@ -5,6 +5,7 @@ mod backup;
 mod bombs;
 mod cluster;
 mod commands;
+mod connections;
 mod crash;
 mod crash_matrix;
 mod dist;

@@ -41,6 +41,7 @@ fn any_id(path: &str) -> String {
         "webhooks" => id("whk"),
         "schedules" => id("sch"),
         "triggers" => id("trg"),
+        "connections" => id("con"),
         "api_keys" => id("key"),
         "files" => id("fil"),
         _ => "nobody".to_owned(),
@@ -130,6 +131,9 @@ async fn another_tenants_things_do_not_exist() {
     let trigger = json!({"name": "t", "agent": "secret-agent", "verification": {"kind": "github"}});
     let trigger = one.post("/v1/triggers", &trigger).await.json()["id"].as_str().unwrap().to_owned();
 
+    let connection = json!({"name": "c", "connector": "stripe", "credential": {"value": "sk_test_0123456789"}});
+    let connection = one.post("/v1/connections", &connection).await.json()["id"].as_str().unwrap().to_owned();
+
     let fill = |path: &str| {
         let own = match path.split('/').nth(2).unwrap_or("") {
             "runs" => &run,
@@ -138,6 +142,7 @@ async fn another_tenants_things_do_not_exist() {
             "files" => &file,
             "schedules" => &schedule,
             "triggers" => &trigger,
+            "connections" => &connection,
             _ => "",
         };
         path.replace("{id}", own).replace("{name}", "secret-agent").replace("{provider}", "mine")
@@ -154,7 +159,7 @@ async fn another_tenants_things_do_not_exist() {
         }
         assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (404, "not_found"), "{method} {target}");
     }
-    for list in ["runs", "agents", "schedules", "triggers", "webhooks", "model_providers"] {
+    for list in ["runs", "agents", "schedules", "triggers", "webhooks", "model_providers", "connections"] {
         assert_eq!(two.get(&format!("/v1/{list}")).await.json()["data"], json!([]), "{list}");
     }
     assert_eq!(one.get(&format!("/v1/runs/{run}")).await.status, 200, "it is still there for its owner");

@@ -5,6 +5,7 @@
 mod access;
 mod answers;
 mod bad_input;
+mod connections;
 mod events;
 mod idempotency;
 mod pages;

@@ -1,6 +1,7 @@
 //! A server with a platform of its own, and callers of it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -26,7 +27,7 @@ pub struct Site {
     /// The key of the first start.
     pub key: String,
     pub options: Options,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Site {
@@ -65,7 +66,12 @@ impl Site {
         let key = platform.bootstrap(|_| Ok(())).await.unwrap().unwrap().api_key;
         platform.start().await.unwrap();
         let edge = Edge::new(platform.clone(), options.clone(), CancellationToken::new());
-        Self { platform, edge, key, options, _data: data }
+        Self { platform, edge, key, options, data }
+    }
+
+    /// Where it keeps everything.
+    pub fn data(&self) -> &Path {
+        self.data.path()
     }
 
     /// A caller with the key of the first start.
