@@ -2,7 +2,7 @@
 //!
 //! The preamble is a stable prefix: no times, no ids, no counters, nothing about the host. Read next: [`crate::tools`].
 
-use livery_core::agent::Skill;
+use livery_core::agent::{Network, Skill};
 use livery_llm::message::Message;
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ pub(crate) fn system(setup: &Setup, toolbox: &Toolbox) -> String {
          your output what stayed uncertain.\n",
     );
     if toolbox.has_sandbox_tools() {
-        out.push_str(WORKSPACE);
+        out.push_str(&workspace(&agent.sandbox.network));
         out.push_str(&skills(&agent.skills));
     }
     if toolbox.specs.len() > 1 {
@@ -39,11 +39,24 @@ pub(crate) fn system(setup: &Setup, toolbox: &Toolbox) -> String {
     out
 }
 
-const WORKSPACE: &str = "
+fn workspace(network: &Network) -> String {
+    let network = match network {
+        Network::Allow(hosts) if !hosts.is_empty() => {
+            format!(
+                ". Over HTTPS they reach {} through a proxy that is set up already, and nothing else",
+                hosts.join(", ")
+            )
+        }
+        _ => ", without a network".to_owned(),
+    };
+    format!(
+        "
 # Workspace
-You have a Linux sandbox of your own; commands run as an ordinary user in `/workspace`, without a network. Files you leave in \
+You have a Linux sandbox of your own; commands run as an ordinary user in `/workspace`{network}. Files you leave in \
 `/workspace/outputs/` are kept when you finish, all others are thrown away.
-";
+"
+    )
+}
 
 const TOOLS: &str = "
 # Tools

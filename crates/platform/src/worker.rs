@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod drive;
+mod egress;
 mod hands;
 mod leases;
 mod model;

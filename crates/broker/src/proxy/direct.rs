@@ -1,6 +1,5 @@
-//! A gate without connections: the hosts a run was given by name, reached without any credential.
+//! The hosts a run was given by name, reached without any credential: what a gate without connections decides and sends.
 
-use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use hyper::body::Frame;
 use livery_core::id::OrgId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::gate::{Answered, Asked, AskedBody, Finding, Gate};
+use super::gate::{Answered, Asked, AskedBody};
 use super::refusal::Refusal;
 use crate::guard::{Scheme, Target};
 use crate::transport::{Broker, Outbound, Relayed};
@@ -31,53 +30,44 @@ pub struct Reach {
 }
 
 /// Sends what goes to one of its hosts, and refuses the rest.
-pub struct Direct<F> {
+pub struct Direct {
     broker: Broker,
     tenant: OrgId,
     reach: Vec<Reach>,
     total: Duration,
     bodies: Arc<Semaphore>,
-    on_finding: F,
 }
 
-impl<F> std::fmt::Debug for Direct<F> {
+impl std::fmt::Debug for Direct {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Direct").field("reach", &self.reach).finish_non_exhaustive()
     }
 }
 
-impl<F: Fn(Finding) + Send + Sync + 'static> Direct<F> {
+impl Direct {
     /// For the run of a tenant, which takes at most `total` and may reach exactly these hosts.
-    pub fn new(broker: Broker, tenant: OrgId, reach: Vec<Reach>, total: Duration, on_finding: F) -> Self {
+    pub fn new(broker: Broker, tenant: OrgId, reach: Vec<Reach>, total: Duration) -> Self {
         let bodies = Arc::new(Semaphore::new(usize::try_from(BODIES_BYTES_MAX).unwrap_or(usize::MAX)));
-        Self { broker, tenant, reach, total, bodies, on_finding }
+        Self { broker, tenant, reach, total, bodies }
     }
 
-    /// The whole body, within what the run may hold.
-    async fn collect(&self, mut body: AskedBody) -> Result<(Bytes, Vec<OwnedSemaphorePermit>), Refusal> {
-        let (mut whole, mut permits) = (BytesMut::new(), Vec::new());
-        while let Some(piece) = body.next().await? {
-            let count = u32::try_from(piece.len()).map_err(|_| Refusal::TooLarge)?;
-            let permit = Arc::clone(&self.bodies).try_acquire_many_owned(count).map_err(|_| Refusal::Busy)?;
-            permits.push(permit);
-            whole.extend_from_slice(&piece);
-        }
-        Ok((whole.freeze(), permits))
-    }
-}
-
-impl<F: Fn(Finding) + Send + Sync + 'static> Gate for Direct<F> {
-    fn admits(&self, origin: &Target) -> bool {
+    /// Whether one of the hosts is this origin.
+    #[must_use]
+    pub fn admits(&self, origin: &Target) -> bool {
         // Plain http only where the port was named: the guard lets it go to private networks the operator allowed, alone.
         let plain = origin.scheme() == Scheme::Http && origin.port() == 443;
         let host = origin.host().to_string();
         !plain && self.reach.iter().any(|reach| reach.host == host && reach.port == origin.port())
     }
 
-    async fn pass(&self, asked: Asked) -> Result<Answered, Refusal> {
+    /// Sends one request to a host that was admitted.
+    ///
+    /// # Errors
+    /// What is answered instead.
+    pub async fn pass(&self, asked: Asked) -> Result<Answered, Refusal> {
         let Asked { target, method, headers, body } = asked;
         let headers = pairs(&headers)?;
-        let (body, permits) = self.collect(body).await?;
+        let (body, held) = self.collect(body).await?;
         let mut call = Outbound::post(self.tenant, target, body);
         call.method = method;
         call.headers = headers;
@@ -85,19 +75,23 @@ impl<F: Fn(Finding) + Send + Sync + 'static> Gate for Direct<F> {
         call.response_bytes_max = ANSWER_BYTES_MAX;
         call.relayed = Relayed::All;
         let inbound = self.broker.send(call).await?;
-        drop(permits);
+        drop(held);
         let pieces =
             StreamBody::new(futures_util::StreamExt::map(inbound.body.into_stream(), |piece| piece.map(Frame::data)));
         Ok(Answered { status: inbound.status, headers: inbound.headers, body: pieces.boxed_unsync() })
     }
 
-    fn found(&self, finding: Finding) {
-        (self.on_finding)(finding);
-    }
-
-    fn revoked(&self) -> impl Future<Output = ()> + Send {
-        // Its rules are fixed for the run; the run's end drops the connection itself.
-        pending()
+    /// The whole body, within what the run may hold.
+    async fn collect(&self, mut body: AskedBody) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
+        let busy = |_| Refusal::Busy;
+        let mut held = Arc::clone(&self.bodies).try_acquire_many_owned(0).map_err(busy)?;
+        let mut whole = BytesMut::new();
+        while let Some(piece) = body.next().await? {
+            let count = u32::try_from(piece.len()).map_err(|_| Refusal::TooLarge)?;
+            held.merge(Arc::clone(&self.bodies).try_acquire_many_owned(count).map_err(busy)?);
+            whole.extend_from_slice(&piece);
+        }
+        Ok((whole.freeze(), held))
     }
 }
 

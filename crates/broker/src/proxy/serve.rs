@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -40,8 +40,8 @@ const HEADERS_MAX: usize = 100;
 /// Request line and headers together, in bytes.
 const HEAD_BYTES_MAX: usize = 24 * 1024;
 
-/// A tunnel that was granted and is about to open.
-type Granted = Mutex<Option<(OnUpgrade, Target)>>;
+/// A tunnel that was asked for: its bytes to come, and where to, if it was granted.
+type Tunnel = Mutex<Option<(OnUpgrade, Option<Target>)>>;
 
 impl<G: Gate> Proxy<G> {
     /// Serves one connection to its end. Dropping the future cuts it, and whatever it has under way.
@@ -53,32 +53,39 @@ impl<G: Gate> Proxy<G> {
     }
 
     async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let granted = Granted::default();
-        let service = service_fn(|request| self.outer(request, &granted));
+        let tunnel = Tunnel::default();
+        let service = service_fn(|request| self.outer(request, &tunnel));
         // How it ended concerns nobody: the client knows, and findings are told where they are found.
         let _ = http().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
-        let taken = granted.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((upgrade, origin)) = taken
-            && let Ok(upgraded) = upgrade.await
-        {
-            Box::pin(self.tunnel(TokioIo::new(upgraded), &origin)).await;
+        let taken = tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((upgrade, origin)) = taken else { return };
+        let Ok(upgraded) = upgrade.await else { return };
+        let mut stream = TokioIo::new(upgraded);
+        match origin {
+            Some(origin) => Box::pin(self.tunnel(stream, &origin)).await,
+            // The library hands the stream over even so; dropped without an end, the refusal itself could be cut off.
+            None => {
+                let _ = stream.shutdown().await;
+            }
         }
     }
 
     /// A request outside of any tunnel.
-    async fn outer(&self, mut request: Request<Incoming>, granted: &Granted) -> Result<Response<OutBody>, Infallible> {
+    async fn outer(&self, mut request: Request<Incoming>, tunnel: &Tunnel) -> Result<Response<OutBody>, Infallible> {
         if request.method() != Method::CONNECT {
             let target = request::absolute(&request);
             return Ok(self.answer(request, target).await);
         }
-        let target = match request::tunnel(&request) {
-            Ok(target) if self.admits(&target) => target,
-            Ok(_) => return Ok(Refusal::Host.response()),
-            Err(refusal) => return Ok(refusal.response()),
+        let (origin, response) = match request::tunnel(&request) {
+            Ok(origin) if self.admits(&origin) => {
+                (Some(origin), Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync()))
+            }
+            Ok(_) => (None, Refusal::Host.response()),
+            Err(refusal) => (None, refusal.response()),
         };
         let upgrade = hyper::upgrade::on(&mut request);
-        *granted.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, target));
-        Ok(Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync()))
+        *tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, origin));
+        Ok(response)
     }
 
     /// What is spoken inside a tunnel.

@@ -28,7 +28,7 @@ pub const DISK_MB_RANGE: (u32, u32) = (16, 102_400);
 pub const IMAGE_HOST: &str = "host";
 /// Longest name of an image.
 pub const IMAGE_CHARS_MAX: usize = 256;
-/// Most hosts of `network: {allow: […]}`.
+/// Most hosts of `network: {allow: […]}`, each with its port or without.
 pub const ALLOW_MAX: usize = 64;
 
 /// How strong the wall around a run is. A run gets exactly its tier, or a stronger one where it says so, or is refused.
@@ -142,7 +142,7 @@ impl<'de> Deserialize<'de> for Cpu {
     }
 }
 
-/// What a sandbox can reach. JSON: `"none"`, `"broker"` or `{"allow": ["host", …]}`.
+/// What a sandbox can reach. JSON: `"none"`, `"broker"` or `{"allow": ["host", "host:port", …]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
@@ -151,7 +151,7 @@ pub enum Network {
     /// What the broker lets through.
     #[default]
     Broker,
-    /// What the broker lets through, and of that only these hosts.
+    /// What the broker lets through, and these hosts without a credential; at port 443 unless another is named.
     Allow(Vec<String>),
 }
 

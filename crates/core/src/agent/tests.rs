@@ -158,14 +158,15 @@ fn wrong_types_say_what_is_there() {
          AGENT.md:4:70 `required` must be true or false, not text (write false)",
     );
     check_head(
-        "name: Big_Name\nmodel: []\nsandbox: {network: {allow: [example.com, 'http://x', 10.0.0.1, '*.com', localhost]}}",
+        "name: Big_Name\nmodel: []\nsandbox: {network: {allow: [example.com, 'http://x', 10.0.0.1, '*.com', localhost, 'example.com:8443', 'a.com:0', 'a.com:']}}",
         "AGENT.md:2:7 `Big_Name` is no name for an agent (1 to 64 of a-z, 0-9 and -)
          AGENT.md:3:8 `model` must name 1 to 8 models, not 0
-         AGENT.md:4:28 warning: `allow` lets nothing through yet: in this version no traffic leaves a sandbox (leave it if a later version should)
-         AGENT.md:4:42 `http://x` is no name of a host (a plain name like api.example.com, in lower case)
-         AGENT.md:4:54 `10.0.0.1` is no name of a host (a plain name like api.example.com, in lower case)
-         AGENT.md:4:64 `*.com` is no name of a host (a plain name like api.example.com, in lower case)
-         AGENT.md:4:73 `localhost` is no name of a host (a plain name like api.example.com, in lower case)",
+         AGENT.md:4:42 `http://x` is no name of a host (a plain name like api.example.com or api.example.com:8443, in lower case)
+         AGENT.md:4:54 `10.0.0.1` is no name of a host (a plain name like api.example.com or api.example.com:8443, in lower case)
+         AGENT.md:4:64 `*.com` is no name of a host (a plain name like api.example.com or api.example.com:8443, in lower case)
+         AGENT.md:4:73 `localhost` is no name of a host (a plain name like api.example.com or api.example.com:8443, in lower case)
+         AGENT.md:4:104 `a.com:0` is no name of a host (a plain name like api.example.com or api.example.com:8443, in lower case)
+         AGENT.md:4:115 `a.com:` is no name of a host (a plain name like api.example.com or api.example.com:8443, in lower case)",
     );
 }
 

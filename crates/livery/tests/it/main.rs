@@ -10,6 +10,7 @@ mod crash;
 mod crash_matrix;
 mod dist;
 mod docs;
+mod egress;
 mod failures;
 mod nodes;
 mod objects;

@@ -14,6 +14,7 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::drive::Signal;
+use super::egress::{self, Egress};
 use super::patience::patiently;
 use super::snapshot;
 use crate::Platform;
@@ -145,6 +146,9 @@ impl Hands {
         spec.disk_mb = self.spec.disk_mb.into();
         spec.pids = PIDS_MAX;
         spec.wall_clock = self.time + WALL_CLOCK_MARGIN;
+        let egress = Egress::of(&self.platform, &self.row, &self.spec.network, self.time);
+        let egress = egress.map_err(|error| unavailable(error.to_string()))?;
+        spec.env = egress.as_ref().map(|_| egress::environment()).unwrap_or_default();
         self.platform.reached(EffectKind::SandboxCreate, Phase::Before);
         let sandbox = self.platform.during(EffectKind::SandboxCreate, create(sandboxes, spec)).await;
         let sandbox = sandbox.map_err(|error| {
@@ -168,6 +172,12 @@ impl Hands {
         } else if !self.workspace.filled {
             self.fill(&sandbox).await?;
             self.platform.reached(EffectKind::SandboxFill, Phase::After);
+        }
+        if let Some(egress) = egress {
+            egress
+                .open(&self.platform, &sandbox)
+                .await
+                .map_err(|error| lost_or(&error, || unavailable(error.to_string())))?;
         }
         let data = json!({
             "tier": self.spec.tier,

@@ -85,20 +85,20 @@ impl AsyncWrite for Flow {
 }
 
 impl Sandbox {
-    /// Lets programs in the sandbox connect to `127.0.0.1:port`, and answers what they send here. Once for each sandbox, before
-    /// its first command, which could take the port.
+    /// Lets programs in the sandbox connect to `127.0.0.1:port`, and answers what they send here. Call it before the first
+    /// command, which could take the port. `None`: the sandbox has its relay already, in other hands.
     ///
     /// # Errors
-    /// The port is taken ([`Error::Guest`]), it was called before, or the sandbox is gone.
-    pub async fn relay(&self, port: u16) -> Result<Relay, Error> {
+    /// The port is taken ([`Error::Guest`]), or the sandbox is gone.
+    pub async fn relay(&self, port: u16) -> Result<Option<Relay>, Error> {
         let (sender, flows) = mpsc::channel(FLOWS_MAX);
         if !self.inner.channel.flows().accept_into(sender) {
-            return Err(Error::Invalid("a sandbox has one relay".to_owned()));
+            return Ok(None);
         }
         let mut call = self.inner.channel.open(0);
         call.send(Kind::Listen, &Listen { port }.encode()).await?;
         match tokio::time::timeout(LISTEN_MAX, call.next()).await {
-            Ok(answer) => answer.map(|_| Relay { flows }),
+            Ok(answer) => answer.map(|_| Some(Relay { flows })),
             Err(_) => Err(self.silent().await),
         }
     }

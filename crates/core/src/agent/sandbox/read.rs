@@ -90,11 +90,7 @@ fn read_network(node: &Node, cx: &mut Cx<'_>) -> Option<Network> {
         },
         Data::Map(entries) => {
             let mut fields = Fields::new(entries);
-            let hosts = fields.take("allow").map(|node| {
-                let message = "`allow` lets nothing through yet: in this version no traffic leaves a sandbox";
-                cx.warning(node.mark, message, "leave it if a later version should");
-                read_hosts(node, cx)
-            });
+            let hosts = fields.take("allow").map(|node| read_hosts(node, cx));
             fields.finish("`network`", cx);
             match hosts {
                 Some(hosts) => hosts.map(Network::Allow),
@@ -126,15 +122,24 @@ fn read_hosts(node: &Node, cx: &mut Cx<'_>) -> Option<Vec<String>> {
             cx.error(
                 item.mark,
                 format!("{} is no name of a host", quote(&host)),
-                "a plain name like api.example.com, in lower case",
+                "a plain name like api.example.com or api.example.com:8443, in lower case",
             );
         }
     }
     Some(hosts)
 }
 
-/// A DNS name in lower case (RFC 1123), at least two labels, no port, no wildcard, no address.
+/// A DNS name in lower case (RFC 1123), at least two labels, no wildcard, no address; with a port or without.
 fn is_host(text: &str) -> bool {
+    let (text, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit())
+            && !port.starts_with('0')
+            && port.parse::<u16>().is_ok_and(|port| port != 0)
+    };
+    if !port.is_none_or(is_port) {
+        return false;
+    }
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
