@@ -32,8 +32,6 @@ pub struct Access {
     pub org: OrgId,
     /// The connection (`con_…`).
     pub connection: String,
-    /// Version of its secret.
-    pub version: u32,
     /// Its name, shown in `[REDACTED:name]`.
     pub name: String,
     /// Where its credential may go.

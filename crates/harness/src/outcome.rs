@@ -3,11 +3,14 @@
 //! The text is written here once, when the outcome comes in, and the log keeps that text: the model reads the same after a
 //! crash. Read next: [`crate::text`].
 
+mod api;
+
 use livery_core::error::FieldError;
 use livery_llm::message::Part;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use self::api::ApiOutput;
 use crate::text::{RESULT_BYTES_MAX, image_type, numbered_lines, shorten};
 use crate::tools::ReadFile;
 
@@ -29,6 +32,8 @@ pub enum ToolOutcome {
     Shell(ShellOutput),
     /// A tool of the agent's own ran.
     Own(ShellOutput),
+    /// `call_api` was answered.
+    Api(ApiOutput),
     /// It worked, and this is what it says.
     Text {
         /// For the model.
@@ -166,6 +171,7 @@ impl ToolOutcome {
         let (ok, text) = match self {
             Self::Shell(output) => (output.exit_code == Some(0) || output.background_pid.is_some(), shell(&output)),
             Self::Own(output) => own(&output),
+            Self::Api(output) => (output.is_good(), output.text()),
             Self::Text { text } => (true, text),
             Self::Image { media_type, data } => {
                 let text = format!("({media_type}, shown below)");

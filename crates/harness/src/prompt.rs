@@ -2,6 +2,8 @@
 //!
 //! The preamble is a stable prefix: no times, no ids, no counters, nothing about the host. Read next: [`crate::tools`].
 
+use std::collections::BTreeMap;
+
 use livery_core::agent::{Network, Skill};
 use livery_llm::message::Message;
 use serde_json::Value;
@@ -27,6 +29,9 @@ pub(crate) fn system(setup: &Setup, toolbox: &Toolbox) -> String {
     if toolbox.has_sandbox_tools() {
         out.push_str(&workspace(&agent.sandbox.network));
         out.push_str(&skills(&agent.skills));
+    }
+    if toolbox.has_call_api() {
+        out.push_str(&connections(&setup.connections));
     }
     if toolbox.specs.len() > 1 {
         out.push_str(TOOLS);
@@ -75,6 +80,18 @@ fn skills(skills: &[Skill]) -> String {
     );
     for skill in skills {
         out.push_str(&format!("- {} ({AGENT_DIR}/{}): {}\n", skill.name, skill.path(), skill.description.trim()));
+    }
+    out
+}
+
+/// Slots and connectors, both checked names.
+fn connections(connections: &BTreeMap<String, String>) -> String {
+    let mut out = String::from(
+        "\n# Connections\n`call_api` reaches these services. Their credentials are added on the way and taken out of every answer: \
+         you need none and will see none, and `[REDACTED:…]` in an answer stands where one was.\n",
+    );
+    for (slot, connector) in connections {
+        out.push_str(&format!("- `{slot}` ({connector})\n"));
     }
     out
 }

@@ -3,6 +3,7 @@
 //! A [`Setup`] is small and complete: it is part of `run.queued`, so every worker of every life of a run builds the same
 //! [`Loop`] from it. Read next: [`crate::decide`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use livery_core::agent::{Agent, ModelRef};
@@ -31,6 +32,9 @@ pub struct Setup {
     pub models: Vec<ModelRef>,
     /// Whether a sandbox with a shell and files can be had.
     pub can_sandbox: bool,
+    /// The slots that have a connection, each with its connector: what `call_api` reaches.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub connections: BTreeMap<String, String>,
     /// Most tokens of one answer.
     #[serde(default = "max_output_tokens_default")]
     pub max_output_tokens: u32,
@@ -43,6 +47,7 @@ impl Setup {
             limits: agent.limits,
             models: agent.model.clone(),
             can_sandbox: true,
+            connections: BTreeMap::new(),
             max_output_tokens: MAX_OUTPUT_TOKENS_DEFAULT,
             agent,
             input,

@@ -18,8 +18,8 @@ use serde_json::{Map, Value};
 
 pub use built_in::BuiltIn;
 pub use invocation::{
-    EditFile, Invocation, ListFiles, OwnCall, ReadFile, SHELL_TIMEOUT_S_DEFAULT, SHELL_TIMEOUT_S_MAX, SearchFiles,
-    Shell, WriteFile,
+    CallApi, EditFile, Invocation, ListFiles, OwnCall, ReadFile, SHELL_TIMEOUT_S_DEFAULT, SHELL_TIMEOUT_S_MAX,
+    SearchFiles, Shell, WriteFile,
 };
 pub use livery_core::agent::tools::FINISH;
 pub(crate) use output::Output;
@@ -91,6 +91,11 @@ impl Toolbox {
             tools.insert(spec.name.clone(), Tool { kind: Kind::BuiltIn(*built_in), schema: Arc::clone(schema) });
             specs.push(spec.clone());
         }
+        if !setup.connections.is_empty() && agent.allows_tool(BuiltIn::CallApi.name()) {
+            let (spec, schema) = built_in::compiled_call_api(&setup.connections)?;
+            tools.insert(spec.name.clone(), Tool { kind: Kind::BuiltIn(BuiltIn::CallApi), schema });
+            specs.push(spec);
+        }
         for own in agent.own_tools.iter().filter(|tool| wanted(&tool.name)) {
             if own.name == FINISH || BuiltIn::named(&own.name).is_some() {
                 return Err(format!("the agent's tool `{}` is named like a built-in tool", own.name));
@@ -110,7 +115,11 @@ impl Toolbox {
     }
 
     pub(crate) fn has_sandbox_tools(&self) -> bool {
-        !self.tools.is_empty()
+        self.tools.values().any(|tool| !matches!(tool.kind, Kind::BuiltIn(BuiltIn::CallApi)))
+    }
+
+    pub(crate) fn has_call_api(&self) -> bool {
+        self.tools.contains_key(BuiltIn::CallApi.name())
     }
 
     /// Looks at one call. The error is the answer to the model.

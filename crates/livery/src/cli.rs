@@ -288,6 +288,16 @@ pub(crate) enum Runs {
         #[command(flatten)]
         server: Server,
     },
+    /// Show what left a run through its connections, and what was not let out.
+    Egress {
+        /// `run_…`
+        id: String,
+        /// Print JSON lines.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Stop a run.
     Cancel {
         /// `run_…`

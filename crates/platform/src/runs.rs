@@ -2,6 +2,7 @@
 
 mod cancel;
 mod delayed;
+mod egress;
 mod follow;
 mod fork;
 mod read;

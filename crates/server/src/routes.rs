@@ -32,6 +32,7 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(runs::list, runs::start))
         .routes(routes!(runs::get))
         .routes(routes!(runs::events))
+        .routes(routes!(runs::egress))
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::artifacts))
         .routes(routes!(replay::replay))

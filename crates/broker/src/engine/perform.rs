@@ -5,7 +5,7 @@ use livery_core::connector::CredentialSlot;
 
 use super::{Answer, Failed, Prepared};
 use crate::transport::{Broker, Credential, Inbound, Outbound, Relayed, Slot, Timeouts};
-use crate::{Error, Result, Secret};
+use crate::{Error, Result};
 
 impl Slot {
     /// The slot a connector names.
@@ -27,32 +27,29 @@ impl Slot {
 }
 
 impl Broker {
-    /// Sends a prepared request with its secret and reads the whole answer, at most `answer_bytes_max` of it.
+    /// Sends a prepared request with its credential, put where the connection says, and reads the whole answer, at most `answer_bytes_max` of it.
     ///
     /// # Errors
     /// [`Failed`], whose error says whether anything was sent ([`Error::nothing_sent`]).
     pub async fn call(
         &self,
         prepared: Prepared,
-        secret: Secret,
+        credential: Credential,
         timeouts: Timeouts,
         answer_bytes_max: u64,
     ) -> Result<Answer, Failed> {
         let unsent = |error| Failed { error, findings: Vec::new(), dialled: None };
-        let outbound = outbound(prepared, secret, timeouts, answer_bytes_max).map_err(unsent)?;
+        let outbound = outbound(prepared, credential, timeouts, answer_bytes_max).map_err(unsent)?;
         let inbound = self.send(outbound).await.map_err(unsent)?;
         read(inbound).await
     }
 }
 
-fn outbound(prepared: Prepared, secret: Secret, timeouts: Timeouts, answer_bytes_max: u64) -> Result<Outbound> {
+fn outbound(prepared: Prepared, credential: Credential, timeouts: Timeouts, answer_bytes_max: u64) -> Result<Outbound> {
     let Prepared { access, request, headers, body, idempotency_key, .. } = prepared;
-    let credential = Credential {
-        slot: Slot::of(&access.slot)?,
-        secret,
-        owner: format!("{}/{}", access.connection, access.name),
-        version: access.version,
-    };
+    // The slot is the one that was looked at: a connection may have been changed since.
+    let owner = format!("{}/{}", access.connection, access.name);
+    let credential = Credential { slot: Slot::of(&access.slot)?, owner, ..credential };
     if !credential.is_scrubbable() {
         return Err(Error::BadRequest { why: "the credential is too short to be kept out of answers" });
     }

@@ -21,7 +21,6 @@ fn access() -> Access {
     Access {
         org: OrgId::from_bits(1),
         connection: "con_1".to_owned(),
-        version: 3,
         name: "stripe".to_owned(),
         reach: reach(&["https://api.stripe.com"], &["/v1/**"]),
         slot: CredentialSlot::Header { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() },

@@ -1,17 +1,16 @@
 //! The engine against an upstream that demands its key and gives it back.
 
+use livery_broker::Error;
 use livery_broker::engine::{Access, Call, Prepared};
-use livery_broker::{Error, Secret};
 use livery_core::connector::{CredentialSlot, Reach};
 
-use crate::call::{KEY, broker, tenant, timeouts};
+use crate::call::{KEY, broker, credential, tenant, timeouts};
 use crate::upstream::{Step, Upstream, answer, write};
 
 fn access(upstream: &Upstream) -> Access {
     Access {
         org: tenant(1),
         connection: "con_1".to_owned(),
-        version: 1,
         name: "acme".to_owned(),
         reach: Reach {
             origins: vec![upstream.url().parse().unwrap()],
@@ -47,7 +46,7 @@ async fn what_was_looked_at_is_what_arrives_with_one_key_in_one_place() {
     let upstream = Upstream::start(vec![vec![answer(&format!("{{\"seen\":\"key {KEY}\"}}"))]]).await;
     let prepared = post(&upstream, "/v1/./things?z=1");
     let facts = prepared.facts();
-    let answer = broker().call(prepared, Secret::from(KEY.to_owned()), timeouts(), 1 << 20).await.unwrap();
+    let answer = broker().call(prepared, credential(KEY), timeouts(), 1 << 20).await.unwrap();
     let request = upstream.seen().requests[0].clone();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     let mut lines: Vec<&str> = head.split("\r\n").collect();
@@ -83,7 +82,7 @@ async fn a23_e4_failures_say_nothing_of_the_request() {
     drop(gone);
     let call = Call { method: "GET".to_owned(), path: "/x?customer=42".to_owned(), ..Call::default() };
     let prepared = Prepared::new(at, call).unwrap();
-    let failed = broker().call(prepared, Secret::from(KEY.to_owned()), timeouts(), 1 << 20).await.unwrap_err();
+    let failed = broker().call(prepared, credential(KEY), timeouts(), 1 << 20).await.unwrap_err();
     assert_eq!(failed.error, Error::ConnectFailed);
     let said = format!("{failed:?} {}", failed.error);
     assert!(!said.contains(KEY) && !said.contains("42") && !said.contains("key="), "{said}");
@@ -93,8 +92,7 @@ async fn a23_e4_failures_say_nothing_of_the_request() {
         Step::Stall,
     ]])
     .await;
-    let failed =
-        broker().call(post(&upstream, "/x"), Secret::from(KEY.to_owned()), timeouts(), 1 << 20).await.unwrap_err();
+    let failed = broker().call(post(&upstream, "/x"), credential(KEY), timeouts(), 1 << 20).await.unwrap_err();
     assert!(matches!(failed.error, Error::BadGateway { .. }));
 }
 
@@ -102,9 +100,8 @@ async fn a23_e4_failures_say_nothing_of_the_request() {
 #[tokio::test]
 async fn e7_too_much_is_an_error_and_a_short_secret_is_not_sent() {
     let upstream = Upstream::start(vec![vec![answer(&format!("{KEY}{}", "a".repeat(5000)))]]).await;
-    let send = async |secret: &str, limit| {
-        broker().call(post(&upstream, "/x"), Secret::from(secret.to_owned()), timeouts(), limit).await
-    };
+    let send =
+        async |secret: &str, limit| broker().call(post(&upstream, "/x"), credential(secret), timeouts(), limit).await;
     let failed = send(KEY, 1000).await.unwrap_err();
     assert_eq!(failed.error, Error::TooLarge { what: "the upstream's answer" });
     let seen = upstream.seen().requests.len();

@@ -1,5 +1,6 @@
 //! The built-in tools as the model sees them: names, descriptions, JSON Schemas of their arguments.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use livery_core::schema::Schema;
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::invocation::{SHELL_TIMEOUT_S_DEFAULT, SHELL_TIMEOUT_S_MAX};
 use crate::outcome::ENTRIES_MAX;
+use crate::setup::compile;
 use crate::text::LINES_DEFAULT;
 
 /// Longest command, in characters.
@@ -17,7 +19,14 @@ const PATH_CHARS_MAX: usize = 4_096;
 /// Longest regular expression, in characters.
 const PATTERN_CHARS_MAX: usize = 1_000;
 
-/// A tool that every sandbox has.
+/// Longest path of a request, in characters.
+const API_PATH_CHARS_MAX: usize = 4_096;
+/// Most headers and most parameters of a request.
+const API_PAIRS_MAX: usize = 64;
+/// Longest header value, in characters.
+const API_HEADER_CHARS_MAX: usize = 4_096;
+
+/// A tool that is not the agent's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BuiltIn {
     /// `shell`
@@ -32,12 +41,21 @@ pub enum BuiltIn {
     ListFiles,
     /// `search_files`
     SearchFiles,
+    /// `call_api`, which needs no sandbox but a connection.
+    CallApi,
 }
 
 impl BuiltIn {
     /// All of them.
-    pub const ALL: &[Self] =
-        &[Self::Shell, Self::ReadFile, Self::WriteFile, Self::EditFile, Self::ListFiles, Self::SearchFiles];
+    pub const ALL: &[Self] = &[
+        Self::Shell,
+        Self::ReadFile,
+        Self::WriteFile,
+        Self::EditFile,
+        Self::ListFiles,
+        Self::SearchFiles,
+        Self::CallApi,
+    ];
 
     /// The name.
     pub const fn name(self) -> &'static str {
@@ -48,6 +66,7 @@ impl BuiltIn {
             Self::EditFile => "edit_file",
             Self::ListFiles => "list_files",
             Self::SearchFiles => "search_files",
+            Self::CallApi => "call_api",
         }
     }
 
@@ -56,7 +75,7 @@ impl BuiltIn {
         Self::ALL.iter().copied().find(|tool| tool.name() == name)
     }
 
-    fn spec(self) -> ToolSpec {
+    fn spec(self, connections: &BTreeMap<String, String>) -> ToolSpec {
         let (description, properties, required) = match self {
             Self::Shell => shell(),
             Self::ReadFile => read_file(),
@@ -64,6 +83,7 @@ impl BuiltIn {
             Self::EditFile => edit_file(),
             Self::ListFiles => list_files(),
             Self::SearchFiles => search_files(),
+            Self::CallApi => call_api(connections),
         };
         let input_schema = json!({
             "type": "object",
@@ -75,17 +95,24 @@ impl BuiltIn {
     }
 }
 
-/// Every built-in tool with its compiled schema. The same for all runs, and too dear to compile for each.
+/// Every tool of a sandbox with its compiled schema. The same for all runs, and too dear to compile for each.
 pub(super) fn compiled() -> &'static [(BuiltIn, ToolSpec, Arc<Schema>)] {
     static COMPILED: LazyLock<Vec<(BuiltIn, ToolSpec, Arc<Schema>)>> = LazyLock::new(|| {
-        let compile = |tool: &BuiltIn| {
-            let spec = tool.spec();
+        let compiled = |tool: &BuiltIn| {
+            let spec = tool.spec(&BTreeMap::new());
             let schema = Schema::compile(&spec.input_schema).expect("the schemas of this file are valid");
             (*tool, spec, Arc::new(schema))
         };
-        BuiltIn::ALL.iter().map(compile).collect()
+        BuiltIn::ALL.iter().filter(|tool| **tool != BuiltIn::CallApi).map(compiled).collect()
     });
     &COMPILED
+}
+
+/// `call_api` for a run with these connections by slot.
+pub(super) fn compiled_call_api(connections: &BTreeMap<String, String>) -> Result<(ToolSpec, Arc<Schema>), String> {
+    let spec = BuiltIn::CallApi.spec(connections);
+    let schema = compile("the arguments of `call_api`", &spec.input_schema)?;
+    Ok((spec, Arc::new(schema)))
 }
 
 type Described = (String, Value, &'static [&'static str]);
@@ -173,4 +200,28 @@ fn search_files() -> Described {
         "glob": path("Which files, relative to the folder, like **/*.py."),
     });
     (description, properties, &["pattern"])
+}
+
+fn call_api(connections: &BTreeMap<String, String>) -> Described {
+    let description = "Sends an HTTP request through one of your connections and answers with JSON: status, headers and body. \
+                       Give the path alone; the address and the credential are the connection's, and the credential is added on \
+                       the way and never shown: leave authentication out. Redirects are not followed. What the connection is \
+                       not for is refused with what it is for. GET and HEAD are repeated after an interruption, the others are \
+                       not.";
+    let slots: Vec<&String> = connections.keys().collect();
+    let text = json!({"type": ["string", "number", "boolean"]});
+    let properties = json!({
+        "connection": {"enum": slots, "description": "Which connection."},
+        "method": {"enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], "description": "The method."},
+        "path": {"type": "string", "minLength": 1, "maxLength": API_PATH_CHARS_MAX,
+            "description": "The path below the connection's address, beginning with /."},
+        "query": {"type": "object", "maxProperties": API_PAIRS_MAX,
+            "additionalProperties": {"anyOf": [text, {"type": "array", "maxItems": API_PAIRS_MAX, "items": text}]},
+            "description": "Parameters, not encoded; a list repeats its name."},
+        "headers": {"type": "object", "maxProperties": API_PAIRS_MAX,
+            "additionalProperties": {"type": "string", "maxLength": API_HEADER_CHARS_MAX},
+            "description": "Further headers."},
+        "body": {"description": "The body: text is sent as it is, anything else as JSON."},
+    });
+    (description.to_owned(), properties, &["connection", "method", "path"])
 }

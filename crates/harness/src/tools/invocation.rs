@@ -1,5 +1,7 @@
 //! Calls as values: arguments that were checked, with their defaults filled in.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -11,7 +13,7 @@ pub const SHELL_TIMEOUT_S_DEFAULT: u32 = 120;
 /// Most seconds a call may ask for.
 pub const SHELL_TIMEOUT_S_MAX: u32 = 3_600;
 
-/// What a sandbox is to do.
+/// What is to be done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "tool", rename_all = "snake_case")]
 pub enum Invocation {
@@ -27,6 +29,8 @@ pub enum Invocation {
     ListFiles(ListFiles),
     /// Search in files.
     SearchFiles(SearchFiles),
+    /// Send a request through a connection.
+    CallApi(CallApi),
     /// Run a tool of the agent's own.
     Own(OwnCall),
 }
@@ -107,6 +111,26 @@ pub struct SearchFiles {
     pub glob: Option<String>,
 }
 
+/// A request through a connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallApi {
+    /// The slot of the connection.
+    pub connection: String,
+    /// `GET`, `HEAD`, `POST`, `PUT`, `PATCH` or `DELETE`.
+    pub method: String,
+    /// A path below the connection's address.
+    pub path: String,
+    /// Parameters: texts, numbers, truths, or lists of them.
+    #[serde(default)]
+    pub query: Map<String, Value>,
+    /// Further headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// A text as it is, anything else as JSON.
+    #[serde(default)]
+    pub body: Option<Value>,
+}
+
 /// A tool from the agent's folder; the arguments go to its standard input as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OwnCall {
@@ -126,14 +150,16 @@ impl Invocation {
             Self::EditFile(_) => BuiltIn::EditFile.name(),
             Self::ListFiles(_) => BuiltIn::ListFiles.name(),
             Self::SearchFiles(_) => BuiltIn::SearchFiles.name(),
+            Self::CallApi(_) => BuiltIn::CallApi.name(),
             Self::Own(call) => &call.name,
         }
     }
 
     /// Whether doing it twice does no harm, so that it may be repeated after a crash.
-    pub const fn is_safe(&self) -> bool {
+    pub fn is_safe(&self) -> bool {
         match self {
             Self::ReadFile(_) | Self::ListFiles(_) | Self::SearchFiles(_) => true,
+            Self::CallApi(call) => matches!(call.method.as_str(), "GET" | "HEAD"),
             Self::Shell(_) | Self::WriteFile(_) | Self::EditFile(_) | Self::Own(_) => false,
         }
     }
@@ -147,6 +173,7 @@ impl Invocation {
             BuiltIn::EditFile => Self::EditFile(serde_json::from_value(arguments)?),
             BuiltIn::ListFiles => Self::ListFiles(serde_json::from_value(arguments)?),
             BuiltIn::SearchFiles => Self::SearchFiles(serde_json::from_value(arguments)?),
+            BuiltIn::CallApi => Self::CallApi(serde_json::from_value(arguments)?),
         })
     }
 }

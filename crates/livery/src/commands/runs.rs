@@ -26,6 +26,7 @@ pub(super) async fn runs(command: Runs) -> anyhow::Result<ExitCode> {
         Runs::Events { id, follow, after, json, server } => {
             events(&client(&server)?, &escape(&id), follow, after, json).await?
         }
+        Runs::Egress { id, json, server } => egress(&client(&server)?, &escape(&id), json).await?,
         Runs::Cancel { id, server } => {
             let run = client(&server)?.post(&format!("/v1/runs/{}/cancel", escape(&id)), &json!({})).await?;
             say(&format!(
@@ -113,6 +114,39 @@ fn describe(run: &Value) -> String {
         ));
     }
     text
+}
+
+async fn egress(client: &Client, id: &str, json: bool) -> anyhow::Result<()> {
+    let mut after = 0;
+    loop {
+        let page = client.get(&format!("/v1/runs/{id}/egress?after={after}&limit=1000")).await?;
+        for event in page["data"].as_array().into_iter().flatten() {
+            print(&if json { event.to_string() } else { egress_line(event) })?;
+        }
+        match page["next_after"].as_u64() {
+            Some(next) if next > after => after = next,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// One line for a person: what happened, through which slot, to where.
+fn egress_line(event: &Value) -> String {
+    let (data, kind) = (&event["data"], cell(&event["type"]));
+    let what = match kind.as_str() {
+        "egress.requested" => format!(
+            "{} {}://{}{}",
+            cell(&data["method"]),
+            cell(&data["scheme"]),
+            cell(&data["host"]),
+            cell(&data["path"])
+        ),
+        "egress.finished" => format!("{} {}", cell(&data["outcome"]), cell(&data["status"])),
+        "egress.denied" => format!("{}: {}", cell(&data["rule"]), cell(&data["reason"])),
+        _ => cell(&data["location"]),
+    };
+    // A path is the model's words: it may hold anything that a terminal would obey.
+    one_line(&format!("{}  {kind}  {}  {what}", cell(&event["at"]), cell(&data["slot"])))
 }
 
 async fn events(client: &Client, id: &str, follow: bool, mut after: u64, json: bool) -> anyhow::Result<()> {

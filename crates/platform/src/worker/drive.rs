@@ -14,7 +14,7 @@ use livery_harness::record::SandboxFate;
 use livery_harness::{Decision, Effect, Input, Loop, Record, State};
 use livery_store::{ClaimedRun, Json, Lease, Progress, RunRow};
 use serde_json::json;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -25,6 +25,7 @@ use super::resume::{self, Log};
 use super::running::Entry;
 use super::snapshot::Copies;
 use super::step::{Step, Written};
+use super::tools::{REDACTED_MAX, quarantined};
 use super::{model, setdown, setup_of, tools};
 use crate::Platform;
 use crate::agents::LoadedAgent;
@@ -44,6 +45,8 @@ pub(super) enum Signal {
     Input(Input),
     /// For the log alone.
     Event(EventType, serde_json::Value),
+    /// Several of them in one commit; told when they are written.
+    Log(Vec<(EventType, serde_json::Value)>, Option<oneshot::Sender<()>>),
 }
 
 /// Why a run is let go without an end.
@@ -142,9 +145,10 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     let (sandbox, copy) = resume::fate(&platform, lease, &row, &log).await.map_err(internal)?;
     let filled = sandbox == SandboxFate::Restarted;
     let recovery = resume::recovery(&platform, &row, &log, copy.as_ref());
-    let workspace = Left { filled, copy };
+    let workspace = Left { filled, copy, redacted: log.redacted };
     let hands = Hands::new(platform.clone(), &row, Arc::clone(&agent), spec, workspace, left, sender.clone());
     let first = match log.fork {
+        _ if log.redacted >= REDACTED_MAX => Input::Fatal { error: quarantined() },
         Some(Fork { sandbox, model, note, .. }) => Input::Forked { sandbox, model, note },
         None if log.started => Input::Recovered { sandbox, recovery },
         None => Input::Start,
@@ -374,6 +378,17 @@ impl Drive {
                     self.write(written, None, Vec::new()).await?;
                     if event_type == EventType::SandboxStarted {
                         self.platform.reached(EffectKind::SandboxFill, Phase::Committed);
+                    }
+                }
+                Some(Signal::Log(events, done)) => {
+                    let mut written = self.writing(&self.state);
+                    for (event_type, data) in events {
+                        written.event(event_type, data.to_string()).await.map_err(|error| lost(&error.into()))?;
+                    }
+                    self.write(written, None, Vec::new()).await?;
+                    if let Some(done) = done {
+                        // Who asked may have been given up meanwhile.
+                        let _ = done.send(());
                     }
                 }
                 // This very struct holds a sender, so the channel cannot close.

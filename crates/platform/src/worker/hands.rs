@@ -1,7 +1,7 @@
 //! A run's sandbox: made at the first tool call that needs one, filled once, taken down with the run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use livery_core::agent::SandboxSpec;
@@ -10,7 +10,7 @@ use livery_harness::prompt::AGENT_DIR;
 use livery_sandbox::{LostReason, Sandbox, Sandboxes, Spec};
 use livery_store::{FileRole, Lease, RunRow, SnapshotRow};
 use serde_json::json;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::drive::Signal;
@@ -49,12 +49,14 @@ pub(super) enum Leaving {
     ForNow,
 }
 
-/// What earlier lives of a run have left of its workspace.
+/// What earlier lives of a run have left.
 pub(super) struct Left {
-    /// Whether it was filled, here on this node.
+    /// Whether its workspace was filled, here on this node.
     pub(super) filled: bool,
     /// What it is filled with instead of what the run began with.
     pub(super) copy: Option<SnapshotRow>,
+    /// How often a credential was found in an answer.
+    pub(super) redacted: u32,
 }
 
 /// The sandbox of one run, there or not.
@@ -72,6 +74,8 @@ pub(super) struct Hands {
     touched: AtomicBool,
     /// When it stood, in microseconds; zero: it does not.
     stood_at: AtomicI64,
+    /// How often a credential was found in an answer, over all lives of the run.
+    redacted: AtomicU32,
 }
 
 impl Hands {
@@ -87,7 +91,8 @@ impl Hands {
         let (sandbox, stood_at) = (OnceCell::new(), AtomicI64::new(0));
         // An earlier life may have died over the making of it, before its log could say so.
         let touched = AtomicBool::new(workspace.filled || row.recoveries > 0);
-        Self { platform, row: row.clone(), agent, spec, workspace, time, signals, sandbox, touched, stood_at }
+        let (row, redacted) = (row.clone(), AtomicU32::new(workspace.redacted));
+        Self { platform, row, agent, spec, workspace, time, signals, sandbox, touched, stood_at, redacted }
     }
 
     /// The sandbox, made now if there is none. Calls that come together wait for the same one.
@@ -114,6 +119,28 @@ impl Hands {
     /// Whether an earlier life of the run has left a workspace here.
     pub(super) const fn has_workspace(&self) -> bool {
         self.workspace.filled
+    }
+
+    /// Has events written before anything that this task sends later. They may still be on their way when it returns.
+    pub(super) async fn log(&self, events: Vec<(EventType, serde_json::Value)>) {
+        // Only a run that is over hears no signals.
+        let _ = self.signals.send(Signal::Log(events, None)).await;
+    }
+
+    /// Has events written and waits until they are.
+    ///
+    /// # Errors
+    /// When they were not: the run is over, or somebody else's.
+    pub(super) async fn log_first(&self, events: Vec<(EventType, serde_json::Value)>) -> Result<(), RunError> {
+        let gone = || RunError::retryable(ErrorCode::Internal, "the run is not this worker's any more".to_owned());
+        let (done, written) = oneshot::channel();
+        self.signals.send(Signal::Log(events, Some(done))).await.map_err(|_| gone())?;
+        written.await.map_err(|_| gone())
+    }
+
+    /// Counts answers' places in which a credential was found, and says how many there were by now.
+    pub(super) fn count_redacted(&self, more: u32) -> u32 {
+        self.redacted.fetch_add(more, Ordering::SeqCst).saturating_add(more)
     }
 
     /// Tells whoever follows the run what a tool prints.

@@ -3,7 +3,7 @@
 use livery_core::agent::ModelRef;
 use livery_core::{Error, EventType, Result};
 use livery_harness::record::SandboxFate;
-use livery_harness::tools::FINISH;
+use livery_harness::tools::{BuiltIn, FINISH};
 use livery_harness::{Record, Recovery, State};
 use livery_store::{Lease, RunRow, SnapshotRow};
 use serde_json::Value;
@@ -30,6 +30,8 @@ pub(super) struct Log {
     node: Option<String>,
     /// The node whose workspace is the run's, when the log says; [`NOWHERE`] while none is.
     sandbox_node: Option<String>,
+    /// How often a credential was found in an answer.
+    pub(super) redacted: u32,
     /// Calls that may have changed the workspace, with the event of their end.
     changes: Vec<(u64, String)>,
 }
@@ -44,6 +46,7 @@ impl Log {
             fork: None,
             node: None,
             sandbox_node: None,
+            redacted: 0,
             changes: vec![],
         };
         // A run that starts now has one event, and that one is in the row already, but for the models.
@@ -84,6 +87,7 @@ impl Log {
                     self.sandbox_node = Some(NOWHERE.to_owned());
                 }
             }
+            EventType::EgressRedacted => self.redacted = self.redacted.saturating_add(1),
             EventType::SandboxStarted => {
                 self.had_sandbox = true;
                 self.sandbox_node = node();
@@ -102,7 +106,7 @@ impl Log {
 
 /// Whether a tool may change files.
 pub(super) fn changes_workspace(tool: &str) -> bool {
-    tool != FINISH && EffectKind::of_tool(tool) != EffectKind::ReadTool
+    tool != FINISH && tool != BuiltIn::CallApi.name() && EffectKind::of_tool(tool) != EffectKind::ReadTool
 }
 
 /// What is left of the sandbox of an earlier life: its processes never, its workspace when this node was the last to have

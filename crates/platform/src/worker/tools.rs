@@ -1,6 +1,7 @@
 //! `RunTool`: a checked call, performed in the run's sandbox. What goes wrong inside is the tool's answer to the model; only a
 //! sandbox that is gone ends the run.
 
+mod api;
 mod files;
 mod search;
 
@@ -14,6 +15,7 @@ use livery_harness::tools::{OwnCall, Shell};
 use livery_harness::{Input, Invocation, ToolOutcome};
 use livery_sandbox::{Exec, ExecResult, Sandbox, Stream};
 
+pub(super) use self::api::{REDACTED_MAX, quarantined};
 use super::hands::{Hands, WORKSPACE, lost_or};
 use crate::effects::{EffectKind, Phase};
 use crate::traces::ToolCall;
@@ -38,9 +40,13 @@ pub(super) async fn perform(hands: &Hands, call_id: String, invocation: Invocati
     };
     let wanted = hands.platform.wants_content();
     let arguments = wanted.then(|| serde_json::to_string(&invocation).unwrap_or_default());
-    let outcome = match hands.sandbox().await {
-        Ok(sandbox) => Box::pin(run(hands, &sandbox, &call_id, invocation)).await,
-        Err(error) => Err(Trouble::Fatal(error)),
+    let outcome = match invocation {
+        // It needs no sandbox, and so makes none.
+        Invocation::CallApi(call) => Box::pin(api::call(hands, &call_id, call)).await,
+        invocation => match hands.sandbox().await {
+            Ok(sandbox) => Box::pin(run(hands, &sandbox, &call_id, invocation)).await,
+            Err(error) => Err(Trouble::Fatal(error)),
+        },
     };
     let outcome_word = word_of(&outcome);
     hands.platform.metrics.tool_called(tool, outcome_word, asked.elapsed());
@@ -72,6 +78,7 @@ const fn name_of(invocation: &Invocation) -> &'static str {
         Invocation::EditFile(_) => "edit_file",
         Invocation::ListFiles(_) => "list_files",
         Invocation::SearchFiles(_) => "search_files",
+        Invocation::CallApi(_) => "call_api",
     }
 }
 
@@ -93,6 +100,7 @@ async fn run(hands: &Hands, sandbox: &Sandbox, call_id: &str, invocation: Invoca
         Invocation::EditFile(call) => platform.during(EffectKind::EditFile, files::edit(sandbox, &call)).await,
         Invocation::ListFiles(call) => platform.during(EffectKind::ReadTool, files::list(sandbox, &call)).await,
         Invocation::SearchFiles(call) => platform.during(EffectKind::ReadTool, search::search(sandbox, &call)).await,
+        Invocation::CallApi(call) => api::call(hands, call_id, call).await,
     }
 }
 

@@ -193,6 +193,32 @@ pub(super) async fn events(
     }
 }
 
+/// Requests of a run
+///
+/// What left through its connections, and what was not let out: the run's `egress.*` events, oldest first. `egress.requested` is the
+/// intent, `egress.finished` its result, `egress.denied` says which rule refused, `egress.redacted` where a credential was taken out
+/// of an answer. No value is in any of them. A page may be short before the end; `next_after` says where to go on.
+#[utoipa::path(
+    get, path = "/v1/runs/{id}/egress", operation_id = "list_run_egress", tag = "runs",
+    params(
+        ("id" = schemas::RunId, Path, description = "The run"),
+        ("after" = Option<u64>, Query, minimum = 0, description = "Only events after this sequence number"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Events of a page (50)"),
+    ),
+    responses((status = 200, description = "Events", body = schemas::EventPage)),
+    security(("api_key" = ["runs:read"]))
+)]
+pub(super) async fn egress(
+    State(app): State<App>,
+    Reader(principal): Reader,
+    Id(id): Id<RunId>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let (after, limit) = (events::after(&headers, &params)?, params.limit(EVENTS_PAGE_MAX)?);
+    Ok(Json(app.platform.egress_after(&principal, id, after, limit).await?).into_response())
+}
+
 /// Files a run left behind
 #[utoipa::path(
     get, path = "/v1/runs/{id}/artifacts", operation_id = "list_run_artifacts", tag = "runs",
