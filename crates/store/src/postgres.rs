@@ -54,6 +54,11 @@ const WRITE_STATEMENT_TIME_MAX: Duration = Duration::from_secs(15);
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long the server keeps a transaction whose client fell silent.
 const IDLE_TRANSACTION_MAX: Duration = Duration::from_secs(30);
+/// How many nodes a server's connections have to do for, unless it is told to take more.
+const NODES_EXPECTED: usize = 3;
+/// Fewest and most transactions a node has open at once, where nobody says how many.
+const WRITES_MIN: usize = 12;
+const WRITES_MAX: usize = 32;
 /// After how many uses a connection's plans are made anew. The server keeps the plan of a prepared statement until it has
 /// new statistics, and those of a young table come late: a plan made when the table was empty, which may read all of a
 /// tenant's rows for one of them, would stay while the table grows by thousands of rows a minute.
@@ -83,9 +88,13 @@ struct Lenders {
 impl Postgres {
     /// Connects, brings the schema up to date and listens for the other nodes' news.
     pub(crate) async fn connect(options: &PostgresOptions, doorbells: Arc<Doorbells>) -> Result<Arc<Self>> {
-        let writers = Lenders::new(options, Access::Write, options.write_connections)?;
-        let readers = Lenders::new(options, Access::Read, options.read_connections)?;
         migrate::up(options).await?;
+        let writes = match options.write_connections {
+            Some(connections) => connections,
+            None => share_of(migrate::room(options).await?, options.read_connections),
+        };
+        let writers = Lenders::new(options, Access::Write, writes)?;
+        let readers = Lenders::new(options, Access::Read, options.read_connections)?;
         let bells = Bells::hang(options, Arc::clone(&doorbells)).await?;
         let scans = Arc::new(Semaphore::new(options.read_connections.max(1).div_ceil(2)));
         let (writes, observer) = (TaskTracker::new(), options.observer.clone());
@@ -206,6 +215,13 @@ impl Postgres {
     pub(crate) async fn lend_writer(&self) -> Result<Lent> {
         self.writers.lend().await
     }
+}
+
+/// Connections for writes beside so many for reads and the one for news, on a server with room for so many in all. A
+/// commit mostly waits for the disk, and those that wait together share its next turn: what a node writes a second grows
+/// with how many it has open.
+fn share_of(room: usize, reads: usize) -> usize {
+    (room / NODES_EXPECTED).saturating_sub(reads + 1).clamp(WRITES_MIN, WRITES_MAX)
 }
 
 /// What a pool's connections are for.

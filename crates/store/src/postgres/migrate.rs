@@ -57,6 +57,15 @@ pub(crate) async fn up(options: &PostgresOptions) -> Result<Pending> {
     .await
 }
 
+/// How many connections the server takes from ordinary users.
+pub(super) async fn room(options: &PostgresOptions) -> Result<usize> {
+    let asked = "select current_setting('max_connections')::bigint
+        - current_setting('superuser_reserved_connections')::bigint";
+    let room: i64 =
+        with_client(options, async |client| ask(ask(client.query_one(asked, &[]).await)?.try_get(0))).await?;
+    Ok(usize::try_from(room).unwrap_or(0))
+}
+
 async fn apply(client: &mut Client, version: u32) -> Result<()> {
     let Some(step) = MIGRATIONS.get(version as usize - 1) else {
         return Err(Error::bug("an unknown schema step"));

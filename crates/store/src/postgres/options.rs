@@ -10,8 +10,6 @@ use tokio_postgres::config::{Host, SslMode};
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 
-/// Connections for writes, when the caller does not say.
-const WRITE_CONNECTIONS_DEFAULT: usize = 12;
 /// Connections for reads, when the caller does not say.
 const READ_CONNECTIONS_DEFAULT: usize = 8;
 /// How long one address may take to accept.
@@ -43,8 +41,8 @@ pub struct PostgresOptions {
     config: tokio_postgres::Config,
     tls: Tls,
     ca_file: Option<PathBuf>,
-    /// Connections for writes: how many transactions this process has open at once.
-    pub write_connections: usize,
+    /// Connections for writes: how many transactions this process has open at once. `None`: a share of what the server takes.
+    pub write_connections: Option<usize>,
     /// Connections for reads.
     pub read_connections: usize,
     /// Who counts the writes.
@@ -105,7 +103,7 @@ impl PostgresOptions {
             config,
             tls,
             ca_file,
-            write_connections: WRITE_CONNECTIONS_DEFAULT,
+            write_connections: None,
             read_connections: READ_CONNECTIONS_DEFAULT,
             observer: None,
         })

@@ -32,7 +32,7 @@ pub(crate) async fn engine() -> Option<Arc<Postgres>> {
     let name = format!("unit_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let url = tokio::task::spawn_blocking(move || server.create_database(&name)).await.unwrap().unwrap();
     let mut options = PostgresOptions::from_url(&url).unwrap();
-    (options.write_connections, options.read_connections) = (2, 2);
+    (options.write_connections, options.read_connections) = (Some(2), 2);
     Some(Postgres::connect(&options, Doorbells::new()).await.unwrap())
 }
 
@@ -66,6 +66,14 @@ pub(crate) async fn generic_plan(engine: &Postgres, statement: Statement) -> Str
         _ => None,
     };
     answer.iter().filter_map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn three_nodes_fit_a_server_and_one_has_enough() {
+    // The server's own default is 100, of which 3 are kept back.
+    assert_eq!(super::share_of(97, 8), 23);
+    assert!(3 * (super::share_of(97, 8) + 8 + 1) <= 97);
+    assert_eq!((super::share_of(20, 8), super::share_of(5000, 8)), (12, 32));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,7 +44,7 @@ impl Drop for Database {
 /// Few connections: many tests run at once.
 pub(crate) fn options(url: &str) -> PostgresOptions {
     let mut options = PostgresOptions::from_url(url).unwrap();
-    (options.write_connections, options.read_connections) = (6, 3);
+    (options.write_connections, options.read_connections) = (Some(6), 3);
     options
 }
 
