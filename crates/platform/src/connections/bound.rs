@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderName;
 use livery_broker::{Credential, Secret, Slot};
-use livery_core::connector::{Connector, CredentialSlot};
+use livery_core::connector::Connector;
 use livery_core::id::{ConnectionId, OrgId};
 use livery_core::{Error, Result, Timestamp};
 use livery_store::{ConnectionRow, ConnectionStatus, RunRow};
@@ -65,7 +64,7 @@ impl Platform {
         if row.last_used_at.is_none_or(|last| now.millis_since(last) >= TOUCH_INTERVAL_MS) {
             self.store.touch_connection(row.org, row.id, now);
         }
-        let slot = slot_of(settled(row)?.slot)?;
+        let slot = Slot::of(&settled(row)?.slot).map_err(Error::internal)?;
         // Pools and caches go by the id; answers show the name.
         let owner = format!("{id}/{}", row.name);
         Ok(Credential { slot, secret, owner, version: row.version })
@@ -83,17 +82,6 @@ impl Platform {
         let id = connection.to_string();
         self.vault.seal_version(&self.store, org, (&id, VALUE_FIELD, version), value, now).await
     }
-}
-
-/// The slot in the broker's words.
-fn slot_of(slot: CredentialSlot) -> Result<Slot> {
-    Ok(match slot {
-        CredentialSlot::Header { name, prefix } => {
-            Slot::Header { name: HeaderName::try_from(name).map_err(Error::internal)?, prefix: prefix.into() }
-        }
-        CredentialSlot::Basic => Slot::Basic,
-        CredentialSlot::Query { name } => Slot::Query { name },
-    })
 }
 
 /// Checked when the run was accepted, and again at every use.
