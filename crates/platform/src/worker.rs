@@ -128,7 +128,7 @@ async fn claim(platform: &Platform, room: usize) -> Result<Vec<ClaimedRun>> {
     let renewed = held.clone();
     let (heartbeat, claimed) = platform
         .store
-        .write(move |tx| {
+        .write_work(move |tx| {
             Box::pin(async move {
                 let heartbeat = tx.heartbeat(&held, until).await?;
                 Ok((heartbeat, tx.system_claim_runs(&owner, now, until, max).await?))

@@ -8,7 +8,7 @@ use std::path::Path;
 use livery_core::id::FileId;
 
 use crate::error::{Error, Result};
-use crate::events;
+use crate::event_rows;
 use crate::files::{FileRow, file_columns};
 use crate::json::Json;
 use crate::migrations::MIGRATIONS;
@@ -140,7 +140,7 @@ impl Snapshot {
                 if event.seq != expected {
                     return Err(broken(format!("{} has no event {expected}", event.stream)));
                 }
-                if event.data.is_some_and(|data| events::digest(&data) != event.digest) {
+                if event.data.is_some_and(|data| event_rows::digest(&data) != event.digest) {
                     return Err(broken(format!("event {} of {} is not what was written", event.seq, event.stream)));
                 }
                 (stream, seq) = (event.stream, event.seq);

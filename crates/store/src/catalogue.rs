@@ -13,6 +13,7 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("deliveries", crate::deliveries::STATEMENTS),
     ("delivery_queue", crate::delivery_queue::STATEMENTS),
     ("duties", crate::duties::STATEMENTS),
+    ("event_rows", crate::event_rows::STATEMENTS),
     ("events", crate::events::STATEMENTS),
     ("files", crate::files::STATEMENTS),
     ("idempotency", crate::idempotency::STATEMENTS),

@@ -6,28 +6,22 @@
 
 use livery_core::event::{Event, EventType};
 use livery_core::id::{OrgId, RunId};
-use livery_core::run::EVENT_PAYLOAD_BYTES_MAX;
 use livery_core::{Timestamp, canonical};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::event_rows::EventRow;
 use crate::json::Json;
 use crate::reader::Lane;
 use crate::sql::{FromRow, Row, args, statements};
 use crate::store::Store;
 use crate::tx::Tx;
 
-/// The shape of payloads this version writes.
-const SCHEMA_VERSION: u32 = 1;
 /// Most events of one read.
 const EVENTS_READ_MAX: u32 = 1000;
 
 statements! {
-    INSERT_HEADER = "insert into events
-        (stream, seq, org_id, type, actor, on_behalf_of, at, schema_version, digest)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    INSERT_PAYLOAD = "insert into event_payloads (stream, seq, data) values ($1, $2, $3)";
     READ = "select e.seq, e.type, e.actor, e.on_behalf_of, e.at, e.schema_version, e.digest, p.data
         from events e left join event_payloads p on p.stream = e.stream and p.seq = e.seq
         where e.stream = $1 and e.seq > $2 and e.org_id = $3 order by e.seq limit $4";
@@ -53,7 +47,7 @@ pub struct NewEvent {
     pub on_behalf_of: Option<String>,
     /// When.
     pub at: Timestamp,
-    /// What is particular to the type; at most [`EVENT_PAYLOAD_BYTES_MAX`] bytes.
+    /// What is particular to the type; at most [`EVENT_PAYLOAD_BYTES_MAX`](livery_core::run::EVENT_PAYLOAD_BYTES_MAX) bytes.
     pub data: Json,
 }
 
@@ -65,6 +59,11 @@ impl NewEvent {
     pub fn new(event_type: EventType, actor: impl Into<String>, at: Timestamp, data: &impl Serialize) -> Result<Self> {
         let data = Json::from_text(canonical::text(data))?;
         Ok(Self { event_type, actor: actor.into(), on_behalf_of: None, at, data })
+    }
+
+    fn row(&self) -> EventRow<'_> {
+        let Self { actor, on_behalf_of, at, data, .. } = self;
+        EventRow { event_type: self.event_type.as_str(), actor, on_behalf_of, at: *at, data }
     }
 }
 
@@ -161,11 +160,6 @@ impl StoredEvent {
     }
 }
 
-/// The digest an event carries for this payload: SHA-256 over its bytes, hex.
-pub(crate) fn digest(data: &Json) -> String {
-    canonical::sha256_hex(data.as_str())
-}
-
 impl Tx {
     /// Writes events `first_seq`, `first_seq + 1`, … of a run whose head was moved in the same operation.
     pub(crate) async fn insert_run_events(
@@ -175,37 +169,10 @@ impl Tx {
         first_seq: u64,
         events: &[NewEvent],
     ) -> Result<()> {
-        let stream = run.to_string();
-        for (seq, event) in (first_seq..).zip(events) {
-            let header = Header {
-                event_type: event.event_type.as_str().into(),
-                actor: &event.actor,
-                on_behalf_of: &event.on_behalf_of,
-                at: event.at,
-            };
-            self.insert_event(org, &stream, seq, header, &event.data).await?;
-        }
+        let rows: Vec<EventRow<'_>> = events.iter().map(NewEvent::row).collect();
+        self.insert_events(org, &run.to_string(), first_seq, &rows).await?;
         self.rings.runs.push(run);
         Ok(())
-    }
-
-    async fn insert_event(&mut self, org: OrgId, stream: &str, seq: u64, head: Header<'_>, data: &Json) -> Result<()> {
-        if data.as_str().len() > EVENT_PAYLOAD_BYTES_MAX {
-            return Err(Error::TooLarge { what: "event payload", limit_bytes: EVENT_PAYLOAD_BYTES_MAX as u64 });
-        }
-        let args = args![
-            stream.to_owned(),
-            seq,
-            org,
-            head.event_type,
-            head.actor.to_owned(),
-            head.on_behalf_of,
-            head.at,
-            SCHEMA_VERSION,
-            digest(data),
-        ];
-        self.execute_ahead(INSERT_HEADER, args).await?;
-        self.execute_ahead(INSERT_PAYLOAD, args![stream.to_owned(), seq, data]).await
     }
 
     /// Appends to the organization's own stream; the event's sequence.
@@ -217,13 +184,14 @@ impl Tx {
             .fetch_optional(ADVANCE_ORG, args![org])
             .await?
             .ok_or_else(|| Error::bug("the head of an organization's stream was not returned"))?;
-        let header = Header {
-            event_type: event.event_type.clone(),
+        let row = EventRow {
+            event_type: &event.event_type,
             actor: &event.actor,
             on_behalf_of: &event.on_behalf_of,
             at: event.at,
+            data: &event.data,
         };
-        self.insert_event(org, &org.to_string(), seq, header, &event.data).await?;
+        self.insert_events(org, &org.to_string(), seq, &[row]).await?;
         Ok(seq)
     }
 
@@ -234,14 +202,6 @@ impl Tx {
     pub async fn delete_run_payloads(&mut self, org: OrgId, run: RunId) -> Result<u64> {
         self.execute(DELETE_PAYLOADS, args![run, org]).await
     }
-}
-
-/// What the two kinds of streams have in common.
-struct Header<'a> {
-    event_type: String,
-    actor: &'a str,
-    on_behalf_of: &'a Option<String>,
-    at: Timestamp,
 }
 
 impl Store {

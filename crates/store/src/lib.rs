@@ -23,6 +23,7 @@ mod delivery_queue;
 mod doorbell;
 mod duties;
 mod error;
+mod event_rows;
 mod events;
 mod files;
 mod idempotency;

@@ -59,6 +59,9 @@ const NODES_EXPECTED: usize = 3;
 /// Fewest and most transactions a node has open at once, where nobody says how many.
 const WRITES_MIN: usize = 12;
 const WRITES_MAX: usize = 32;
+/// Writes that can wait have one of so many connections, and no fewer than this.
+const WORK_SHARE: usize = 6;
+const WORK_MIN: usize = 4;
 /// After how many uses a connection's plans are made anew. The server keeps the plan of a prepared statement until it has
 /// new statistics, and those of a young table come late: a plan made when the table was empty, which may read all of a
 /// tenant's rows for one of them, would stay while the table grows by thousands of rows a minute.
@@ -69,6 +72,8 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The engine.
 pub(crate) struct Postgres {
     writers: Lenders,
+    /// A write that can wait takes one of these first: the others stay for what a caller waits for.
+    work: Arc<Semaphore>,
     readers: Lenders,
     /// A scan takes one of these first: half of the connections stay for points.
     scans: Arc<Semaphore>,
@@ -97,8 +102,9 @@ impl Postgres {
         let readers = Lenders::new(options, Access::Read, options.read_connections)?;
         let bells = Bells::hang(options, Arc::clone(&doorbells)).await?;
         let scans = Arc::new(Semaphore::new(options.read_connections.max(1).div_ceil(2)));
+        let work = Arc::new(Semaphore::new((writes / WORK_SHARE).max(WORK_MIN)));
         let (writes, observer) = (TaskTracker::new(), options.observer.clone());
-        Ok(Arc::new(Self { writers, readers, scans, writes, bells, doorbells, observer }))
+        Ok(Arc::new(Self { writers, work, readers, scans, writes, bells, doorbells, observer }))
     }
 
     /// Runs `operation` in a transaction and answers after its commit.
@@ -119,6 +125,16 @@ impl Postgres {
             Err(error) if error.is_panic() => Err(Error::bug("an operation panicked")),
             Err(_) => Err(Error::Closed),
         }
+    }
+
+    /// The same for a write that can wait a little.
+    pub(crate) async fn write_work<T, F>(self: &Arc<Self>, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
+        let _turn = take(&self.work).await?;
+        self.write(operation).await
     }
 
     /// Runs `operation` without anybody waiting for it, if a connection is idle.
@@ -201,6 +217,7 @@ impl Postgres {
     pub(crate) async fn close(&self) {
         self.readers.permits.close();
         self.scans.close();
+        self.work.close();
         self.writers.permits.close();
         self.writes.close();
         // Bounded: each has its turn already, and its own deadline.
@@ -239,9 +256,11 @@ impl Access {
             Self::Read => READ_STATEMENT_TIME_MAX,
         };
         let read_only = if self == Self::Read { "on" } else { "off" };
+        // Every write finds its rows by keys, whatever their values: to plan it once is enough, not five times and one.
+        let plans = if self == Self::Write { "; set plan_cache_mode = force_generic_plan" } else { "" };
         format!(
             "set statement_timeout = {}; set lock_timeout = {}; set idle_in_transaction_session_timeout = {}; \
-             set default_transaction_read_only = {read_only}; set default_transaction_isolation = 'read committed'",
+             set default_transaction_read_only = {read_only}; set default_transaction_isolation = 'read committed'{plans}",
             statement.as_millis(),
             LOCK_WAIT_MAX.as_millis(),
             IDLE_TRANSACTION_MAX.as_millis(),

@@ -31,6 +31,8 @@ statements! {
         => postgres "insert into run_queue (run_id, org_id, available_at)
         select r.id, r.org_id, $3 from runs r where r.id = $2 and (r.org_id = $1) is true and r.status in ('queued', 'waiting')
         for no key update of r on conflict (run_id) do nothing";
+    /// For a run that the same operation inserts: nobody else knows it yet.
+    ENQUEUE_NEW = "insert into run_queue (run_id, org_id, available_at) values ($2, $1, $3)";
     /// Hops from tenant to tenant through the index, so that a long queue of one costs nothing.
     DUE_TENANTS = "with recursive tenant (org_id) as (
             select min(org_id) from run_queue
@@ -170,6 +172,16 @@ impl Tx {
     /// Those of the database. A run that is not in such a state is left alone.
     pub async fn enqueue(&mut self, org: OrgId, run: RunId, available_at: Timestamp) -> Result<()> {
         self.execute_ahead(ENQUEUE, args![org, run, available_at]).await?;
+        self.rings.queue = true;
+        Ok(())
+    }
+
+    /// Puts a run that this operation inserted into the queue.
+    ///
+    /// # Errors
+    /// Those of the database; `Exists` when it is in the queue.
+    pub async fn enqueue_new(&mut self, org: OrgId, run: RunId, available_at: Timestamp) -> Result<()> {
+        self.execute_ahead(ENQUEUE_NEW, args![org, run, available_at]).await?;
         self.rings.queue = true;
         Ok(())
     }

@@ -134,6 +134,23 @@ impl Store {
         })
     }
 
+    /// The same for a write that nobody waits for at the door: a step of a run that was accepted long ago. On Postgres these
+    /// share a sixth of the connections, so that a node under load goes on accepting; what it has accepted waits in the queue.
+    ///
+    /// # Errors
+    /// As for [`Store::write`].
+    pub async fn write_work<T, F>(&self, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
+        let watched = Watched::begin(self.inner.observer.as_ref());
+        watched.end(match &self.inner.engine {
+            Engine::Sqlite { writer, .. } => writer.write(operation).await,
+            Engine::Postgres(engine) => engine.write_work(operation).await,
+        })
+    }
+
     /// Rings when events of this run were committed. Take it before reading.
     pub fn subscribe_run(&self, run: RunId) -> Doorbell {
         self.inner.doorbells.run(run)

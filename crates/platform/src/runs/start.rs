@@ -112,7 +112,7 @@ impl Prepared {
         }
         self.platform.reached(EffectKind::RunAcceptance, Phase::During);
         match queueing {
-            Queueing::Enqueue => tx.enqueue(org, run, self.row.start_at.unwrap_or(self.row.created_at)).await?,
+            Queueing::Enqueue => tx.enqueue_new(org, run, self.row.start_at.unwrap_or(self.row.created_at)).await?,
             Queueing::Hold(schedule) => tx.hold_schedule_run(org, schedule, run).await?,
         }
         self.outbox.append(tx, 1, queued).await?;

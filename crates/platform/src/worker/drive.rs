@@ -145,7 +145,7 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     let (sandbox, copy) = resume::fate(&platform, lease, &row, &log).await.map_err(internal)?;
     let filled = sandbox == SandboxFate::Restarted;
     let recovery = resume::recovery(&platform, &row, &log, copy.as_ref());
-    let workspace = Left { filled, copy, redacted: log.redacted };
+    let workspace = Left { stood: log.had_sandbox, filled, copy, redacted: log.redacted };
     let hands = Hands::new(platform.clone(), &row, Arc::clone(&agent), spec, workspace, left, sender.clone());
     let first = match log.fork {
         _ if log.redacted >= REDACTED_MAX => Input::Fatal { error: quarantined() },
@@ -291,7 +291,7 @@ impl Drive {
         let (store, began) = (&self.platform.store, Instant::now());
         let attempt = |again| {
             let step = Arc::clone(&step);
-            store.write(move |tx| Box::pin(async move { step.write(tx, again).await }))
+            store.write_work(move |tx| Box::pin(async move { step.write(tx, again).await }))
         };
         let result = patiently(lease.run, "a step", &self.entry.signals.lost, attempt).await;
         // What the store kept the run waiting is not the run's own time.

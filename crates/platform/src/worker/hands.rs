@@ -51,6 +51,8 @@ pub(super) enum Leaving {
 
 /// What earlier lives of a run have left.
 pub(super) struct Left {
+    /// Whether a sandbox stood, on any node: only then can there be copies.
+    pub(super) stood: bool,
     /// Whether its workspace was filled, here on this node.
     pub(super) filled: bool,
     /// What it is filled with instead of what the run began with.
@@ -249,6 +251,7 @@ impl Hands {
         let id = self.row.id.to_string();
         let sandbox = self.sandbox.get().cloned();
         let has_workspace = self.touched.load(Ordering::Relaxed);
+        let may_be_copied = has_workspace || self.workspace.stood;
         let Some(sandboxes) = platform.sandboxes.clone() else { return };
         // Nobody waits for it: the run's end is told already. The tracker does, at shutdown.
         let node = self.platform.clone();
@@ -269,7 +272,7 @@ impl Hands {
             if goes && has_workspace {
                 remove_workspace(&sandboxes, &id).await;
             }
-            if leaving == Leaving::Over {
+            if leaving == Leaving::Over && may_be_copied {
                 snapshot::forget(&node, lease).await;
             }
             node.reached(EffectKind::SandboxRemoval, Phase::After);

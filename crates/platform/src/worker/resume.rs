@@ -23,7 +23,7 @@ pub(super) struct Log {
     /// Whether the loop ever started.
     pub(super) started: bool,
     /// Whether a sandbox stood and its workspace was filled.
-    had_sandbox: bool,
+    pub(super) had_sandbox: bool,
     /// How a fork begins, when it has not begun.
     pub(super) fork: Option<Fork>,
     /// The node that had the run last.

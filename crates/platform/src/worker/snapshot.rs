@@ -105,7 +105,7 @@ async fn copy(hands: &Hands, lease: Lease, seq: u64) -> Result<()> {
     platform.objects.put(&object_key, &packed).await?;
     let (bytes, sha256) = (packed.bytes, packed.sha256.clone());
     let row = SnapshotRow { seq, object_key, bytes, sha256, created_at: platform.clock.now() };
-    let write = platform.store.write(move |tx| {
+    let write = platform.store.write_work(move |tx| {
         Box::pin(async move {
             if !tx.insert_snapshot(lease.org, lease.run, lease.epoch, &row).await? {
                 return Ok(vec![row.object_key.clone()]);
@@ -176,7 +176,7 @@ pub(super) async fn forget(platform: &Platform, lease: Lease) {
     if !platform.config.snapshots {
         return;
     }
-    let deleted = platform.store.write(move |tx| {
+    let deleted = platform.store.write_work(move |tx| {
         Box::pin(async move { tx.delete_snapshots_before(lease.org, lease.run, i64::MAX as u64).await })
     });
     match deleted.await {
