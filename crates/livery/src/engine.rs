@@ -17,7 +17,6 @@ use livery_platform::traces::Traces;
 use livery_platform::{Clock, Config, Database, Parts, Platform, RootKey};
 use livery_sandbox::{LauncherProcess, SandboxConfig, Sandboxes, spawn_launcher};
 use livery_server::Options;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -130,8 +129,7 @@ impl Running {
         provider: Option<&NamedProvider>,
         observe: Observe,
     ) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(listen)
-            .await
+        let listener = livery_server::listen(listen)
             .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))?;
         let address = listener.local_addr()?;
         let sandboxes = match ground.launcher {
@@ -168,8 +166,8 @@ impl Running {
     }
 
     /// Serves the metrics on an address of their own; the address.
-    pub(crate) async fn serve_metrics(&mut self, listen: SocketAddr) -> anyhow::Result<SocketAddr> {
-        let listener = TcpListener::bind(listen).await.with_context(|| {
+    pub(crate) fn serve_metrics(&mut self, listen: SocketAddr) -> anyhow::Result<SocketAddr> {
+        let listener = livery_server::listen(listen).with_context(|| {
             format!("cannot listen on {listen} for metrics; choose another address with --metrics-listen")
         })?;
         let address = listener.local_addr()?;

@@ -36,4 +36,4 @@ pub use edge::Edge;
 pub use openapi::document;
 pub use options::Options;
 pub use problem::CODES;
-pub use serve::{serve, serve_metrics};
+pub use serve::{listen, serve, serve_metrics};

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use livery_platform::Platform;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -24,8 +25,23 @@ use crate::inbound::Peer;
 use crate::options::{HEAD_BYTES_MAX, Options};
 use crate::phase::{Arriving, Phase, Tracked};
 
+/// Connections that may wait to be accepted; the kernel's `net.core.somaxconn` may say fewer. With the library's 128, a
+/// thousand readers that come back at once after a restart find some of theirs reset.
+const BACKLOG: u32 = 4096;
 /// The pause after a failed accept (no file descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Listens on an address, with room for many who come at once.
+///
+/// # Errors
+/// Those of the socket: the address is in use, or is not this machine's.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart does not wait for the connections of the earlier process to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until `shutdown`, then drains: no new connection, running requests may end, event streams end at once (their
 /// readers connect again elsewhere with `Last-Event-ID`).

@@ -38,7 +38,7 @@ async fn serve(ground: Ground, args: cli::Up) -> anyhow::Result<ExitCode> {
     let observe = Observe { otlp_endpoint: args.otlp_endpoint.clone(), otlp_content: args.otlp_content, retain };
     let mut running = Running::start(ground, args.listen, &args.engine, None, observe).await?;
     if let Some(listen) = args.metrics_listen {
-        let address = running.serve_metrics(listen).await?;
+        let address = running.serve_metrics(listen)?;
         tracing::info!(%address, "serving metrics");
     }
     let url = running.url();

@@ -13,7 +13,6 @@ use livery_platform::{Clock, Config, Parts, Platform, RootKey};
 use livery_server::{Edge, Options};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -96,7 +95,7 @@ impl Site {
 
     /// The same surface on a socket.
     pub async fn listen(&self) -> Listening {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = livery_server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let served = livery_server::serve(listener, self.platform.clone(), self.options.clone(), stop.clone());

@@ -162,3 +162,20 @@ async fn a_server_that_stops_finishes_what_it_began() {
     tokio::time::timeout(PATIENCE, server.server).await.expect("the server drains").unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err(), "nobody listens any more");
 }
+
+/// Readers that lost their server come back all at once, before the new one has accepted any.
+#[tokio::test]
+async fn hundreds_may_wait_to_be_accepted() {
+    let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let many = allowed.trim().parse::<usize>().unwrap().min(600);
+    let listener = livery_server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    for number in 0..many {
+        let connected = tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await;
+        waiting.push(connected.unwrap_or_else(|_| panic!("connection {number} waits for room")).unwrap());
+    }
+    for number in 0..many {
+        tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap_or_else(|_| panic!("{number} is lost")).unwrap();
+    }
+}
