@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Call ─▶ canonical form ─▶ placeholders ─▶ Reach::permits ─▶ strip ─▶ Prepared      no secret so far: record it, ask for it
-//! Prepared + Secret ─▶ resolve, check, dial ─▶ inject ─▶ send ─▶ decode ─▶ scrub ─▶ Answer
+//! Prepared + Secret ─▶ resolve, check, dial ─▶ inject ─▶ send ─▶ decode ─▶ scrub ─▶ Answer (or its pieces, as they come)
 //! ```
 //!
 //! [`Prepared`] is both what the rules said yes to and what is sent: nobody can change it in between. The secret comes last,
@@ -20,10 +20,12 @@ use bytes::Bytes;
 use livery_core::connector::{CredentialSlot, Reach, ReachRefusal};
 use livery_core::id::OrgId;
 
+pub use self::perform::How;
 pub use self::prepare::{Facts, Prepared};
 use crate::Error;
 use crate::guard::RequestRefused;
-use crate::transport::{Finding, Took};
+use crate::guard::Target;
+use crate::transport::{Finding, Took, Upload};
 
 /// What a connection lets a call do.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +59,19 @@ pub struct Call {
     pub body: Bytes,
 }
 
+/// A request as a program made it, on its way through the proxy. Of it only the target is canonical.
+#[derive(Debug)]
+pub struct Passing {
+    /// Where to.
+    pub target: Target,
+    /// The method, as it was written.
+    pub method: String,
+    /// Headers.
+    pub headers: Vec<(String, String)>,
+    /// The body, in which no placeholder is or comes.
+    pub body: Upload,
+}
+
 /// Why a request does not leave. The text is for the model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -72,6 +87,9 @@ pub enum Refusal {
     /// One method in the clothes of another.
     #[error("a request is sent with its own method: leave the override `_method` out")]
     MethodOverride,
+    /// A form that is sent while it comes: what its end says is not known at its beginning.
+    #[error("a form of this size cannot be looked into: send it as JSON or multipart/form-data")]
+    LargeForm,
     /// It cannot be sent as it is.
     #[error(transparent)]
     Request(#[from] Error),
@@ -85,6 +103,7 @@ impl Refusal {
             Self::Reach(refusal) => refusal.rule(),
             Self::Placeholder => "placeholder",
             Self::MethodOverride => "method_override",
+            Self::LargeForm => "large_form",
             Self::Request(_) => "request",
         }
     }

@@ -149,6 +149,9 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// What the call was sent with is not good any more; its answer was broken off.
+    #[error("the connection was revoked or its credential replaced while the answer came")]
+    Revoked,
     /// Too many calls of this tenant are in flight.
     #[error("too many upstream calls at once")]
     Busy,
@@ -168,6 +171,7 @@ impl Error {
             Self::TooLarge { .. } => "too_large",
             Self::BadGateway { .. } => "bad_gateway",
             Self::BadRequest { .. } => "bad_request",
+            Self::Revoked => "revoked",
             Self::Busy => "busy",
         }
     }
@@ -180,7 +184,11 @@ impl Error {
             // A call that used up its own deadline gets no second one here.
             Self::Timeout { phase } => !matches!(phase, Phase::Total),
             Self::Tls { why } => matches!(why, TlsFailure::Handshake),
-            Self::Denied { .. } | Self::Unresolvable | Self::TooLarge { .. } | Self::BadRequest { .. } => false,
+            Self::Denied { .. }
+            | Self::Unresolvable
+            | Self::TooLarge { .. }
+            | Self::BadRequest { .. }
+            | Self::Revoked => false,
         }
     }
 
@@ -195,7 +203,7 @@ impl Error {
             | Self::BadRequest { .. }
             | Self::Busy => true,
             Self::Timeout { phase } => matches!(phase, Phase::Resolve | Phase::Connect | Phase::Tls),
-            Self::Cut | Self::TooLarge { .. } | Self::BadGateway { .. } => false,
+            Self::Cut | Self::TooLarge { .. } | Self::BadGateway { .. } | Self::Revoked => false,
         }
     }
 }

@@ -25,5 +25,5 @@ pub use seal::{Aad, Dek, Sealer};
 pub use secret::Secret;
 pub use transport::{
     Body, Broker, BrokerConfig, ConfigError, Credential, Inbound, Limits, OperatorAnswer, OperatorBody, OperatorClient,
-    Outbound, Relayed, Slot, Timeouts,
+    Outbound, Relayed, Slot, Timeouts, Upload,
 };

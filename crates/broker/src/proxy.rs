@@ -13,6 +13,7 @@
 //! [`Target`]: crate::guard::Target
 
 mod authority;
+mod body;
 mod direct;
 mod gate;
 pub mod hello;
@@ -23,8 +24,9 @@ mod rewound;
 mod serve;
 
 pub use authority::{AuthorityFailed, Lifetime, NAMES_MAX};
+pub use body::{Account, AskedBody, LOOKED_INTO_BYTES, REQUEST_BYTES_MAX};
 pub use direct::{Direct, Reach};
-pub use gate::{Answered, Asked, AskedBody, Finding, FindingKind, Gate, REQUEST_BYTES_MAX};
+pub use gate::{Answered, Asked, Finding, FindingKind, Gate};
 pub use refusal::Refusal;
 
 use authority::Authority;

@@ -19,12 +19,14 @@ mod outbound;
 mod pool;
 mod send;
 mod tls;
+mod upload;
 
 pub use body::Body;
 pub use config::{BrokerConfig, ConfigError, Limits, Timeouts};
 pub use operator::{OperatorAnswer, OperatorBody, OperatorClient};
 pub use outbound::{Credential, Finding, Inbound, Outbound, Place, Relayed, Slot, Took};
 pub use send::Broker;
+pub use upload::Upload;
 
 pub(crate) use headers::is_authentication_parameter;
 

@@ -95,6 +95,23 @@ pub struct Connector {
     pub test: Option<TestCall>,
     /// Whether the upstream knows a repeated request by its `Idempotency-Key`.
     pub idempotency_key: bool,
+    /// The environment variable in which programs look for its key: `STRIPE_API_KEY`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variable: Option<String>,
+    /// The variable in which they look for its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<BaseUrl>,
+}
+
+/// The variable that holds a service's address, and the path its programs expect in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseUrl {
+    /// The variable: `OPENAI_BASE_URL`.
+    pub variable: String,
+    /// Empty, or `/v1`.
+    #[serde(default)]
+    pub path: String,
 }
 
 /// A harmless call and what its answer must look like.

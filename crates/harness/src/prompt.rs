@@ -27,7 +27,7 @@ pub(crate) fn system(setup: &Setup, toolbox: &Toolbox) -> String {
          your output what stayed uncertain.\n",
     );
     if toolbox.has_sandbox_tools() {
-        out.push_str(&workspace(&agent.sandbox.network));
+        out.push_str(&workspace(&agent.sandbox.network, !setup.connections.is_empty()));
         out.push_str(&skills(&agent.skills));
     }
     if toolbox.has_call_api() {
@@ -44,16 +44,22 @@ pub(crate) fn system(setup: &Setup, toolbox: &Toolbox) -> String {
     out
 }
 
-fn workspace(network: &Network) -> String {
-    let network = match network {
-        Network::Allow(hosts) if !hosts.is_empty() => {
-            format!(
-                ". Over HTTPS they reach {} through a proxy that is set up already, and nothing else",
-                hosts.join(", ")
-            )
-        }
-        _ => ", without a network".to_owned(),
+fn workspace(network: &Network, has_connections: bool) -> String {
+    const CONNECTIONS: &str = "the services of your connections (where a program wants a key, it gets the variable \
+        `LIVERY_SLOT_KEY`, SLOT being the connection's name in capitals: a stand-in that the proxy replaces)";
+    let hosts = match network {
+        Network::Allow(hosts) if !hosts.is_empty() => Some(hosts.join(", ")),
+        _ => None,
     };
+    let reached = match (hosts, has_connections && *network != Network::None) {
+        (Some(hosts), true) => Some(format!("{hosts} and {CONNECTIONS}")),
+        (None, true) => Some(CONNECTIONS.to_owned()),
+        (hosts, false) => hosts,
+    };
+    let network = reached.map_or_else(
+        || ", without a network".to_owned(),
+        |reached| format!(". Over HTTPS they reach {reached} through a proxy that is set up already, and nothing else"),
+    );
     format!(
         "
 # Workspace

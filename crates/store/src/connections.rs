@@ -218,7 +218,9 @@ impl Tx {
         now: Timestamp,
     ) -> Result<bool> {
         let args = args![org, connection, from, sealed_value.to_owned(), now];
-        Ok(self.execute(ROTATE, args).await? == 1)
+        let rotated = self.execute(ROTATE, args).await? == 1;
+        self.rings.connections |= rotated;
+        Ok(rotated)
     }
 
     /// Revokes a connection and forgets its value. `false`: there is none in this tenant, or it is revoked already.
@@ -226,7 +228,9 @@ impl Tx {
     /// # Errors
     /// Those of the database.
     pub async fn revoke_connection(&mut self, org: OrgId, connection: ConnectionId, now: Timestamp) -> Result<bool> {
-        Ok(self.execute(REVOKE, args![org, connection, now]).await? == 1)
+        let revoked = self.execute(REVOKE, args![org, connection, now]).await? == 1;
+        self.rings.connections |= revoked;
+        Ok(revoked)
     }
 
     /// Notes how a test of version `of` went; `reason` is given when it was refused. `false`: that version is gone.

@@ -36,6 +36,7 @@ pub(crate) struct Doorbells {
     any_run: watch::Sender<u64>,
     queue: watch::Sender<u64>,
     deliveries: watch::Sender<u64>,
+    connections: watch::Sender<u64>,
     run_bells_max: usize,
 }
 
@@ -64,7 +65,8 @@ impl Doorbells {
 
     fn with_limit(run_bells_max: usize) -> Arc<Self> {
         let bell = || watch::Sender::new(0);
-        Arc::new(Self { runs: Arc::default(), any_run: bell(), queue: bell(), deliveries: bell(), run_bells_max })
+        let (runs, any_run, queue) = (Arc::default(), bell(), bell());
+        Arc::new(Self { runs, any_run, queue, deliveries: bell(), connections: bell(), run_bells_max })
     }
 
     pub(crate) fn run(&self, run: RunId) -> Doorbell {
@@ -84,10 +86,14 @@ impl Doorbells {
         plain(&self.deliveries)
     }
 
+    pub(crate) fn connections(&self) -> Doorbell {
+        plain(&self.connections)
+    }
+
     /// Rings every bell there is: after a time in which news may have been lost.
     pub(crate) fn ring_everything(&self) {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(ring);
-        [&self.any_run, &self.queue, &self.deliveries].into_iter().for_each(ring);
+        [&self.any_run, &self.queue, &self.deliveries, &self.connections].into_iter().for_each(ring);
     }
 
     pub(crate) fn ring(&self, rings: &Rings) {
@@ -104,6 +110,9 @@ impl Doorbells {
         }
         if rings.deliveries {
             ring(&self.deliveries);
+        }
+        if rings.connections {
+            ring(&self.connections);
         }
     }
 }

@@ -166,6 +166,11 @@ impl Store {
         self.inner.doorbells.deliveries()
     }
 
+    /// Rings when a connection, anybody's, was rotated or revoked.
+    pub fn connection_doorbell(&self) -> Doorbell {
+        self.inner.doorbells.connections()
+    }
+
     pub(crate) fn write_if_idle<F>(&self, operation: F)
     where
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<()>> + Send + 'static,

@@ -30,6 +30,8 @@ pub(crate) struct Rings {
     pub(crate) runs: Vec<RunId>,
     pub(crate) queue: bool,
     pub(crate) deliveries: bool,
+    /// One was rotated or revoked.
+    pub(crate) connections: bool,
 }
 
 impl Tx {

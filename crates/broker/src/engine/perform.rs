@@ -26,26 +26,38 @@ impl Slot {
     }
 }
 
+/// How a prepared request is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// Its waits.
+    pub timeouts: Timeouts,
+    /// Largest answer, in bytes.
+    pub answer_bytes_max: u64,
+    /// What of the answer's head comes back.
+    pub relayed: Relayed,
+}
+
 impl Broker {
-    /// Sends a prepared request with its credential, put where the connection says, and reads the whole answer, at most `answer_bytes_max` of it.
+    /// Sends a prepared request with its credential, put where the connection says, and reads the whole answer.
     ///
     /// # Errors
     /// [`Failed`], whose error says whether anything was sent ([`Error::nothing_sent`]).
-    pub async fn call(
-        &self,
-        prepared: Prepared,
-        credential: Credential,
-        timeouts: Timeouts,
-        answer_bytes_max: u64,
-    ) -> Result<Answer, Failed> {
+    pub async fn call(&self, prepared: Prepared, credential: Credential, how: How) -> Result<Answer, Failed> {
+        Answer::read(self.begin(prepared, credential, how).await?).await
+    }
+
+    /// The same, up to the head of the answer: its body is to be read in pieces.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn begin(&self, prepared: Prepared, credential: Credential, how: How) -> Result<Inbound, Failed> {
         let unsent = |error| Failed { error, findings: Vec::new(), dialled: None };
-        let outbound = outbound(prepared, credential, timeouts, answer_bytes_max).map_err(unsent)?;
-        let inbound = self.send(outbound).await.map_err(unsent)?;
-        read(inbound).await
+        let outbound = outbound(prepared, credential, how).map_err(unsent)?;
+        self.send(outbound).await.map_err(unsent)
     }
 }
 
-fn outbound(prepared: Prepared, credential: Credential, timeouts: Timeouts, answer_bytes_max: u64) -> Result<Outbound> {
+fn outbound(prepared: Prepared, credential: Credential, how: How) -> Result<Outbound> {
     let Prepared { access, request, headers, body, idempotency_key, .. } = prepared;
     // The slot is the one that was looked at: a connection may have been changed since.
     let owner = format!("{}/{}", access.connection, access.name);
@@ -60,32 +72,34 @@ fn outbound(prepared: Prepared, credential: Credential, timeouts: Timeouts, answ
     outbound.headers = headers;
     outbound.credential = Some(credential);
     outbound.idempotency_key = idempotency_key;
-    outbound.timeouts = timeouts;
-    outbound.response_bytes_max = answer_bytes_max;
-    outbound.relayed = Relayed::Api;
+    outbound.timeouts = how.timeouts;
+    outbound.response_bytes_max = how.answer_bytes_max;
+    outbound.relayed = how.relayed;
     Ok(outbound)
 }
 
-/// An answer that breaks off is no answer: what was read of it goes nowhere, what was found in it is told.
-async fn read(mut inbound: Inbound) -> Result<Answer, Failed> {
-    let (dialled, took) = (inbound.dialled, inbound.took);
-    let mut body = Vec::new();
-    while let Some(piece) = inbound.body.next().await {
-        match piece {
-            Ok(piece) => body.extend_from_slice(&piece),
-            Err(error) => {
-                let mut findings = inbound.findings;
-                findings.extend(inbound.body.finding());
-                return Err(Failed { error, findings, dialled: Some(dialled) });
+impl Answer {
+    /// Reads an answer to its end. One that breaks off is none: what was read of it goes nowhere, what was found in it is told.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn read(mut inbound: Inbound) -> Result<Self, Failed> {
+        let (dialled, took) = (inbound.dialled, inbound.took);
+        let mut body = Vec::new();
+        while let Some(piece) = inbound.body.next().await {
+            match piece {
+                Ok(piece) => body.extend_from_slice(&piece),
+                Err(error) => {
+                    let mut findings = inbound.findings;
+                    findings.extend(inbound.body.finding());
+                    return Err(Failed { error, findings, dialled: Some(dialled) });
+                }
             }
         }
+        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = inbound.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+        let mut findings = inbound.findings;
+        findings.extend(inbound.body.finding());
+        Ok(Self { status: inbound.status.as_u16(), headers, body: body.into(), findings, dialled, took })
     }
-    let headers = inbound
-        .headers
-        .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-    let headers = headers.collect();
-    let mut findings = inbound.findings;
-    findings.extend(inbound.body.finding());
-    Ok(Answer { status: inbound.status.as_u16(), headers, body: body.into(), findings, dialled, took })
 }

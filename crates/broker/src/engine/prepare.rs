@@ -1,14 +1,13 @@
 //! From a [`Call`] to a [`Prepared`] request: canonical, permitted, stripped. No secret is anywhere near.
 
-use bytes::Bytes;
 use livery_core::connector::CredentialSlot;
 use sha2::{Digest, Sha256};
 use url::form_urlencoded;
 
-use super::{Access, Call, Refusal};
+use super::{Access, Call, Passing, Refusal};
 use crate::guard::{CanonicalRequest, Target, UrlRefused};
 use crate::proxy::placeholder::Finder;
-use crate::transport::is_authentication_parameter;
+use crate::transport::{Upload, is_authentication_parameter};
 
 /// A parameter by which some frameworks take one method for another.
 const METHOD_PARAMETER: &str = "_method";
@@ -20,9 +19,9 @@ pub struct Prepared {
     pub(super) access: Access,
     pub(super) request: CanonicalRequest,
     pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Bytes,
+    pub(super) body: Upload,
     pub(super) idempotency_key: Option<String>,
-    digest: String,
+    digest: Option<String>,
 }
 
 /// What the transcript says about a request before it leaves. Nothing of it depends on a secret.
@@ -40,14 +39,14 @@ pub struct Facts {
     pub path: String,
     /// Names of the query's parameters, without their values.
     pub query_keys: Vec<String>,
-    /// Bytes of the body.
-    pub request_bytes: u64,
-    /// SHA-256 over method, target, headers and body before injection, hex.
-    pub request_sha256: String,
+    /// Bytes of the body; `None` for one that is sent while it comes and does not say.
+    pub request_bytes: Option<u64>,
+    /// SHA-256 over method, target, headers and body before injection, hex; `None` for a body that is not whole yet.
+    pub request_sha256: Option<String>,
 }
 
 impl Prepared {
-    /// Looks at a call.
+    /// Looks at a call, whose path is below the connection's base address.
     ///
     /// # Errors
     /// [`Refusal`]: nothing was sent and nothing will be.
@@ -56,7 +55,26 @@ impl Prepared {
         let base = base.map_err(|refused| Refusal::Form(refused.into()))?;
         let request = CanonicalRequest::below(&base, &call.method, &call.path, &call.query)?;
         refuse_placeholders(&call)?;
-        refuse_method_overrides(&request, &call)?;
+        Self::of(access, request, call.headers, call.body.into())
+    }
+
+    /// Looks at a request that a program made itself, whose host it chose.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was sent and nothing will be.
+    pub fn passing(access: Access, passing: Passing) -> Result<Self, Refusal> {
+        let Passing { target, method, headers, body } = passing;
+        let request = CanonicalRequest::to(target, &method)?;
+        Self::of(access, request, headers, body)
+    }
+
+    fn of(
+        access: Access,
+        request: CanonicalRequest,
+        headers: Vec<(String, String)>,
+        body: Upload,
+    ) -> Result<Self, Refusal> {
+        refuse_method_overrides(&request, &headers, &body)?;
         let own = match &access.slot {
             CredentialSlot::Query { name } => Some(name.clone()),
             CredentialSlot::Header { .. } | CredentialSlot::Basic => None,
@@ -64,9 +82,12 @@ impl Prepared {
         let is_own = |name: &str| own.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name));
         let request = request.without_parameters(|name| is_authentication_parameter(name) || is_own(name));
         access.reach.permits(request.method().as_str(), &request.origin(), request.target().path())?;
-        let headers = headers_of(&access, call.headers);
-        let digest = digest(&request, &headers, &call.body);
-        Ok(Self { access, request, headers, body: call.body, idempotency_key: None, digest })
+        let headers = headers_of(&access, headers);
+        let digest = match &body {
+            Upload::Whole(bytes) => Some(digest(&request, &headers, bytes)),
+            Upload::Pieces { .. } => None,
+        };
+        Ok(Self { access, request, headers, body, idempotency_key: None, digest })
     }
 
     /// Sends this as `Idempotency-Key`: for an upstream that knows a repeated request by it.
@@ -81,9 +102,9 @@ impl Prepared {
         self.request.method().is_safe()
     }
 
-    /// SHA-256 of the request before injection, hex.
-    pub fn digest(&self) -> &str {
-        &self.digest
+    /// SHA-256 of the request before injection, hex; `None` for a body that is not whole yet.
+    pub fn digest(&self) -> Option<&str> {
+        self.digest.as_deref()
     }
 
     /// For the transcript.
@@ -96,7 +117,7 @@ impl Prepared {
             port: target.port(),
             path: target.path().to_owned(),
             query_keys: self.request.query_keys(),
-            request_bytes: self.body.len() as u64,
+            request_bytes: self.body.length(),
             request_sha256: self.digest.clone(),
         }
     }
@@ -109,13 +130,20 @@ fn refuse_placeholders(call: &Call) -> Result<(), Refusal> {
 }
 
 /// The header overrides are stripped with the others; a parameter changes what the request says, so it is refused.
-fn refuse_method_overrides(request: &CanonicalRequest, call: &Call) -> Result<(), Refusal> {
+fn refuse_method_overrides(
+    request: &CanonicalRequest,
+    headers: &[(String, String)],
+    body: &Upload,
+) -> Result<(), Refusal> {
     let is_override = |name: &str| name.eq_ignore_ascii_case(METHOD_PARAMETER);
-    let content_type = call.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-    let is_form = content_type.is_some_and(|(_, value)| {
-        value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(FORM))
-    });
-    let in_body = is_form && form_urlencoded::parse(&call.body).any(|(name, _)| is_override(&name));
+    let mut content_types = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    let is_form = content_types
+        .any(|(_, value)| value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(FORM)));
+    let in_body = match body {
+        _ if !is_form => false,
+        Upload::Whole(bytes) => form_urlencoded::parse(bytes).any(|(name, _)| is_override(&name)),
+        Upload::Pieces { .. } => return Err(Refusal::LargeForm),
+    };
     let in_query = request.query_keys().iter().any(|name| is_override(name));
     if in_body || in_query { Err(Refusal::MethodOverride) } else { Ok(()) }
 }

@@ -66,6 +66,14 @@ impl CanonicalRequest {
         Self::of(Target::full_url(url)?, method)
     }
 
+    /// To a target that is canonical already.
+    ///
+    /// # Errors
+    /// [`RequestRefused`].
+    pub fn to(target: Target, method: &str) -> Result<Self, RequestRefused> {
+        Self::of(target, method)
+    }
+
     fn of(target: Target, method: &str) -> Result<Self, RequestRefused> {
         let method = Method::of(method).ok_or(RequestRefused::Method)?;
         let request = Self { method, host: target.host().to_string(), target };

@@ -1,13 +1,14 @@
 //! The certificate authority of one run: made with the run, kept in memory, trusted inside that run's sandbox alone.
 //!
-//! Its certificate says itself how little it is good for: only the names the run may reach, no addresses, and not longer than
-//! the run. One key serves all of its leaves; a leaf is made at the first connection to its name.
+//! Its certificate says itself how little it is good for: only the names the run may reach (or what is below them), no addresses,
+//! and not longer than the run. One key serves all of its leaves; a leaf is made at the first connection to its name.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use livery_core::connector::HostPattern;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SerialNumber, date_time_ymd,
@@ -19,7 +20,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 /// How long before its run a certificate is valid, and how long after: clocks inside and outside are the same one.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
 /// Names an authority may be for.
-pub const NAMES_MAX: usize = 256;
+pub const NAMES_MAX: usize = 512;
+/// Leaves that are kept; more are made anew.
+const LEAVES_MAX: usize = 1024;
 
 /// The run's certificates could not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,25 +54,26 @@ pub struct Lifetime {
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     leaf_key: KeyPair,
-    names: Vec<String>,
+    names: Vec<HostPattern>,
     lifetime: Lifetime,
     pem: String,
     leaves: Mutex<HashMap<String, Arc<ServerConfig>>>,
 }
 
 impl Authority {
-    /// An authority for exactly these names, of which there is at least one.
+    /// An authority for exactly these names, of which there is at least one; `*.name` is every name one label below.
     pub(super) fn new(names: Vec<String>, lifetime: Lifetime) -> Result<Self, AuthorityFailed> {
         if names.is_empty() || names.len() > NAMES_MAX {
             return Err(AuthorityFailed);
         }
+        let patterns = names.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(|_| AuthorityFailed)?;
         let key = KeyPair::generate()?;
         let mut params = params(Vec::new(), "Livery run authority", lifetime)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
         params.name_constraints = Some(NameConstraints {
-            permitted_subtrees: names.iter().cloned().map(GeneralSubtree::DnsName).collect(),
+            permitted_subtrees: names.iter().map(|name| subtree(name)).collect(),
             excluded_subtrees: everywhere
                 .map(|any| GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(any, 0)))
                 .to_vec(),
@@ -77,7 +81,7 @@ impl Authority {
         let pem = params.self_signed(&key)?.pem();
         let leaf_key = KeyPair::generate()?;
         let issuer = Issuer::new(params, key);
-        Ok(Self { issuer, leaf_key, names, lifetime, pem, leaves: Mutex::default() })
+        Ok(Self { issuer, leaf_key, names: patterns, lifetime, pem, leaves: Mutex::default() })
     }
 
     /// Its certificate, for the sandbox.
@@ -87,7 +91,7 @@ impl Authority {
 
     /// The server side of TLS for a name of its own, made once.
     pub(super) fn leaf(&self, name: &str) -> Result<Arc<ServerConfig>, AuthorityFailed> {
-        if !self.names.iter().any(|known| known == name) {
+        if !self.names.iter().any(|known| known.matches(name)) {
             return Err(AuthorityFailed);
         }
         let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,6 +99,9 @@ impl Authority {
             return Ok(Arc::clone(known));
         }
         let made = Arc::new(self.make_leaf(name)?);
+        if leaves.len() >= LEAVES_MAX {
+            leaves.clear();
+        }
         leaves.insert(name.to_owned(), Arc::clone(&made));
         Ok(made)
     }
@@ -107,6 +114,11 @@ impl Authority {
         let certificate = params.signed_by(&self.leaf_key, &self.issuer)?;
         server_config(certificate.der().clone(), &self.leaf_key)
     }
+}
+
+/// What a name allows in a certificate: itself and what is below it. The leaves are narrower.
+fn subtree(name: &str) -> GeneralSubtree {
+    GeneralSubtree::DnsName(name.strip_prefix("*.").unwrap_or(name).to_owned())
 }
 
 fn params(names: Vec<String>, title: &str, lifetime: Lifetime) -> Result<CertificateParams, AuthorityFailed> {

@@ -1,22 +1,17 @@
 //! What the proxy asks for each request, and what it is told: the port between the transport and whoever decides.
 
-use std::fmt;
 use std::future::Future;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode};
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
 
+use super::body::AskedBody;
 use super::hello::HelloRefused;
-use super::placeholder::{Finder, HOLD_BYTES, Misplaced};
+use super::placeholder::Misplaced;
 use super::refusal::Refusal;
 use crate::Error;
 use crate::guard::Target;
-
-/// Largest request body, in bytes.
-pub const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Decides about requests and sends them.
 pub trait Gate: Send + Sync + 'static {
@@ -24,14 +19,17 @@ pub trait Gate: Send + Sync + 'static {
     /// request, so that a rule that goes takes effect at once.
     fn admits(&self, origin: &Target) -> bool;
 
+    /// The address of a connection, for a request to the proxy's own address below the connection's name.
+    fn base(&self, name: &str) -> Option<Target>;
+
     /// Sends one request, which no placeholder is in any more, and answers what came back.
     fn pass(&self, asked: Asked) -> impl Future<Output = Result<Answered, Refusal>> + Send;
 
     /// Told what a run tried that it may not.
     fn found(&self, finding: Finding);
 
-    /// Resolves when everything that is open must be cut.
-    fn revoked(&self) -> impl Future<Output = ()> + Send;
+    /// Resolves when what is open must be cut: a tunnel to this origin, or with `None` any connection at all.
+    fn revoked(&self, origin: Option<&Target>) -> impl Future<Output = ()> + Send;
 }
 
 /// Something a run tried that it may not. Nothing of the request is in it but the host.
@@ -80,55 +78,23 @@ pub struct Asked {
     pub method: Method,
     /// The headers; a header that held its placeholder is gone.
     pub headers: HeaderMap,
+    /// Whose placeholder the request held, by the name it is pinned under.
+    pub named: Option<String>,
     /// The body.
     pub body: AskedBody,
 }
 
-/// A request's body, in pieces. What comes out holds no placeholder: the end is held back until it is known.
-pub struct AskedBody {
-    incoming: Incoming,
-    finder: Finder,
-    held: BytesMut,
-    received: u64,
-    over: bool,
-}
-
-impl fmt::Debug for AskedBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AskedBody").field("received", &self.received).finish_non_exhaustive()
-    }
-}
-
-impl AskedBody {
-    pub(super) fn new(incoming: Incoming) -> Self {
-        Self { incoming, finder: Finder::default(), held: BytesMut::new(), received: 0, over: false }
-    }
-
-    /// The next piece, `None` after the last.
+impl Asked {
+    /// Its headers as text.
     ///
     /// # Errors
-    /// A placeholder, too many bytes, or a client that broke off. What was sent of the request must not be completed.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
-        while !self.over {
-            let Some(frame) = self.incoming.frame().await else {
-                self.over = true;
-                break;
-            };
-            // A client's trailers go nowhere.
-            let Ok(piece) = frame.map_err(|_| Refusal::BrokenOff)?.into_data() else { continue };
-            self.received += piece.len() as u64;
-            if self.received > REQUEST_BYTES_MAX {
-                return Err(Refusal::TooLarge);
-            }
-            if !self.finder.push(&piece).is_empty() {
-                return Err(Refusal::Placeholder(Misplaced::Body));
-            }
-            self.held.extend_from_slice(&piece);
-            if self.held.len() > HOLD_BYTES {
-                return Ok(Some(self.held.split_to(self.held.len() - HOLD_BYTES).freeze()));
-            }
-        }
-        Ok((!self.held.is_empty()).then(|| self.held.split().freeze()))
+    /// [`Refusal::Malformed`] for one that is none.
+    pub fn header_pairs(&self) -> Result<Vec<(String, String)>, Refusal> {
+        let pair = |(name, value): (&HeaderName, &HeaderValue)| {
+            let value = value.to_str().map_err(|_| Refusal::Malformed("a header is not plain text"))?;
+            Ok((name.as_str().to_owned(), value.to_owned()))
+        };
+        self.headers.iter().map(pair).collect()
     }
 }
 

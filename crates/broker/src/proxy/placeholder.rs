@@ -1,6 +1,6 @@
 //! Placeholders: what stands in a sandbox where a program insists on a key.
 //!
-//! `lvp_` and 32 random letters and digits, meaningless by themselves. One belongs to one run and one slot of one connection.
+//! `lvp_` and 32 letters and digits that nobody can guess, meaningless by themselves. One belongs to one run and one slot of one connection.
 //! [`Placeholders::judge`] lets it pass in its own header to its own host, where the header is dropped and the key takes its
 //! place by route; anywhere else, and whoever's it is, the request is refused and nothing of it is sent. A run cannot tell
 //! another run's placeholder from one that never was.
@@ -9,8 +9,14 @@
 
 mod finder;
 
+use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName};
+use livery_core::connector::{CredentialSlot, Origin, OriginRef};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use url::form_urlencoded;
 
+use crate::Secret;
 use crate::guard::Target;
 
 pub use finder::{Finder, HOLD_BYTES};
@@ -29,22 +35,29 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 pub struct Placeholder([u8; PLACEHOLDER_CHARS]);
 
 impl Placeholder {
-    /// A new one.
+    /// The one that a key gives to a place: the same today and after a restart, and without the key like any other text. The
+    /// parts name the place, such as run, slot and connection.
     ///
     /// # Errors
-    /// The system has no random bytes.
-    pub fn mint() -> Result<Self, getrandom::Error> {
+    /// A key that is none.
+    pub fn derived(key: &Secret, parts: &[&str]) -> Result<Self, KeyRefused> {
         let mut text = [0; PLACEHOLDER_CHARS];
         text[..PREFIX.len()].copy_from_slice(PREFIX.as_bytes());
-        let mut place = PREFIX.len();
+        let (mut place, mut round) = (PREFIX.len(), 0_u32);
         while place < PLACEHOLDER_CHARS {
-            let mut random = [0; 64];
-            getrandom::fill(&mut random)?;
+            let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret()).map_err(|_| KeyRefused)?;
+            mac.update(&round.to_be_bytes());
+            for part in parts {
+                mac.update(&(part.len() as u64).to_be_bytes());
+                mac.update(part.as_bytes());
+            }
             // Bytes beyond a multiple of 62 would make some letters likelier than others.
-            for byte in random.into_iter().filter(|byte| *byte < 248).take(PLACEHOLDER_CHARS - place) {
+            let bytes = mac.finalize().into_bytes().into_iter().filter(|byte| *byte < 248);
+            for byte in bytes.take(PLACEHOLDER_CHARS - place) {
                 text[place] = ALPHABET[usize::from(byte % 62)];
                 place += 1;
             }
+            round += 1;
         }
         Ok(Self(text))
     }
@@ -57,17 +70,37 @@ impl Placeholder {
     }
 }
 
+/// Nothing can be derived from this key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no placeholder can be derived from the key")]
+pub struct KeyRefused;
+
 /// The one place in which a placeholder may be sent.
 #[derive(Debug, Clone)]
 pub struct Pinned {
     /// The placeholder.
     pub placeholder: Placeholder,
-    /// Its connection's host, in lower case.
-    pub host: String,
-    /// Its connection's port.
-    pub port: u16,
-    /// The header it belongs in: bare, after a scheme (`Bearer `), or as a part of Basic.
-    pub header: HeaderName,
+    /// What the run calls its connection.
+    pub name: String,
+    /// Its connection's origins.
+    pub origins: Vec<Origin>,
+    /// Where in a request it belongs: in a header bare, after a scheme (`Bearer `) or as a part of Basic; in the query as the
+    /// value of its parameter.
+    pub slot: CredentialSlot,
+}
+
+impl Pinned {
+    fn is_in_header(&self, header: &HeaderName) -> bool {
+        match &self.slot {
+            CredentialSlot::Header { name, .. } => name == header.as_str(),
+            CredentialSlot::Basic => *header == http::header::AUTHORIZATION,
+            CredentialSlot::Query { .. } => false,
+        }
+    }
+
+    fn is_in_parameter(&self, parameter: &str) -> bool {
+        matches!(&self.slot, CredentialSlot::Query { name } if name == parameter)
+    }
 }
 
 /// A placeholder where it does not belong.
@@ -105,38 +138,64 @@ impl Placeholders {
         Self { pinned }
     }
 
-    /// Judges target and headers, and drops a header that held its own placeholder.
+    /// Judges target and headers, drops a header that held its own placeholder, and says whose it was. A parameter that held its
+    /// own stays: whoever sends the request takes every parameter of that name out.
     ///
     /// # Errors
-    /// Where a placeholder does not belong.
-    pub fn judge(&self, target: &Target, headers: &mut HeaderMap) -> Result<(), Misplaced> {
-        if !Finder::all_in(target.path_and_query().as_bytes()).is_empty() {
-            return Err(Misplaced::Target);
-        }
+    /// Where a placeholder does not belong. Those of two connections in one request belong nowhere.
+    pub fn judge(&self, target: &Target, headers: &mut HeaderMap) -> Result<Option<&str>, Misplaced> {
+        let host = target.host().to_string();
+        let origin = OriginRef { scheme: target.scheme().as_str(), host: &host, port: target.port() };
+        let mut whose = self.judge_query(target, &origin)?;
         let mut replaced: Vec<HeaderName> = Vec::new();
         for (name, value) in &*headers {
-            let found = Finder::all_in(value.as_bytes());
-            if !found.iter().all(|one| self.belongs(one, target, name)) {
-                return Err(Misplaced::Header);
-            }
-            if !found.is_empty() {
+            for found in Finder::all_in(value.as_bytes()) {
+                let own = self.own(&found, &origin, |pinned| pinned.is_in_header(name)).ok_or(Misplaced::Header)?;
+                if whose.replace(own).is_some_and(|other| other != own) {
+                    return Err(Misplaced::Header);
+                }
                 replaced.push(name.clone());
             }
         }
         for name in replaced {
             headers.remove(name);
         }
-        Ok(())
+        Ok(whose)
     }
 
-    fn belongs(&self, found: &[u8; PLACEHOLDER_CHARS], target: &Target, name: &HeaderName) -> bool {
-        let host = target.host().to_string();
-        self.pinned.iter().any(|pinned| {
-            pinned.placeholder.0 == *found
-                && pinned.header == *name
-                && pinned.host == host
-                && pinned.port == target.port()
-        })
+    /// The path holds none; a parameter may hold its own.
+    fn judge_query(&self, target: &Target, origin: &OriginRef<'_>) -> Result<Option<&str>, Misplaced> {
+        if !Finder::all_in(target.path().as_bytes()).is_empty() {
+            return Err(Misplaced::Target);
+        }
+        let mut whose = None;
+        // No spelling of a placeholder has a `&` in it, so none stands across two parameters.
+        for pair in target.query().unwrap_or_default().split('&') {
+            for found in Finder::all_in(pair.as_bytes()) {
+                let parameter = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name);
+                let parameter = parameter.unwrap_or_default();
+                let own = self.own(&found, origin, |pinned| pinned.is_in_parameter(&parameter));
+                let own = own.filter(|_| Finder::all_in(parameter.as_bytes()).is_empty()).ok_or(Misplaced::Target)?;
+                if whose.replace(own).is_some_and(|other| other != own) {
+                    return Err(Misplaced::Target);
+                }
+            }
+        }
+        Ok(whose)
+    }
+
+    /// Whose placeholder it is, if it may stand there.
+    fn own(
+        &self,
+        found: &[u8; PLACEHOLDER_CHARS],
+        origin: &OriginRef<'_>,
+        is_there: impl Fn(&Pinned) -> bool,
+    ) -> Option<&str> {
+        let is_home = |pinned: &Pinned| pinned.origins.iter().any(|own| own.matches(origin));
+        // Every one is compared, in a time that says nothing about how far it fits.
+        let fits =
+            |pinned: &&Pinned| bool::from(pinned.placeholder.0.ct_eq(found)) && is_there(pinned) && is_home(pinned);
+        self.pinned.iter().filter(fits).map(|pinned| pinned.name.as_str()).last()
     }
 }
 

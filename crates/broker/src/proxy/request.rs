@@ -3,6 +3,8 @@
 use http::header::{ALT_SVC, CONTENT_LENGTH, HOST, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, Request, Uri, Version};
 
+use livery_core::connector::is_name;
+
 use super::refusal::Refusal;
 use crate::guard::{Scheme, Target};
 
@@ -20,14 +22,14 @@ const DROPPED_FROM_ANSWERS: &[HeaderName] = &[
 
 /// The origin a `CONNECT` asks for.
 pub(super) fn tunnel<B>(request: &Request<B>) -> Result<Target, Refusal> {
-    let malformed = Refusal::Malformed("CONNECT takes host:port and nothing else");
-    let authority = request.uri().authority().ok_or(malformed)?;
+    let malformed = || Refusal::Malformed("CONNECT takes host:port and nothing else");
+    let authority = request.uri().authority().ok_or_else(malformed)?;
     let headers = request.headers();
     if authority.port_u16().is_none() || headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
     {
-        return Err(malformed);
+        return Err(malformed());
     }
-    let target = Target::full_url(&format!("https://{authority}/")).map_err(|_| malformed)?;
+    let target = Target::full_url(&format!("https://{authority}/")).map_err(|_| malformed())?;
     match one_host(headers)? {
         Some(host) if !names(&host, &target) => Err(Refusal::OtherName),
         _ => Ok(target),
@@ -47,15 +49,31 @@ pub(super) fn inside<B>(request: &Request<B>, origin: &Target) -> Result<Target,
 
 /// The target of a plain request to the proxy: an absolute URL, whose host the `Host` header repeats.
 pub(super) fn absolute<B>(request: &Request<B>) -> Result<Target, Refusal> {
-    let malformed = Refusal::Malformed("this is a proxy: send CONNECT, or a request with an absolute http URL");
+    let malformed = || Refusal::Malformed("this is a proxy: send CONNECT, or a request with an absolute http URL");
     let uri = request.uri();
-    let authority = uri.authority().ok_or(malformed)?;
+    let authority = uri.authority().ok_or_else(malformed)?;
     // What is https is spoken inside a tunnel, where the name is proven.
     if uri.scheme_str() != Some(Scheme::Http.as_str()) {
-        return Err(malformed);
+        return Err(malformed());
     }
-    let origin = Target::full_url(&format!("http://{authority}/")).map_err(|_| malformed)?;
+    let origin = Target::full_url(&format!("http://{authority}/")).map_err(|_| malformed())?;
     of_origin(request, &origin, uri)
+}
+
+/// A request to the proxy's own address, `/NAME/PATH`: the name, and the path with its query below it.
+pub(super) fn below<B>(request: &Request<B>) -> Result<(&str, &str), Refusal> {
+    let malformed =
+        Refusal::Malformed("this is a proxy: send CONNECT, a request with an absolute http URL, or /SLOT/PATH");
+    let host = one_host(request.headers())?.ok_or(Refusal::Malformed("the Host header is missing"))?;
+    // A page that made its name mean this address would come with that name.
+    if !matches!(host.split(':').next(), Some("127.0.0.1" | "localhost")) {
+        return Err(Refusal::OtherName);
+    }
+    one_length(request)?;
+    let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+    let rest = path.strip_prefix('/').ok_or_else(|| malformed.clone())?;
+    let (name, _) = rest.split_once('/').filter(|(name, _)| is_name(name)).ok_or(malformed)?;
+    Ok((name, &rest[name.len()..]))
 }
 
 fn of_origin<B>(request: &Request<B>, origin: &Target, uri: &Uri) -> Result<Target, Refusal> {

@@ -20,7 +20,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::gate::{Asked, AskedBody, Finding, FindingKind, Gate};
+use super::body::AskedBody;
+use super::gate::{Asked, Finding, FindingKind, Gate};
 use super::hello::{self, HELLO_BYTES_MAX, HelloRefused};
 use super::refusal::Refusal;
 use super::rewound::Rewound;
@@ -48,7 +49,7 @@ impl<G: Gate> Proxy<G> {
     pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         tokio::select! {
             () = Box::pin(self.connection(stream)) => {}
-            () = self.gate.revoked() => {}
+            () = self.gate.revoked(None) => {}
         }
     }
 
@@ -62,7 +63,10 @@ impl<G: Gate> Proxy<G> {
         let Ok(upgraded) = upgrade.await else { return };
         let mut stream = TokioIo::new(upgraded);
         match origin {
-            Some(origin) => Box::pin(self.tunnel(stream, &origin)).await,
+            Some(origin) => tokio::select! {
+                () = Box::pin(self.tunnel(stream, &origin)) => {}
+                () = self.gate.revoked(Some(&origin)) => {}
+            },
             // The library hands the stream over even so; dropped without an end, the refusal itself could be cut off.
             None => {
                 let _ = stream.shutdown().await;
@@ -72,9 +76,12 @@ impl<G: Gate> Proxy<G> {
 
     /// A request outside of any tunnel.
     async fn outer(&self, mut request: Request<Incoming>, tunnel: &Tunnel) -> Result<Response<OutBody>, Infallible> {
+        if request.method() != Method::CONNECT && request.uri().authority().is_none() {
+            return Ok(self.below(request).await);
+        }
         if request.method() != Method::CONNECT {
             let target = request::absolute(&request);
-            return Ok(self.answer(request, target).await);
+            return Ok(self.answer(request, target, None).await);
         }
         let (origin, response) = match request::tunnel(&request) {
             Ok(origin) if self.admits(&origin) => {
@@ -99,7 +106,7 @@ impl<G: Gate> Proxy<G> {
         let Ok(Some(tls)) = timeout(TLS_MAX, handshake).await else { return };
         let service = service_fn(|request| async {
             let target = request::inside(&request, origin);
-            Ok::<_, Infallible>(self.answer(request, target).await)
+            Ok::<_, Infallible>(self.answer(request, target, None).await)
         });
         let _ = http().serve_connection(TokioIo::new(tls), service).await;
     }
@@ -128,13 +135,32 @@ impl<G: Gate> Proxy<G> {
         None
     }
 
-    /// Judges one request and has it sent.
-    async fn answer(&self, request: Request<Incoming>, target: Result<Target, Refusal>) -> Response<OutBody> {
-        let host = match &target {
-            Ok(target) => target.clone(),
+    /// A request below a connection's name at the proxy's own address: for programs that trust no certificate but those they
+    /// brought along. Plain HTTP on the sandbox's own loopback; outside it goes where the connection goes.
+    async fn below(&self, request: Request<Incoming>) -> Response<OutBody> {
+        let target = request::below(&request).and_then(|(name, path)| {
+            let base = self.gate.base(name).ok_or(Refusal::Host)?;
+            let unclear = Refusal::Malformed("the path or query is not in a form that has one meaning only");
+            Ok((name.to_owned(), base.join(path).map_err(|_| unclear)?))
+        });
+        match target {
+            Ok((name, target)) => self.answer(request, Ok(target), Some(&name)).await,
+            Err(refusal) => refusal.response(),
+        }
+    }
+
+    /// Judges one request and has it sent. With `name`, it must hold the placeholder of that connection.
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        target: Result<Target, Refusal>,
+        name: Option<&str>,
+    ) -> Response<OutBody> {
+        let host = match target {
+            Ok(target) => target,
             Err(refusal) => return refusal.response(),
         };
-        match self.pass(request, host.clone()).await {
+        match self.pass(request, host.clone(), name).await {
             Ok(response) => response,
             Err(refusal) => {
                 if let Refusal::Placeholder(misplaced) = refusal {
@@ -145,14 +171,22 @@ impl<G: Gate> Proxy<G> {
         }
     }
 
-    async fn pass(&self, request: Request<Incoming>, target: Target) -> Result<Response<OutBody>, Refusal> {
+    async fn pass(
+        &self,
+        request: Request<Incoming>,
+        target: Target,
+        name: Option<&str>,
+    ) -> Result<Response<OutBody>, Refusal> {
         if !self.admits(&target) {
             return Err(Refusal::Host);
         }
         let (head, incoming) = request.into_parts();
         let mut headers = head.headers;
-        self.placeholders.judge(&target, &mut headers).map_err(Refusal::Placeholder)?;
-        let asked = Asked { target, method: head.method, headers, body: AskedBody::new(incoming) };
+        let named = self.placeholders.judge(&target, &mut headers).map_err(Refusal::Placeholder)?.map(str::to_owned);
+        if name.is_some() && name != named.as_deref() {
+            return Err(Refusal::NoPlaceholder);
+        }
+        let asked = Asked { target, method: head.method, headers, named, body: AskedBody::new(incoming) };
         let answered = self.gate.pass(asked).await?;
         if answered.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Refusal::Upstream(Error::BadGateway { why: "an upgrade nobody asked for" }));

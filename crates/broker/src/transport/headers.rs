@@ -2,10 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use http_body_util::Full;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
@@ -159,12 +157,12 @@ impl Relayed {
 
 const AGENT: &str = concat!("livery/", env!("CARGO_PKG_VERSION"));
 
-/// The request as it goes out: checked, stripped, and with the credential in its slot.
-pub(super) fn request(call: &mut Outbound, limits: &Limits) -> Result<Request<Full<Bytes>>> {
+/// The request's head as it goes out: checked, stripped, and with the credential in its slot.
+pub(super) fn request(call: &mut Outbound, limits: &Limits) -> Result<Request<()>> {
     if !METHODS.contains(&call.method) {
         return Err(Error::BadRequest { why: "the method is not allowed" });
     }
-    if call.body.len() > limits.request_body_bytes_max {
+    if call.body.length().is_some_and(|length| length > limits.request_body_bytes_max as u64) {
         return Err(Error::TooLarge { what: "the request body" });
     }
     let mut headers = caller_headers(&call.headers, limits)?;
@@ -178,7 +176,7 @@ pub(super) fn request(call: &mut Outbound, limits: &Limits) -> Result<Request<Fu
         strip_parameters(&mut call.target, credential);
         inject(&mut headers, &mut call.target, credential)?;
     }
-    let mut request = Request::new(Full::new(call.body.clone()));
+    let mut request = Request::new(());
     *request.method_mut() = call.method.clone();
     *request.uri_mut() =
         call.target.path_and_query().parse().map_err(|_| Error::BadRequest { why: "the path cannot be sent" })?;

@@ -12,7 +12,7 @@ use livery_core::id::OrgId;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use super::{Body, Timeouts};
+use super::{Body, Timeouts, Upload};
 use crate::guard::Target;
 use crate::scrub::Variants;
 use crate::{Error, Result, Secret};
@@ -120,8 +120,8 @@ pub struct Outbound {
     pub method: Method,
     /// Headers of the caller. Authentication, hop-by-hop, forwarding and framing headers among them are removed.
     pub headers: Vec<(String, String)>,
-    /// The body, sent with its length.
-    pub body: Bytes,
+    /// The body.
+    pub body: Upload,
     /// The credential to add, if any.
     pub credential: Option<Credential>,
     /// Sent as `Idempotency-Key`, the same on every retry of the same effect.
@@ -136,7 +136,7 @@ pub struct Outbound {
 
 impl Outbound {
     /// A `POST` with default waits and limits and nothing else set.
-    pub fn post(tenant: OrgId, target: Target, body: impl Into<Bytes>) -> Self {
+    pub fn post(tenant: OrgId, target: Target, body: impl Into<Upload>) -> Self {
         Self {
             tenant,
             target,

@@ -8,14 +8,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::client::conn::http1::SendRequest;
 use livery_core::id::OrgId;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Limits;
+use super::upload::Sent;
 use crate::guard::{Host, Scheme};
 use crate::scrub::belongs_to;
 use crate::{Error, Result};
@@ -32,7 +31,7 @@ pub(super) struct PoolKey {
 
 /// One open connection. The task that drives it lives and dies with this value.
 pub(super) struct Wire {
-    pub(super) sender: SendRequest<Full<Bytes>>,
+    pub(super) sender: SendRequest<Sent>,
     /// Whom it was dialled to.
     pub(super) peer: SocketAddr,
     /// Aborted on drop, which closes the socket.

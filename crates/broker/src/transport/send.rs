@@ -2,12 +2,11 @@
 
 use std::error::Error as _;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -20,6 +19,7 @@ use super::body::{Body, BodyLimits, Flow};
 use super::coding::Decoding;
 use super::pool::{Permit, Pool, PoolKey, Wire};
 use super::tls::Tls;
+use super::upload::{Outgoing, Pulse, Sent};
 use super::{BrokerConfig, ConfigError, Inbound, Outbound, Timeouts, Took, dial, headers};
 use crate::error::Phase;
 use crate::guard::resolve::{Resolver, check_without_lookup};
@@ -92,7 +92,8 @@ impl Broker {
 
 impl Shared {
     async fn walk(&self, mut call: Outbound, permit: Permit, deadline: Instant) -> Result<Inbound> {
-        let request = headers::request(&mut call, &self.config.limits)?;
+        let head = headers::request(&mut call, &self.config.limits)?;
+        let outgoing = Outgoing::new(head, std::mem::take(&mut call.body));
         let matcher = call.credential.as_ref().and_then(|credential| {
             self.matchers.get(call.tenant, &credential.owner, credential.version, &credential.searched())
         });
@@ -103,7 +104,7 @@ impl Shared {
             host: call.target.host().clone(),
             port: call.target.port(),
         };
-        let Exchanged { wire, response, took } = self.exchange(&key, &call.target, request, &call.timeouts).await?;
+        let Exchanged { wire, response, took } = self.exchange(&key, &call.target, outgoing, &call.timeouts).await?;
         let (head, incoming) = response.into_parts();
         headers::check_head(head.status, &head.headers, call.response_bytes_max)?;
         let decoding = Decoding::of(&head.headers, call.response_bytes_max)?;
@@ -121,28 +122,31 @@ impl Shared {
         &self,
         key: &PoolKey,
         target: &Target,
-        request: Request<Full<Bytes>>,
+        mut outgoing: Outgoing,
         timeouts: &Timeouts,
     ) -> Result<Exchanged> {
-        let repeatable = is_repeatable(&request);
         while let Some(mut wire) = self.pool.take(key) {
             if !matches!(timeout(POOLED_READY, wire.sender.ready()).await, Ok(Ok(()))) {
                 continue;
             }
+            let Some(request) = outgoing.request() else { return Err(Error::Cut) };
             let asked = Instant::now();
-            match exchange_on(&mut wire, request.clone(), timeouts.first_byte).await {
+            match exchange_on(&mut wire, request, &outgoing.pulse, timeouts.first_byte).await {
                 Ok(response) => {
                     let took = Took { first_byte: asked.elapsed(), ..Took::default() };
                     return Ok(Exchanged { wire, response, took });
                 }
                 // The upstream had closed the idle connection. Not a byte left, or a second copy does no harm: once more.
-                Err(refused) if refused.unsent || (repeatable && refused.error == Error::Cut) => {}
+                Err(Refused { unsent: Some(request), .. }) => outgoing.unsent(*request),
+                Err(refused) if outgoing.is_repeatable() && refused.error == Error::Cut => {}
                 Err(refused) => return Err(refused.error),
             }
         }
         let (mut wire, took) = self.open(target, timeouts).await?;
+        let Some(request) = outgoing.request() else { return Err(Error::Cut) };
         let asked = Instant::now();
-        let response = exchange_on(&mut wire, request, timeouts.first_byte).await.map_err(|refused| refused.error)?;
+        let response = exchange_on(&mut wire, request, &outgoing.pulse, timeouts.first_byte).await;
+        let response = response.map_err(|refused| refused.error)?;
         Ok(Exchanged { wire, response, took: Took { first_byte: asked.elapsed(), ..took } })
     }
 
@@ -184,11 +188,6 @@ impl Shared {
     }
 }
 
-/// Whether the upstream may get it twice: a safe method, or a key by which it knows a repetition.
-fn is_repeatable(request: &Request<Full<Bytes>>) -> bool {
-    request.method().is_safe() || request.headers().contains_key("idempotency-key")
-}
-
 /// A request that got one.
 struct Exchanged {
     wire: Wire,
@@ -199,19 +198,29 @@ struct Exchanged {
 /// A request that got no answer.
 struct Refused {
     error: Error,
-    /// Not a byte of it had left.
-    unsent: bool,
+    /// The request itself, when not a byte of it had left.
+    unsent: Option<Box<Request<Sent>>>,
 }
 
+/// Sends and waits for the head of the answer, for `first_byte` after the last piece of the body at most.
 async fn exchange_on(
     wire: &mut Wire,
-    request: Request<Full<Bytes>>,
+    request: Request<Sent>,
+    pulse: &Pulse,
     first_byte: Duration,
 ) -> Result<Response<Incoming>, Refused> {
-    match timeout(first_byte, wire.sender.try_send_request(request)).await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(failed)) => Err(Refused { error: classify(failed.error()), unsent: failed.message().is_some() }),
-        Err(_) => Err(Refused { error: Error::Timeout { phase: Phase::FirstByte }, unsent: false }),
+    let mut answered = pin!(wire.sender.try_send_request(request));
+    loop {
+        match timeout_at(pulse.last() + first_byte, &mut answered).await {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(mut failed)) => {
+                let unsent = failed.take_message().map(Box::new);
+                return Err(Refused { error: classify(failed.error()), unsent });
+            }
+            // The body was still on its way.
+            Err(_) if pulse.last() + first_byte > Instant::now() => {}
+            Err(_) => return Err(Refused { error: Error::Timeout { phase: Phase::FirstByte }, unsent: None }),
+        }
     }
 }
 

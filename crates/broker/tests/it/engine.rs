@@ -1,7 +1,8 @@
 //! The engine against an upstream that demands its key and gives it back.
 
 use livery_broker::Error;
-use livery_broker::engine::{Access, Call, Prepared};
+use livery_broker::Relayed;
+use livery_broker::engine::{Access, Call, How, Prepared};
 use livery_core::connector::{CredentialSlot, Reach};
 
 use crate::call::{KEY, broker, credential, tenant, timeouts};
@@ -22,6 +23,10 @@ fn access(upstream: &Upstream) -> Access {
         slot: CredentialSlot::Header { name: "x-acme-key".to_owned(), prefix: "key ".to_owned() },
         headers: vec![("acme-version".to_owned(), "7".to_owned())],
     }
+}
+
+fn how() -> How {
+    How { timeouts: timeouts(), answer_bytes_max: 1 << 20, relayed: Relayed::Api }
 }
 
 fn post(upstream: &Upstream, path: &str) -> Prepared {
@@ -46,7 +51,7 @@ async fn what_was_looked_at_is_what_arrives_with_one_key_in_one_place() {
     let upstream = Upstream::start(vec![vec![answer(&format!("{{\"seen\":\"key {KEY}\"}}"))]]).await;
     let prepared = post(&upstream, "/v1/./things?z=1");
     let facts = prepared.facts();
-    let answer = broker().call(prepared, credential(KEY), timeouts(), 1 << 20).await.unwrap();
+    let answer = broker().call(prepared, credential(KEY), how()).await.unwrap();
     let request = upstream.seen().requests[0].clone();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     let mut lines: Vec<&str> = head.split("\r\n").collect();
@@ -82,7 +87,7 @@ async fn a23_e4_failures_say_nothing_of_the_request() {
     drop(gone);
     let call = Call { method: "GET".to_owned(), path: "/x?customer=42".to_owned(), ..Call::default() };
     let prepared = Prepared::new(at, call).unwrap();
-    let failed = broker().call(prepared, credential(KEY), timeouts(), 1 << 20).await.unwrap_err();
+    let failed = broker().call(prepared, credential(KEY), how()).await.unwrap_err();
     assert_eq!(failed.error, Error::ConnectFailed);
     let said = format!("{failed:?} {}", failed.error);
     assert!(!said.contains(KEY) && !said.contains("42") && !said.contains("key="), "{said}");
@@ -92,7 +97,7 @@ async fn a23_e4_failures_say_nothing_of_the_request() {
         Step::Stall,
     ]])
     .await;
-    let failed = broker().call(post(&upstream, "/x"), credential(KEY), timeouts(), 1 << 20).await.unwrap_err();
+    let failed = broker().call(post(&upstream, "/x"), credential(KEY), how()).await.unwrap_err();
     assert!(matches!(failed.error, Error::BadGateway { .. }));
 }
 
@@ -100,8 +105,9 @@ async fn a23_e4_failures_say_nothing_of_the_request() {
 #[tokio::test]
 async fn e7_too_much_is_an_error_and_a_short_secret_is_not_sent() {
     let upstream = Upstream::start(vec![vec![answer(&format!("{KEY}{}", "a".repeat(5000)))]]).await;
-    let send =
-        async |secret: &str, limit| broker().call(post(&upstream, "/x"), credential(secret), timeouts(), limit).await;
+    let send = async |secret: &str, limit| {
+        broker().call(post(&upstream, "/x"), credential(secret), How { answer_bytes_max: limit, ..how() }).await
+    };
     let failed = send(KEY, 1000).await.unwrap_err();
     assert_eq!(failed.error, Error::TooLarge { what: "the upstream's answer" });
     let seen = upstream.seen().requests.len();

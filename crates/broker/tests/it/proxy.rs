@@ -12,7 +12,8 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use livery_broker::proxy::placeholder::{Pinned, Placeholder, Placeholders};
 use livery_broker::proxy::{Answered, Asked, Finding, Gate, Lifetime, Proxy, Refusal};
-use livery_broker::{Broker, Outbound, Relayed, Target};
+use livery_broker::{Broker, Outbound, Relayed, Secret, Target};
+use livery_core::connector::CredentialSlot;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -42,18 +43,22 @@ impl Gate for Keyed {
         origin.host().to_string() == HOST && origin.port() == self.port
     }
 
+    fn base(&self, name: &str) -> Option<Target> {
+        let base = format!("https://{HOST}:{}", self.port);
+        (name == "api").then(|| Target::base_url(&base).unwrap())
+    }
+
     async fn pass(&self, asked: Asked) -> Result<Answered, Refusal> {
-        let Asked { target, method, headers, mut body } = asked;
-        let mut whole = Vec::new();
-        while let Some(piece) = body.next().await? {
-            whole.extend_from_slice(&piece);
-        }
-        let mut call = Outbound::post(tenant(1), target, whole);
+        let headers = asked.header_pairs()?;
+        let Asked { target, method, body, .. } = asked;
+        let (body, account) = body.upload().await?;
+        let mut call = Outbound::post(tenant(1), target, body);
         call.method = method;
-        call.headers = headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned())).collect();
+        call.headers = headers;
         call.credential = Some(credential(KEY));
         call.relayed = Relayed::All;
-        let inbound = self.broker.send(call).await?;
+        let stopped = || account.and_then(|account| account.stopped());
+        let inbound = self.broker.send(call).await.map_err(|error| stopped().unwrap_or_else(|| error.into()))?;
         let pieces = futures_util::StreamExt::map(inbound.body.into_stream(), |piece| piece.map(Frame::data));
         let body = StreamBody::new(pieces).boxed_unsync();
         Ok(Answered { status: inbound.status, headers: inbound.headers, body })
@@ -63,9 +68,14 @@ impl Gate for Keyed {
         self.findings.lock().unwrap().push(finding.what.as_str());
     }
 
-    fn revoked(&self) -> impl Future<Output = ()> + Send {
+    fn revoked(&self, _: Option<&Target>) -> impl Future<Output = ()> + Send {
         self.revoked.notified()
     }
+}
+
+/// The placeholder of a run.
+pub(super) fn placeholder(run: &str) -> Placeholder {
+    Placeholder::derived(&Secret::new(vec![7; 32]), &[run, "api"]).unwrap()
 }
 
 /// An upstream with a certificate, and a run whose proxy may reach it.
@@ -89,9 +99,10 @@ impl Scene {
         let upstream = Upstream::start_tls("127.0.0.1:0", script, Some(tls)).await;
         let port = upstream.address.port();
         let gate = Keyed { broker: broker(root), port, findings: Mutex::default(), revoked: Notify::new() };
-        let placeholder = Placeholder::mint().unwrap();
-        let header = http::header::AUTHORIZATION;
-        let placeholders = Placeholders::new(vec![Pinned { placeholder, host: HOST.into(), port, header }]);
+        let placeholder = placeholder("run_1");
+        let slot = CredentialSlot::Header { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() };
+        let origins = vec![format!("https://{HOST}:{port}").parse().unwrap()];
+        let placeholders = Placeholders::new(vec![Pinned { placeholder, name: "api".to_owned(), origins, slot }]);
         let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let lifetime = Lifetime { now_s, left: Duration::from_secs(600) };
         let proxy = Arc::new(Proxy::new(gate, vec![HOST.to_owned()], placeholders, lifetime).unwrap());

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    AuthKind, Connector, CredentialSlot, HEADERS_MAX, Malformed, Method, ORIGINS_MAX, Origin, PATHS_MAX, PathPattern,
-    Reach, Scheme, TestCall, is_name, origin, slot,
+    AuthKind, BaseUrl, Connector, CredentialSlot, HEADERS_MAX, Malformed, Method, ORIGINS_MAX, Origin, PATHS_MAX,
+    PathPattern, Reach, Scheme, TestCall, is_name, origin, slot,
 };
 use crate::FieldError;
 use crate::finding::Findings;
@@ -17,6 +17,8 @@ mod settle;
 
 /// Longest title, in characters.
 const TITLE_CHARS_MAX: usize = 80;
+/// Longest name of a variable, in bytes.
+const VARIABLE_BYTES_MAX: usize = 64;
 /// Longest explanation of a connector or setting, in characters.
 const ABOUT_CHARS_MAX: usize = 500;
 
@@ -58,6 +60,12 @@ pub struct Recipe {
     /// Whether the upstream honours `Idempotency-Key`.
     #[serde(default)]
     pub idempotency_key: bool,
+    /// The environment variable in which programs look for its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variable: Option<String>,
+    /// Where they look for its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<BaseUrl>,
 }
 
 /// One thing a connection may be asked for.
@@ -137,6 +145,16 @@ impl Recipe {
             return Err(Malformed("it has too many origins, paths or headers"));
         }
         self.slot.check()?;
+        if self.variable.as_deref().is_some_and(|name| !is_variable(name, &["_KEY", "_TOKEN", "_SECRET"])) {
+            return Err(Malformed("its variable is not a plain name that ends in _KEY, _TOKEN or _SECRET"));
+        }
+        if self
+            .base_url
+            .as_ref()
+            .is_some_and(|base| !is_variable(&base.variable, &["_BASE_URL"]) || !is_path(&base.path))
+        {
+            return Err(Malformed("its base_url is not a variable that ends in _BASE_URL, and a plain path"));
+        }
         let constant = |(name, value): (&String, &String)| slot::is_header_name(name) && slot::is_header_text(value);
         if !self.headers.iter().all(constant) {
             return Err(Malformed("a constant header cannot be sent as it is"));
@@ -162,4 +180,18 @@ impl Recipe {
     fn has(&self, kind: SettingKind) -> bool {
         self.settings.values().any(|setting| setting.kind == kind)
     }
+}
+
+/// A variable that holds a key: no other name could change how a program runs.
+fn is_variable(name: &str, ends: &[&str]) -> bool {
+    let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    name.len() <= VARIABLE_BYTES_MAX
+        && name.starts_with(|first: char| first.is_ascii_uppercase())
+        && name.bytes().all(plain)
+        && ends.iter().any(|end| name.ends_with(end))
+}
+
+/// Empty, or `/…` without a slash at its end.
+fn is_path(path: &str) -> bool {
+    path.is_empty() || (path.starts_with('/') && !path.ends_with('/') && path.parse::<PathPattern>().is_ok())
 }

@@ -19,13 +19,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::artifacts::{self, Artifacts};
+use super::egress::{REDACTED_MAX, quarantined};
 use super::hands::{Hands, Leaving, Left};
 use super::patience::patiently;
 use super::resume::{self, Log};
 use super::running::Entry;
 use super::snapshot::Copies;
 use super::step::{Step, Written};
-use super::tools::{REDACTED_MAX, quarantined};
 use super::{model, setdown, setup_of, tools};
 use crate::Platform;
 use crate::agents::LoadedAgent;

@@ -1,7 +1,7 @@
 //! A run's sandbox: made at the first tool call that needs one, filled once, taken down with the run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use livery_core::agent::SandboxSpec;
@@ -10,11 +10,11 @@ use livery_harness::prompt::AGENT_DIR;
 use livery_sandbox::{LostReason, Sandbox, Sandboxes, Spec};
 use livery_store::{FileRole, Lease, RunRow, SnapshotRow};
 use serde_json::json;
-use tokio::sync::{OnceCell, mpsc, oneshot};
+use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::drive::Signal;
-use super::egress::{self, Egress};
+use super::egress::{Door, Egress};
 use super::patience::patiently;
 use super::snapshot;
 use crate::Platform;
@@ -76,8 +76,8 @@ pub(super) struct Hands {
     touched: AtomicBool,
     /// When it stood, in microseconds; zero: it does not.
     stood_at: AtomicI64,
-    /// How often a credential was found in an answer, over all lives of the run.
-    redacted: AtomicU32,
+    /// The way out.
+    pub(super) door: Arc<Door>,
 }
 
 impl Hands {
@@ -93,8 +93,9 @@ impl Hands {
         let (sandbox, stood_at) = (OnceCell::new(), AtomicI64::new(0));
         // An earlier life may have died over the making of it, before its log could say so.
         let touched = AtomicBool::new(workspace.filled || row.recoveries > 0);
-        let (row, redacted) = (row.clone(), AtomicU32::new(workspace.redacted));
-        Self { platform, row, agent, spec, workspace, time, signals, sandbox, touched, stood_at, redacted }
+        let row = row.clone();
+        let door = Door::new(platform.clone(), row.clone(), signals.clone(), workspace.redacted);
+        Self { platform, row, agent, spec, workspace, time, signals, sandbox, touched, stood_at, door }
     }
 
     /// The sandbox, made now if there is none. Calls that come together wait for the same one.
@@ -121,28 +122,6 @@ impl Hands {
     /// Whether an earlier life of the run has left a workspace here.
     pub(super) const fn has_workspace(&self) -> bool {
         self.workspace.filled
-    }
-
-    /// Has events written before anything that this task sends later. They may still be on their way when it returns.
-    pub(super) async fn log(&self, events: Vec<(EventType, serde_json::Value)>) {
-        // Only a run that is over hears no signals.
-        let _ = self.signals.send(Signal::Log(events, None)).await;
-    }
-
-    /// Has events written and waits until they are.
-    ///
-    /// # Errors
-    /// When they were not: the run is over, or somebody else's.
-    pub(super) async fn log_first(&self, events: Vec<(EventType, serde_json::Value)>) -> Result<(), RunError> {
-        let gone = || RunError::retryable(ErrorCode::Internal, "the run is not this worker's any more".to_owned());
-        let (done, written) = oneshot::channel();
-        self.signals.send(Signal::Log(events, Some(done))).await.map_err(|_| gone())?;
-        written.await.map_err(|_| gone())
-    }
-
-    /// Counts answers' places in which a credential was found, and says how many there were by now.
-    pub(super) fn count_redacted(&self, more: u32) -> u32 {
-        self.redacted.fetch_add(more, Ordering::SeqCst).saturating_add(more)
     }
 
     /// Tells whoever follows the run what a tool prints.
@@ -175,9 +154,9 @@ impl Hands {
         spec.disk_mb = self.spec.disk_mb.into();
         spec.pids = PIDS_MAX;
         spec.wall_clock = self.time + WALL_CLOCK_MARGIN;
-        let egress = Egress::of(&self.platform, &self.row, &self.spec.network, self.time);
-        let egress = egress.map_err(|error| unavailable(error.to_string()))?;
-        spec.env = egress.as_ref().map(|_| egress::environment()).unwrap_or_default();
+        let egress = Box::pin(Egress::of(&self.platform, &self.row, &self.spec.network, self.time)).await;
+        let egress = egress.map_err(|error| unavailable(format!("its way out cannot be made: {}", error.code())))?;
+        spec.env = egress.as_ref().map(Egress::environment).unwrap_or_default();
         self.platform.reached(EffectKind::SandboxCreate, Phase::Before);
         let sandbox = self.platform.during(EffectKind::SandboxCreate, create(sandboxes, spec)).await;
         let sandbox = sandbox.map_err(|error| {
@@ -203,10 +182,7 @@ impl Hands {
             self.platform.reached(EffectKind::SandboxFill, Phase::After);
         }
         if let Some(egress) = egress {
-            egress
-                .open(&self.platform, &sandbox)
-                .await
-                .map_err(|error| lost_or(&error, || unavailable(error.to_string())))?;
+            egress.open(&sandbox).await.map_err(|error| lost_or(&error, || unavailable(error.to_string())))?;
         }
         let data = json!({
             "tier": self.spec.tier,
@@ -282,6 +258,7 @@ impl Hands {
 
 impl Drop for Hands {
     fn drop(&mut self) {
+        self.door.close();
         if self.sandbox.initialized() {
             self.platform.metrics.sandbox_ended();
         }

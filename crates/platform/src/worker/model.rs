@@ -249,7 +249,7 @@ fn failed(class: ModelErrorClass, message: &str) -> ModelError {
 fn transport(error: &livery_broker::Error) -> ModelError {
     use livery_broker::Error as E;
     let class = match error {
-        E::Denied { .. } | E::BadRequest { .. } => ModelErrorClass::Denied,
+        E::Denied { .. } | E::BadRequest { .. } | E::Revoked => ModelErrorClass::Denied,
         E::Cut => ModelErrorClass::StreamCut,
         E::BadGateway { .. } => ModelErrorClass::BadGateway,
         E::TooLarge { .. } => ModelErrorClass::TooLarge,

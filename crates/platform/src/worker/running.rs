@@ -9,12 +9,16 @@ use livery_core::id::RunId;
 use livery_store::Lease;
 use tokio_util::sync::CancellationToken;
 
+use super::egress::Doors;
+
 /// Shared between the commands and the worker.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Running {
     runs: Arc<Mutex<HashMap<RunId, Signals>>>,
     /// When all leases were last renewed, in microseconds.
     renewed_at: Arc<AtomicI64>,
+    /// The ways out of these runs.
+    pub(crate) doors: Doors,
 }
 
 /// How a run is reached.

@@ -15,7 +15,6 @@ use livery_harness::tools::{OwnCall, Shell};
 use livery_harness::{Input, Invocation, ToolOutcome};
 use livery_sandbox::{Exec, ExecResult, Sandbox, Stream};
 
-pub(super) use self::api::{REDACTED_MAX, quarantined};
 use super::hands::{Hands, WORKSPACE, lost_or};
 use crate::effects::{EffectKind, Phase};
 use crate::traces::ToolCall;

@@ -5,7 +5,7 @@ use super::{Doorbell, Doorbells};
 use crate::tx::Rings;
 
 fn rings(run: u128) -> Rings {
-    Rings { runs: vec![RunId::from_bits(run)], queue: false, deliveries: false }
+    Rings { runs: vec![RunId::from_bits(run)], ..Rings::default() }
 }
 
 fn rang(bell: &mut Doorbell) -> bool {
@@ -22,7 +22,7 @@ fn a_ring_reaches_its_listeners_once_and_no_others() {
     bells.ring(&rings(1));
     assert!(rang(&mut one) && rang(&mut same), "two rings are one look again");
     assert!(!rang(&mut one) && !rang(&mut other) && !rang(&mut queue) && !rang(&mut deliveries));
-    bells.ring(&Rings { runs: Vec::new(), queue: true, deliveries: true });
+    bells.ring(&Rings { runs: Vec::new(), queue: true, deliveries: true, connections: true });
     assert!(rang(&mut queue) && rang(&mut deliveries) && !rang(&mut one));
 }
 

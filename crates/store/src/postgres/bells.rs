@@ -39,6 +39,7 @@ const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The words of a notification, separated by blanks. Unknown ones are skipped: a newer node may say more.
 const WORD_QUEUE: &str = "queue";
 const WORD_DELIVERIES: &str = "deliveries";
+const WORD_CONNECTIONS: &str = "connections";
 const WORD_EVERYTHING: &str = "everything";
 
 type Stream = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream;
@@ -62,6 +63,7 @@ struct Pending {
     runs: HashSet<RunId>,
     queue: bool,
     deliveries: bool,
+    connections: bool,
     everything: bool,
 }
 
@@ -69,6 +71,7 @@ impl Pending {
     fn add(&mut self, rings: &Rings) {
         self.queue |= rings.queue;
         self.deliveries |= rings.deliveries;
+        self.connections |= rings.connections;
         self.runs.extend(&rings.runs);
         if self.runs.len() > RUNS_PER_ROUND_MAX {
             self.runs.clear();
@@ -77,7 +80,12 @@ impl Pending {
     }
 
     fn payloads(self) -> Vec<String> {
-        let words = [(self.everything, WORD_EVERYTHING), (self.queue, WORD_QUEUE), (self.deliveries, WORD_DELIVERIES)];
+        let words = [
+            (self.everything, WORD_EVERYTHING),
+            (self.queue, WORD_QUEUE),
+            (self.deliveries, WORD_DELIVERIES),
+            (self.connections, WORD_CONNECTIONS),
+        ];
         let words = words.into_iter().filter(|(said, _)| *said).map(|(_, word)| word.to_owned());
         let mut payloads: Vec<String> = Vec::new();
         for word in words.chain(self.runs.iter().map(ToString::to_string)) {
@@ -106,7 +114,7 @@ impl Bells {
 
     /// Has the other nodes told, soon.
     pub(super) fn tell(&self, rings: &Rings) {
-        if rings.runs.is_empty() && !rings.queue && !rings.deliveries {
+        if rings.runs.is_empty() && !rings.queue && !rings.deliveries && !rings.connections {
             return;
         }
         self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner).add(rings);
@@ -219,6 +227,7 @@ impl Shared {
                 WORD_EVERYTHING => self.doorbells.ring_everything(),
                 WORD_QUEUE => rings.queue = true,
                 WORD_DELIVERIES => rings.deliveries = true,
+                WORD_CONNECTIONS => rings.connections = true,
                 run => rings.runs.extend(run.parse::<RunId>().ok()),
             }
         }

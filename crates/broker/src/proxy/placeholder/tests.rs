@@ -15,7 +15,8 @@ fn count(text: impl AsRef<[u8]>) -> usize {
 
 #[test]
 fn minted_ones_have_the_shape_and_differ() {
-    let (one, two) = (Placeholder::mint().unwrap(), Placeholder::mint().unwrap());
+    let (one, two) = (of("run_1"), of("run_2"));
+    assert_eq!(one, of("run_1"), "a node that starts again makes the same");
     assert_ne!(one, two);
     assert_eq!((one.as_str().len(), count(one.as_str())), (36, 1));
 }
@@ -80,11 +81,18 @@ proptest! {
     }
 }
 
-fn placeholders() -> (Placeholder, Placeholders) {
-    let placeholder = Placeholder::mint().unwrap();
-    let header = HeaderName::from_static("authorization");
-    let pinned = Pinned { placeholder, host: "api.example.com".into(), port: 443, header };
-    (placeholder, Placeholders::new(vec![pinned]))
+fn of(run: &str) -> Placeholder {
+    Placeholder::derived(&Secret::new(vec![7; 32]), &[run, "api"]).unwrap()
+}
+
+fn pinned(run: &str, name: &str, slot: CredentialSlot) -> Pinned {
+    let origins = vec!["https://api.example.com".parse().unwrap()];
+    Pinned { placeholder: of(run), name: name.to_owned(), origins, slot }
+}
+
+fn placeholders(run: &str) -> (Placeholder, Placeholders) {
+    let slot = CredentialSlot::Header { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() };
+    (of(run), Placeholders::new(vec![pinned(run, "api", slot)]))
 }
 
 fn judge(all: &Placeholders, url: &str, headers: &[(&'static str, String)]) -> Result<Vec<String>, Misplaced> {
@@ -98,7 +106,7 @@ fn judge(all: &Placeholders, url: &str, headers: &[(&'static str, String)]) -> R
 
 #[test]
 fn in_its_own_place_it_makes_room_for_the_key() {
-    let (placeholder, all) = placeholders();
+    let (placeholder, all) = placeholders("run_1");
     let token = placeholder.as_str();
     let basic = format!("Basic {}", STANDARD.encode(format!("x-access-token:{token}")));
     for value in [token.to_owned(), format!("Bearer {token}"), basic] {
@@ -110,8 +118,8 @@ fn in_its_own_place_it_makes_room_for_the_key() {
 /// F4, A24: another host or port, another header, the target, another run's, one that never was.
 #[test]
 fn f4_anywhere_else_it_is_refused() {
-    let (placeholder, all) = placeholders();
-    let (foreign, _) = placeholders();
+    let (placeholder, all) = placeholders("run_1");
+    let (foreign, _) = placeholders("run_2");
     let bearer = |token: &str| vec![("authorization", format!("Bearer {token}"))];
     let token = placeholder.as_str();
     for url in ["https://evil.example.com/", "https://api.example.com:8443/", "https://example.com/"] {
@@ -127,4 +135,39 @@ fn f4_anywhere_else_it_is_refused() {
     for path in [format!("v1?key={token}"), token.to_owned(), format!("%6{}", &token.replace('l', "c"))] {
         assert_eq!(judge(&all, &format!("{home}{path}"), &[]), Err(Misplaced::Target), "{path}");
     }
+}
+
+/// R11: the parameter of a connection that has its credential there, by any spelling of its name, and no other parameter.
+#[test]
+fn in_the_query_it_belongs_in_its_own_parameter_alone() {
+    let all = Placeholders::new(vec![pinned("run_1", "maps", CredentialSlot::Query { name: "key".to_owned() })]);
+    let token = of("run_1");
+    let token = token.as_str();
+    let whose = |path: &str| {
+        let target = Target::full_url(&format!("https://api.example.com{path}")).unwrap();
+        all.judge(&target, &mut HeaderMap::new()).map(|whose| whose.map(str::to_owned))
+    };
+    assert_eq!(whose(&format!("/v1?a=1&key={token}")), Ok(Some("maps".to_owned())));
+    assert_eq!(whose(&format!("/v1?%6Bey={token}")), Ok(Some("maps".to_owned())));
+    assert_eq!(whose("/v1?a=1"), Ok(None));
+    for path in [format!("/v1?other={token}"), format!("/v1?{token}=key"), format!("/{token}?key={token}")] {
+        assert_eq!(whose(&path), Err(Misplaced::Target), "{path}");
+    }
+    assert_eq!(judge(&all, "https://api.example.com/", &[("authorization", token.into())]), Err(Misplaced::Header));
+}
+
+/// Two connections at one host: the placeholder says which, and two of them say nothing.
+#[test]
+fn a_placeholder_says_which_connection_is_meant() {
+    let header = |name: &str| CredentialSlot::Header { name: name.to_owned(), prefix: String::new() };
+    let all = Placeholders::new(vec![
+        pinned("run_1", "one", header("authorization")),
+        pinned("run_2", "two", header("x-api-key")),
+    ]);
+    let target = Target::full_url("https://api.example.com/").unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert("x-api-key", HeaderValue::from_str(of("run_2").as_str()).unwrap());
+    assert_eq!(all.judge(&target, &mut headers.clone()), Ok(Some("two")));
+    headers.insert("authorization", HeaderValue::from_str(of("run_1").as_str()).unwrap());
+    assert_eq!(all.judge(&target, &mut headers), Err(Misplaced::Header));
 }

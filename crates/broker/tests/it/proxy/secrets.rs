@@ -41,7 +41,7 @@ async fn a24_a_placeholder_in_a_body_is_never_sent() {
 async fn f4_a_misplaced_or_unknown_placeholder_is_refused() {
     let scene = Scene::new(vec![vec![answer("{}")]]).await;
     let token = scene.placeholder.as_str();
-    let foreign = Placeholder::mint().unwrap();
+    let foreign = placeholder("run_2");
     let in_header = scene.ask(get(&scene, "/", &format!("X-Api-Key: {token}\r\n"))).await;
     let in_query = scene.ask(get(&scene, &format!("/v1?key={token}"), "")).await;
     let another_runs = scene.ask(get(&scene, "/", &format!("Authorization: Bearer {}\r\n", foreign.as_str()))).await;

@@ -43,6 +43,8 @@ pub(super) fn settle(recipe: &Recipe, settings: &Settings) -> Result<Connector, 
         headers: recipe.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         test,
         idempotency_key: recipe.idempotency_key,
+        variable: recipe.variable.clone(),
+        base_url: recipe.base_url.clone(),
     })
 }
 

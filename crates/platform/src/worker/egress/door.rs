@@ -1,0 +1,269 @@
+//! [`Door`]: the one way out of a run, whoever brings a request.
+//!
+//! ```text
+//! look at it ─▶ egress.denied                                                       nothing left
+//!            ─▶ egress.requested ─▶ open the secret ─▶ send ─▶ egress.redacted … ─▶ egress.finished
+//! ```
+//!
+//! The intent of a request that may change something is committed before the secret is opened; that of a `GET` or `HEAD`
+//! before its answer is used.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use livery_broker::engine::{Access, Failed, How, Prepared, Refusal};
+use livery_broker::transport::Inbound;
+use livery_core::{ErrorCode, EventType, RunError};
+use livery_harness::Input;
+use livery_store::RunRow;
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::limits::{Denials, Pace};
+use super::told::{Outcome, Told};
+use super::{Event, REDACTED_MAX};
+use crate::Platform;
+use crate::connections::Bound;
+use crate::worker::drive::Signal;
+
+/// Requests of one run's programs that are under way at a time.
+const AT_ONCE_MAX: usize = 32;
+/// Bytes of answers that one life of a run takes in.
+const ANSWERS_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// The way out of one run.
+pub(in crate::worker) struct Door {
+    platform: Platform,
+    row: RunRow,
+    signals: mpsc::Sender<Signal>,
+    /// How often a credential was found in an answer, over all lives of the run.
+    redacted: AtomicU32,
+    received: AtomicU64,
+    at_once: Arc<Semaphore>,
+    pace: Mutex<Pace>,
+    denials: Mutex<Denials>,
+    over: CancellationToken,
+}
+
+/// Why a request does not leave. The words are for whoever asked.
+#[derive(Debug)]
+pub(in crate::worker) struct Denied {
+    /// The rule's stable name.
+    pub(in crate::worker) rule: &'static str,
+    /// Its words.
+    pub(in crate::worker) reason: String,
+}
+
+/// A request that was sent and has the head of its answer.
+pub(in crate::worker) struct Begun {
+    /// The answer.
+    pub(in crate::worker) inbound: Inbound,
+    /// The version of the credential it was sent with.
+    pub(in crate::worker) version: u32,
+}
+
+/// Why a request that may leave has no answer.
+pub(in crate::worker) enum Unanswered {
+    /// There is no credential to send it with, in words.
+    Unavailable(&'static str),
+    /// It failed.
+    Failed(Failed),
+    /// The run is over, or somebody else's.
+    Gone(RunError),
+}
+
+/// Events on their way to the log.
+struct Written(oneshot::Receiver<()>);
+
+impl Written {
+    async fn done(self) -> Result<(), RunError> {
+        self.0.await.map_err(|_| gone())
+    }
+}
+
+fn gone() -> RunError {
+    RunError::retryable(ErrorCode::Internal, "the run is not this worker's any more".to_owned())
+}
+
+/// How a run ends whose upstreams give its credentials back.
+pub(in crate::worker) fn quarantined() -> RunError {
+    let message = format!(
+        "a credential came back in {REDACTED_MAX} places of answers and was taken out each time; \
+         see the run's egress.redacted events"
+    );
+    RunError::fatal(ErrorCode::Quarantined, message)
+}
+
+impl Door {
+    /// Of a run whose news go to `signals`; in earlier lives a credential was found `redacted` times.
+    pub(in crate::worker) fn new(
+        platform: Platform,
+        row: RunRow,
+        signals: mpsc::Sender<Signal>,
+        redacted: u32,
+    ) -> Arc<Self> {
+        let door = Arc::new(Self {
+            row,
+            signals,
+            redacted: AtomicU32::new(redacted),
+            received: AtomicU64::new(0),
+            at_once: Arc::new(Semaphore::new(AT_ONCE_MAX)),
+            pace: Mutex::default(),
+            denials: Mutex::default(),
+            over: CancellationToken::new(),
+            platform: platform.clone(),
+        });
+        platform.running.doors.enter(door.row.id, &door);
+        door
+    }
+
+    /// Closes it for good: what is under way is broken off.
+    pub(in crate::worker) fn close(&self) {
+        self.over.cancel();
+    }
+
+    /// Resolves when it is closed.
+    pub(super) async fn closed(&self) {
+        self.over.cancelled().await;
+    }
+
+    pub(super) const fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    /// The connection of a slot as it is now.
+    pub(in crate::worker) async fn bound(&self, slot: &str) -> Result<Option<Bound>, &'static str> {
+        let mut bound = self.platform.bound_connections(&self.row).await.map_err(|error| why(&error))?;
+        Ok(bound.remove(slot))
+    }
+
+    /// What a connection lets a request do.
+    pub(in crate::worker) fn access(&self, bound: &Bound) -> Access {
+        let connector = &bound.connector;
+        Access {
+            org: self.row.org,
+            connection: bound.connection.to_string(),
+            name: bound.slug.clone(),
+            reach: connector.reach.clone(),
+            slot: connector.slot.clone(),
+            headers: connector.headers.clone(),
+        }
+    }
+
+    /// Whether a request may leave: every front end asks here, for every request, before there is any secret. A refusal is in
+    /// the log when this answers.
+    pub(in crate::worker) async fn admit(
+        &self,
+        told: &Told,
+        looked_at: Result<Prepared, Refusal>,
+    ) -> Result<Prepared, Denied> {
+        let denied = match looked_at {
+            Ok(prepared) => return Ok(prepared),
+            Err(refusal) => Denied { rule: refusal.rule(), reason: refusal.to_string() },
+        };
+        // What a model asks for is counted in turns; a program may try for ever.
+        if told.is_by_model() || self.is_told(denied.rule, &told.slot) {
+            self.log(vec![told.denied(denied.rule, &denied.reason)]).await;
+        }
+        Err(denied)
+    }
+
+    /// Something a program tried that is no request through a connection.
+    pub(super) async fn found(&self, rule: &'static str, host: &str) {
+        if self.is_told(rule, host) {
+            let data = json!({"front_end": "proxy", "rule": rule, "host": host});
+            self.log(vec![(EventType::EgressDenied, data)]).await;
+        }
+    }
+
+    /// Sends a request that was admitted, up to the head of its answer. The events of a failure are in the log when this answers.
+    pub(in crate::worker) async fn send(&self, told: &Told, prepared: Prepared, how: How) -> Result<Begun, Unanswered> {
+        let is_safe = prepared.is_safe();
+        let mut intent = Some(self.write(vec![told.requested(&prepared.facts())]).await.map_err(Unanswered::Gone)?);
+        if let Some(intent) = intent.take_if(|_| !is_safe) {
+            intent.done().await.map_err(Unanswered::Gone)?;
+        }
+        let credential = match self.platform.materialise(self.row.org, told.bound.connection).await {
+            Ok(credential) => credential,
+            Err(error) => {
+                self.log(told.ended(None, &Outcome::unavailable())).await;
+                return Err(Unanswered::Unavailable(why(&error)));
+            }
+        };
+        let version = credential.version;
+        match self.platform.broker.begin(prepared, credential, how).await {
+            Ok(inbound) => {
+                if let Some(intent) = intent {
+                    intent.done().await.map_err(Unanswered::Gone)?;
+                }
+                Ok(Begun { inbound, version })
+            }
+            Err(failed) => {
+                self.finish(told, version, Outcome::failed(&failed)).await.map_err(Unanswered::Gone)?;
+                Err(Unanswered::Failed(failed))
+            }
+        }
+    }
+
+    /// Tells how a request ended.
+    ///
+    /// # Errors
+    /// The run is to end: a credential came back too often.
+    pub(in crate::worker) async fn finish(&self, told: &Told, version: u32, outcome: Outcome) -> Result<(), RunError> {
+        let more = u32::try_from(outcome.findings.len()).unwrap_or(u32::MAX);
+        self.log(told.ended(Some(version), &outcome)).await;
+        let found = self.redacted.fetch_add(more, Ordering::SeqCst).saturating_add(more);
+        if found >= REDACTED_MAX { Err(quarantined()) } else { Ok(()) }
+    }
+
+    /// Tells that nobody waits for a request's answer any more.
+    pub(super) async fn given_up(&self, told: &Told) {
+        self.log(told.ended(None, &Outcome::given_up())).await;
+    }
+
+    /// Ends the run.
+    pub(super) async fn end_run(&self, error: RunError) {
+        // Only a run that is over hears no signals.
+        let _ = self.signals.send(Signal::Input(Input::Fatal { error })).await;
+    }
+
+    /// A place among the requests under way, if there is one and they do not come too fast.
+    pub(super) fn enter(&self) -> Result<OwnedSemaphorePermit, livery_broker::proxy::Refusal> {
+        if !self.pace.lock().unwrap_or_else(PoisonError::into_inner).allows() {
+            return Err(livery_broker::proxy::Refusal::TooMany);
+        }
+        Arc::clone(&self.at_once).try_acquire_owned().map_err(|_| livery_broker::proxy::Refusal::Busy)
+    }
+
+    /// Whether the run may take in this much more.
+    pub(super) fn takes_in(&self, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        self.received.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= ANSWERS_BYTES_MAX
+    }
+
+    fn is_told(&self, rule: &'static str, what: &str) -> bool {
+        self.denials.lock().unwrap_or_else(PoisonError::into_inner).is_told(rule, what)
+    }
+
+    /// Has events written before anything that this task sends later. They may still be on their way when it returns.
+    async fn log(&self, events: Vec<Event>) {
+        // Only a run that is over hears no signals.
+        let _ = self.signals.send(Signal::Log(events, None)).await;
+    }
+
+    async fn write(&self, events: Vec<Event>) -> Result<Written, RunError> {
+        let (done, written) = oneshot::channel();
+        self.signals.send(Signal::Log(events, Some(done))).await.map_err(|_| gone())?;
+        Ok(Written(written))
+    }
+}
+
+/// Why there is no credential, in words that carry nothing of it.
+fn why(error: &livery_core::Error) -> &'static str {
+    match error {
+        livery_core::Error::NotFound { .. } => "the connection does not exist any more",
+        livery_core::Error::Conflict { .. } => "the connection is revoked or has to be authorised again",
+        _ => "the connection cannot be read now",
+    }
+}

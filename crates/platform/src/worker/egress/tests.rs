@@ -1,0 +1,8 @@
+//! A run's programs and its proxy, against an upstream that wants a key and gives it back. There is no sandbox here: what a
+//! program would send, the tests send. Attacks carry their numbers.
+
+mod answers;
+mod policy;
+mod revoked;
+mod scene;
+mod uploads;
