@@ -2,6 +2,7 @@
 //!
 //! Works twice: what is there is left alone. Only root installs; anybody else is told the command.
 
+mod clients;
 pub mod verifiers;
 
 use std::path::Path;
@@ -133,7 +134,8 @@ pub fn run() -> anyhow::Result<()> {
     }
     if missing.is_empty() {
         println!("nothing to install from Debian: the tests have what they need");
-        return verifiers::install();
+        verifiers::install()?;
+        return clients::install();
     }
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
     install(&packages)?;
@@ -143,7 +145,8 @@ pub fn run() -> anyhow::Result<()> {
         "still missing after the installation: {}",
         left.iter().map(|need| need.thing).collect::<Vec<_>>().join(", ")
     );
-    verifiers::install()
+    verifiers::install()?;
+    clients::install()
 }
 
 fn install(packages: &[&str]) -> anyhow::Result<()> {

@@ -19,7 +19,7 @@ const JAVASCRIPT: &str = "standardwebhooks@1.1.1";
 pub fn install() -> anyhow::Result<()> {
     let home = home();
     if super::on_path("python3") {
-        python(&home)?;
+        python("python3", &home, &[PYTHON])?;
     } else {
         println!(" missing  python3, so {PYTHON} is left out");
     }
@@ -35,16 +35,18 @@ fn home() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/standardwebhooks")
 }
 
-fn python(home: &Path) -> anyhow::Result<()> {
-    let venv = home.join("venv");
-    if venv.join("installed").exists() {
-        println!("   there  {PYTHON}");
+/// Packages of PyPI in an environment of their own, in `home`.
+pub(super) fn python(interpreter: &str, home: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    let (venv, list) = (home.join("venv"), packages.join(" "));
+    if std::fs::read_to_string(venv.join("installed")).is_ok_and(|noted| noted == list) {
+        println!("   there  {list}");
         return Ok(());
     }
-    println!("will install {PYTHON} below target/tools");
-    run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", PYTHON]))?;
-    std::fs::write(venv.join("installed"), PYTHON).context("cannot note the installation")
+    println!("will install {list} below target/tools");
+    run(Command::new(interpreter).args(["-m", "venv"]).arg(&venv))?;
+    let pip = ["install", "--quiet", "--disable-pip-version-check"];
+    run(Command::new(venv.join("bin/pip")).args(pip).args(packages))?;
+    std::fs::write(venv.join("installed"), list).context("cannot note the installation")
 }
 
 fn javascript(home: &Path) -> anyhow::Result<()> {

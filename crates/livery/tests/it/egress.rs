@@ -1,82 +1,14 @@
 //! Ordinary programs in a real sandbox reach the hosts their agent names, through the proxy, and nothing else.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+mod keyed;
+mod upstream;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use std::path::Path;
+
 use serde_json::{Value, json};
 
+use self::upstream::Upstream;
 use crate::support::{Server, one_command, skip};
-
-/// A file server over TLS that prints its port, then each request with what authenticates it.
-const UPSTREAM: &str = r#"
-import http.server, ssl, sys
-class Handler(http.server.SimpleHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def log_message(self, *_):
-        print(self.command, self.path, self.headers.get("Authorization", "-"), file=open("../requests", "a"))
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-tls.load_cert_chain("../leaf.pem", "../leaf.key")
-server.socket = tls.wrap_socket(server.socket, server_side=True)
-print(server.server_address[1], flush=True)
-server.serve_forever()
-"#;
-
-/// The upstream, its files and its authority. Dropped, it is killed.
-struct Upstream {
-    child: Child,
-    port: u16,
-    home: tempfile::TempDir,
-}
-
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Upstream {
-    fn start() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        certificates(home.path());
-        let files = home.path().join("files");
-        std::fs::create_dir(&files).unwrap();
-        std::fs::write(files.join("hello.txt"), "hello from outside\n").unwrap();
-        std::fs::write(home.path().join("requests"), "").unwrap();
-        let make = "git init -q work && cd work && echo cloned > file && git add file && \
-            git -c user.name=a -c user.email=a@example.com commit -qm one && cd .. && \
-            git clone -q --bare work repo.git && git -C repo.git update-server-info && rm -rf work";
-        let path = "/usr/bin:/bin";
-        let made = Command::new("sh").args(["-c", make]).current_dir(&files).env("PATH", path).status().unwrap();
-        assert!(made.success());
-        let mut command = Command::new("/usr/bin/python3");
-        command.args(["-c", UPSTREAM]).current_dir(&files).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { child, port: line.trim().parse().unwrap(), home }
-    }
-
-    fn requests(&self) -> String {
-        std::fs::read_to_string(self.home.path().join("requests")).unwrap()
-    }
-}
-
-/// An authority the operator trusts, and what it says about the upstream's one name.
-fn certificates(home: &Path) {
-    let (root_key, leaf_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    std::fs::write(home.join("root.pem"), params.self_signed(&root_key).unwrap().pem()).unwrap();
-    let leaf = CertificateParams::new(vec!["api.localhost".to_owned()]).unwrap();
-    let leaf = leaf.signed_by(&leaf_key, &Issuer::new(params, root_key)).unwrap();
-    std::fs::write(home.join("leaf.pem"), leaf.pem()).unwrap();
-    std::fs::write(home.join("leaf.key"), leaf_key.serialize_pem()).unwrap();
-}
 
 fn is_missing_a_program() -> bool {
     let missing =
@@ -105,7 +37,7 @@ fn curl_git_and_python_reach_a_named_host_and_no_other() {
     if is_missing_a_program() {
         return;
     }
-    let upstream = Upstream::start();
+    let upstream = Upstream::start("");
     let root = upstream.home.path().join("root.pem");
     let flags = ["--allow-upstream", "127.0.0.0/8", "--upstream-ca", root.to_str().unwrap()];
     let server = Server::start(&flags);
