@@ -11,6 +11,7 @@ mod database;
 mod receipt;
 mod schedules;
 mod triggers;
+mod vault;
 mod webhooks;
 
 pub(crate) use connections::{Connections, Connectors, Credential, NewConnection};
@@ -18,6 +19,7 @@ pub(crate) use database::{Backup, Export, Import, Migrate, Place, Restore};
 pub(crate) use receipt::Receipt;
 pub(crate) use schedules::{NewSchedule, Schedules};
 pub(crate) use triggers::Triggers;
+pub(crate) use vault::Vault;
 pub(crate) use webhooks::{NewWebhook, UpdateWebhook, Webhooks};
 
 /// Livery runs AI agents for many users: every run in a sandbox of its own, credentials out of the model's reach.
@@ -73,6 +75,9 @@ pub(crate) enum Command {
     /// Create, list and revoke API keys.
     #[command(subcommand)]
     Keys(Keys),
+    /// See and rotate the keys that seal all others.
+    #[command(subcommand)]
+    Vault(Vault),
     /// List the nodes of an installation.
     Nodes(Nodes),
     /// Copy the data directory of a server, at work or not, into one file.

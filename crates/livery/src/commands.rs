@@ -19,6 +19,7 @@ mod schedules;
 mod transfer;
 mod triggers;
 mod up;
+mod vault;
 mod webhooks;
 
 use std::io::Write as _;
@@ -53,6 +54,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Connections(command) => async_main(connections::connections(command)),
         Command::Connectors(command) => async_main(connections::connectors(command)),
         Command::Keys(command) => async_main(keys::keys(command)),
+        Command::Vault(command) => async_main(vault::vault(command)),
         Command::Nodes(command) => async_main(nodes::nodes(command)),
         Command::Backup(args) => backup::backup(args),
         Command::Restore(args) => backup::restore(args),

@@ -14,7 +14,7 @@ use livery_platform::organizations::Bootstrap;
 use livery_platform::providers::{EnvironmentProvider, EnvironmentProviders, ProviderKind};
 use livery_platform::retention::Retain;
 use livery_platform::traces::Traces;
-use livery_platform::{Clock, Config, Database, Parts, Platform, RootKey};
+use livery_platform::{Clock, Config, Database, Parts, Platform};
 use livery_sandbox::{LauncherProcess, SandboxConfig, Sandboxes, spawn_launcher};
 use livery_server::Options;
 use tokio::task::JoinHandle;
@@ -23,14 +23,12 @@ use tokio_util::sync::CancellationToken;
 use crate::bootstrap::{self, Waiting};
 use crate::cli;
 use crate::host::{self, User};
-use crate::{objects, otlp};
+use crate::{objects, otlp, root_keys};
 
 /// What the launcher may take to say what this host gives.
 const LAUNCHER_ANSWER: Duration = Duration::from_secs(10);
 /// Where the launcher keeps its journal and the workspaces, below the data directory.
 const SANDBOXES_DIR: &str = "sandboxes";
-/// Where the root key of the vault is, below the data directory, unless the environment has it.
-const ROOT_KEY_FILE: &str = "root.key";
 
 /// How long the data directory is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +146,7 @@ impl Running {
             database: ground.database,
             clock: Clock::system(),
             broker: broker_config(engine, address)?,
-            root_key: root_key(&ground.data),
+            root_keys: root_keys::of(&ground.data)?,
             environment: environment_providers(provider),
             sandboxes,
         };
@@ -297,13 +295,6 @@ fn broker_config(engine: &cli::Engine, address: SocketAddr) -> anyhow::Result<Br
         own_addresses: vec![address],
         ..BrokerConfig::default()
     })
-}
-
-fn root_key(data: &Path) -> RootKey {
-    match std::env::var("LIVERY_ROOT_KEY") {
-        Ok(text) if !text.is_empty() => RootKey::Text(Secret::from(text)),
-        _ => RootKey::File(data.join(ROOT_KEY_FILE)),
-    }
 }
 
 /// `ANTHROPIC_API_KEY` and `OPENAI_API_KEY` make the providers of those names; `--base-url` makes the one of `--model`.

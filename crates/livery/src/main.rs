@@ -14,6 +14,7 @@ mod host;
 mod logging;
 mod objects;
 mod otlp;
+mod root_keys;
 mod show;
 mod sse;
 mod workbench;

@@ -8,7 +8,7 @@ use livery_core::EventType;
 use livery_core::id::RunId;
 
 use crate::retention::{self, SteadyClock};
-use crate::{Platform, node};
+use crate::{Platform, node, vault};
 
 /// How often the chores are done.
 const EVERY: Duration = Duration::from_secs(300);
@@ -24,6 +24,7 @@ pub(crate) async fn keep_house(platform: Platform) {
                 orphans::sweep(&platform).await;
                 sweep_nodes(&platform).await;
                 retention::let_go(&platform, &clock).await;
+                vault::keep_up(&platform).await;
             }
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "chores cannot be taken"),

@@ -56,4 +56,4 @@ pub use page::{Page, PageRequest};
 pub use platform::{Parts, Platform};
 pub use principal::{Caller, Idempotency, Posted, Principal, Scope};
 pub use readiness::Readiness;
-pub use vault::RootKey;
+pub use vault::{RootKey, RootKeyUse, RootKeys, RotateDataKey, VaultView};

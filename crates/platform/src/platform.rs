@@ -23,7 +23,7 @@ use crate::node::Identity;
 use crate::objects::{self, Objects};
 use crate::providers::EnvironmentProviders;
 use crate::startup::Startup;
-use crate::vault::{RootKey, Vault};
+use crate::vault::{RootKeys, Vault};
 use crate::worker::Running;
 use crate::{Clock, Config, Roles};
 
@@ -42,8 +42,8 @@ pub struct Parts {
     pub clock: Clock,
     /// What may be dialled.
     pub broker: BrokerConfig,
-    /// The root key of the vault.
-    pub root_key: RootKey,
+    /// The root keys of the vault.
+    pub root_keys: RootKeys,
     /// Providers set in the environment; used where an organization has none of that name.
     pub environment: EnvironmentProviders,
     /// The sandboxes of this host; without them, runs that need one fail as `sandbox_unavailable`.
@@ -103,7 +103,7 @@ impl Platform {
     /// # Errors
     /// When the database, the root key or the broker's configuration cannot be used.
     pub async fn open(parts: Parts) -> Result<Self> {
-        let Parts { config, database, clock, broker, root_key, environment, sandboxes } = parts;
+        let Parts { config, database, clock, broker, root_keys, environment, sandboxes } = parts;
         let ids = Ids::default();
         let (data_dir, bits) = (config.data_dir.clone(), ids.mint(clock.now()));
         let opened = tokio::task::spawn_blocking(move || Identity::open(&data_dir, bits));
@@ -111,7 +111,7 @@ impl Platform {
         let metrics = Arc::new(Metrics::new(clock.now()));
         let startup = Startup::begin(database.is_embedded());
         let store = database.open(metrics.clone(), startup).await?;
-        let vault = Vault::open(&store, root_key, startup).await?;
+        let vault = Vault::open(&store, root_keys, startup).await?;
         let objects = Objects::open(&config.objects, &config.data_dir, broker.upstream_ca.as_deref()).await?;
         let broker =
             Broker::new(broker).map_err(|error| Error::Unavailable { detail: error.to_string(), retry_after_s: 0 })?;

@@ -18,7 +18,7 @@ pub const API_KEY_BYTES_MAX: usize = 4096;
 /// Where `run.queued` keeps the names of providers that were the organization's own.
 pub(crate) const OWN_PROVIDERS: &str = "own_providers";
 /// What a provider's key is sealed as.
-const KEY_FIELD: &str = "api_key";
+pub(crate) const KEY_FIELD: &str = "api_key";
 
 /// Which wire format a provider speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ pub(crate) fn parts(data: &TempDir, clock: &Clock) -> Parts {
         database: Database::in_folder(data.path()),
         clock: clock.clone(),
         broker: Default::default(),
-        root_key: RootKey::File(data.path().join("root.key")),
+        root_keys: RootKey::File(data.path().join("root.key")).into(),
         environment: Default::default(),
         sandboxes: None,
     }

@@ -49,7 +49,7 @@ const SECRET_BYTES_MIN: usize = 16;
 /// Longest.
 const SECRET_BYTES_MAX: usize = 512;
 /// What a trigger's secret is sealed as.
-const SECRET_FIELD: &str = "trigger_secret";
+pub(crate) const SECRET_FIELD: &str = "trigger_secret";
 /// How often deliveries past their time are forgotten.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 

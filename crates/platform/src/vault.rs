@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use livery_broker::seal::SealError;
 use livery_broker::seal::{Existing, KekSource, TenantKeys};
 use livery_broker::{Aad, Sealer, Secret};
 use livery_core::id::OrgId;
@@ -12,29 +14,57 @@ use livery_store::{DataKeyRow, Store};
 
 use crate::startup::Startup;
 
+mod rotation;
+
+pub(crate) use rotation::keep_up;
+pub use rotation::{RootKeyUse, RotateDataKey, VaultView};
+
 /// Where the key check is kept.
 const CHECK: &str = "vault_check";
 /// Organizations whose data keys are kept open at a time.
 const OPEN_MAX: usize = 1024;
 
+/// How long a node seals under a data key without looking whether another node made a newer one.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// The tenant of what belongs to no organization; no organization has this id.
 const PLATFORM: OrgId = OrgId::from_bits(0);
 
-/// Where the root key comes from.
+/// Where a root key comes from.
 pub enum RootKey {
-    /// A file of this node; created when nothing is sealed yet.
+    /// A file of this node; the first one is created when nothing is sealed yet.
     File(PathBuf),
     /// Text: 64 hex digits or base64 of 32 bytes.
     Text(Secret),
 }
 
+/// The root keys of a node: one wraps data keys, and all open what they wrapped.
+pub struct RootKeys {
+    /// The one that wraps.
+    pub current: RootKey,
+    /// Those before a rotation, and the next one.
+    pub others: Vec<RootKey>,
+}
+
+impl From<RootKey> for RootKeys {
+    fn from(current: RootKey) -> Self {
+        Self { current, others: Vec::new() }
+    }
+}
+
+impl RootKey {
+    fn source(&self) -> KekSource {
+        match self {
+            Self::File(path) => KekSource::File(path.clone()),
+            Self::Text(text) => KekSource::Text(Secret::new(text.expose_secret().to_vec())),
+        }
+    }
+}
+
 /// The sealer of a database whose key check says `check`, or why this key is not its key.
-fn open_sealer(root_key: &RootKey, check: Option<&str>) -> Result<Sealer> {
-    let source = match root_key {
-        RootKey::File(path) => KekSource::File(path.clone()),
-        RootKey::Text(text) => KekSource::Text(Secret::new(text.expose_secret().to_vec())),
-    };
-    Sealer::open(source, Vec::new(), Existing { check, any_sealed: check.is_some() }).map_err(|error| {
+fn open_sealer(root_keys: &RootKeys, check: Option<&str>) -> Result<Sealer> {
+    let others = root_keys.others.iter().map(RootKey::source).collect();
+    Sealer::open(root_keys.current.source(), others, Existing { check, any_sealed: check.is_some() }).map_err(|error| {
         Error::Unavailable {
             detail: format!(
                 "{error} (nodes that share a database share its root key: LIVERY_ROOT_KEY, or the same root.key)"
@@ -47,14 +77,20 @@ fn open_sealer(root_key: &RootKey, check: Option<&str>) -> Result<Sealer> {
 /// The open vault.
 pub(crate) struct Vault {
     sealer: Sealer,
-    open: Mutex<HashMap<OrgId, Arc<TenantKeys>>>,
+    open: Mutex<HashMap<OrgId, Opened>>,
+}
+
+/// An organization's data keys, and when they were read.
+struct Opened {
+    keys: Arc<TenantKeys>,
+    read_at: Instant,
 }
 
 impl Vault {
     /// Opens the vault of a database, or refuses when the root key is not the one it was sealed under.
-    pub(crate) async fn open(store: &Store, root_key: RootKey, startup: Startup) -> Result<Self> {
+    pub(crate) async fn open(store: &Store, root_keys: RootKeys, startup: Startup) -> Result<Self> {
         let check = startup.step(|| store.system_get_meta(CHECK)).await?;
-        let sealer = open_sealer(&root_key, check.as_deref())?;
+        let sealer = open_sealer(&root_keys, check.as_deref())?;
         if check.is_some() {
             return Ok(Self { sealer, open: Mutex::default() });
         }
@@ -62,7 +98,7 @@ impl Vault {
         store.write(move |tx| Box::pin(async move { tx.system_set_meta_once(CHECK, &value).await })).await?;
         // Another node may have been first, with a key of its own: what is there now decides.
         let check = store.system_get_meta(CHECK).await?;
-        Ok(Self { sealer: open_sealer(&root_key, check.as_deref())?, open: Mutex::default() })
+        Ok(Self { sealer: open_sealer(&root_keys, check.as_deref())?, open: Mutex::default() })
     }
 
     /// Seals a value of an organization for the row `owner` and its `field`.
@@ -113,8 +149,15 @@ impl Vault {
         sealed: &str,
         now: Timestamp,
     ) -> Result<Secret> {
-        let keys = self.keys(store, org, now).await?;
-        keys.open(&Aad { tenant: org, owner, field, version }, sealed).map_err(Error::internal)
+        let aad = Aad { tenant: org, owner, field, version };
+        match self.keys(store, org, now).await?.open(&aad, sealed) {
+            // Another node made a newer key since this one looked.
+            Err(SealError::UnknownKey { .. }) => {
+                self.forget(org);
+                self.keys(store, org, now).await?.open(&aad, sealed).map_err(Error::internal)
+            }
+            opened => opened.map_err(Error::internal),
+        }
     }
 
     /// Seals a value of the platform itself, which belongs to no organization, under a data key of its own: the wrapped key
@@ -132,9 +175,10 @@ impl Vault {
     }
 
     async fn keys(&self, store: &Store, org: OrgId, now: Timestamp) -> Result<Arc<TenantKeys>> {
-        if let Some(keys) = self.lock().get(&org) {
-            return Ok(Arc::clone(keys));
+        if let Some(opened) = self.lock().get(&org).filter(|opened| opened.read_at.elapsed() < LOOK_EVERY) {
+            return Ok(Arc::clone(&opened.keys));
         }
+        let read_at = Instant::now();
         let mut rows = store.list_data_keys(org).await?;
         if rows.is_empty() {
             rows = self.first_data_key(store, org, now).await?;
@@ -151,8 +195,13 @@ impl Vault {
         if open.len() >= OPEN_MAX {
             open.clear();
         }
-        open.insert(org, Arc::clone(&keys));
+        open.insert(org, Opened { keys: Arc::clone(&keys), read_at });
         Ok(keys)
+    }
+
+    /// The next use of this organization's data keys reads them anew.
+    fn forget(&self, org: OrgId) {
+        self.lock().remove(&org);
     }
 
     /// Two callers may both find none; the first to commit wins, and both read what is there.
@@ -173,7 +222,10 @@ impl Vault {
             .await?)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<OrgId, Arc<TenantKeys>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<OrgId, Opened>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

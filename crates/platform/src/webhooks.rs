@@ -194,6 +194,6 @@ pub struct DeliveryView {
 }
 
 /// What an endpoint's secret is sealed as.
-const SECRET_FIELD: &str = "signing_secret";
+pub(crate) const SECRET_FIELD: &str = "signing_secret";
 /// What the seed of its Ed25519 key is sealed as.
-const KEY_FIELD: &str = "signing_key";
+pub(crate) const KEY_FIELD: &str = "signing_key";

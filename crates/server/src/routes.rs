@@ -14,6 +14,7 @@ mod runs;
 mod schedules;
 mod system;
 mod triggers;
+mod vault;
 mod webhooks;
 
 use axum::Router;
@@ -72,6 +73,9 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(api_keys::list, api_keys::create))
         .routes(routes!(api_keys::revoke))
         .routes(routes!(organizations::create))
+        .routes(routes!(vault::get))
+        .routes(routes!(vault::rewrap))
+        .routes(routes!(vault::new_data_key))
         .routes(routes!(nodes::list))
         .routes(routes!(receipts::keys, receipts::rotate))
         .routes(routes!(metrics::read))

@@ -13,6 +13,7 @@ mod schedules;
 mod system;
 mod tenants;
 mod triggers;
+mod vault;
 mod webhooks;
 
 pub(crate) use agents::{Agent, AgentPage, InlineAgent, Validation};
@@ -32,6 +33,7 @@ pub(crate) use triggers::{
     NewTrigger, RotateTrigger, Trigger, TriggerDeliveryPage, TriggerPage, TriggerPatch, TriggerReceipt,
     TriggerWithSecret,
 };
+pub(crate) use vault::{RotateDataKey, Vault};
 pub(crate) use webhooks::{
     ChangeWebhook, Delivery, DeliveryPage, DeliveryStatus, NewWebhook, RotateWebhook, WebhookCreated, WebhookDetail,
     WebhookPage, WebhookTested,

@@ -24,6 +24,7 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("providers", crate::providers::STATEMENTS),
     ("queue", crate::queue::STATEMENTS),
     ("receipt_keys", crate::receipt_keys::STATEMENTS),
+    ("resealing", crate::resealing::STATEMENTS),
     ("retention", crate::retention::STATEMENTS),
     ("run_list", crate::run_list::STATEMENTS),
     ("runs", crate::runs::STATEMENTS),

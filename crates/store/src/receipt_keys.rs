@@ -16,6 +16,7 @@ statements! {
         values ($1, $2, $3, $4, $5) on conflict (id) do nothing";
     INSERT_FIRST = "insert into receipt_keys (id, public_key, wrapped_key, sealed_seed, created_at)
         select $1, $2, $3, $4, $5 where not exists (select 1 from receipt_keys) on conflict (id) do nothing";
+    REWRAP = "update receipt_keys set wrapped_key = $2 where id = $1 and wrapped_key = $3";
     LIST = "select id, public_key, wrapped_key, sealed_seed, created_at from receipt_keys
         order by created_at desc, id desc limit $1";
 }
@@ -64,6 +65,16 @@ impl Tx {
     pub async fn system_insert_first_receipt_key(&mut self, key: &ReceiptKeyRow) -> Result<()> {
         let args = args![&key.id, &key.public_key, &key.wrapped_key, &key.sealed_seed, key.created_at];
         self.execute(INSERT_FIRST, args).await.map(drop)
+    }
+}
+
+impl Tx {
+    /// Replaces the wrapping of a key's data key if it is still `before`. `true` when it was.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn system_rewrap_receipt_key(&mut self, id: &str, before: &str, after: &str) -> Result<bool> {
+        Ok(self.execute(REWRAP, args![id.to_owned(), after.to_owned(), before.to_owned()]).await? == 1)
     }
 }
 

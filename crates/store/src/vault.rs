@@ -17,8 +17,15 @@ statements! {
         on conflict (org_id, kid) do nothing";
     LIST = "select org_id, kid, wrapped, created_at from data_keys where org_id = $1
         order by created_at desc, kid desc limit $2";
+    /// A wrapped key is `v1:ROOT:…`, the root key's id 16 characters.
+    BY_ROOT = "select substr(wrapped, 4, 16), count(*) from data_keys group by substr(wrapped, 4, 16) order by 1";
+    UNDER_OTHER = "select org_id, kid, wrapped, created_at from data_keys
+        where substr(wrapped, 4, 16) <> $1 order by org_id, kid limit $2";
     REWRAP = "update data_keys set wrapped = $3 where org_id = $1 and kid = $2 and wrapped = $4";
 }
+
+/// Data keys re-wrapped between two commits.
+const UNDER_OTHER_MAX: u32 = 200;
 
 /// A wrapped data key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,5 +82,21 @@ impl Store {
     /// Those of the database.
     pub async fn list_data_keys(&self, org: OrgId) -> Result<Vec<DataKeyRow>> {
         self.fetch_all(Lane::Point, LIST, args![org, DATA_KEYS_MAX]).await
+    }
+
+    /// How many data keys each root key wraps.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn system_data_keys_by_root(&self) -> Result<Vec<(String, u64)>> {
+        self.fetch_all(Lane::Scan, BY_ROOT, args![]).await
+    }
+
+    /// Data keys that another root key than this one wraps, at most 200.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn system_data_keys_under_other_roots(&self, root: &str) -> Result<Vec<DataKeyRow>> {
+        self.fetch_all(Lane::Scan, UNDER_OTHER, args![root.to_owned(), UNDER_OTHER_MAX]).await
     }
 }

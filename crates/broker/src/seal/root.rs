@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use super::SealError;
@@ -81,6 +81,15 @@ pub enum KeyError {
         path: PathBuf,
         /// What it said.
         source: std::io::Error,
+    },
+    /// A key from before an earlier rotation is still there.
+    #[error(
+        "{} holds another key: a rotation is under way; when `livery vault status` says that nothing is left, remove it",
+        path.display()
+    )]
+    UnderWay {
+        /// The file.
+        path: PathBuf,
     },
     /// No random bytes for a new key.
     #[error("no random bytes from the operating system")]
@@ -162,6 +171,34 @@ fn create_file(path: &Path) -> Result<(), KeyError> {
         .and_then(|()| sync_folder(path));
     let removed = fs::remove_file(&temporary);
     written.and(removed).map_err(io)
+}
+
+/// Puts a new key into the file `path`; the one before stays as `old`. Their ids, the old one first. Whoever is cut off in
+/// between leaves the old key in its place, alone or beside its copy.
+///
+/// # Errors
+/// There is an `old` that is another key: a rotation is under way. There is no key at `path`, or it cannot be exchanged.
+pub fn replace_key_file(path: &Path, old: &Path) -> Result<(String, String), KeyError> {
+    let io = |source| KeyError::Io { path: path.to_owned(), source };
+    let before = read_file(path)?;
+    match fs::hard_link(path, old) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            if read_file(old)?.kid() != before.kid() {
+                return Err(KeyError::UnderWay { path: old.to_owned() });
+            }
+        }
+        linked => linked.map_err(|source| KeyError::Io { path: old.to_owned(), source })?,
+    }
+    let key = Kek::generate().map_err(|_| KeyError::NoRandomness)?;
+    let temporary = path.with_extension(format!("new-{}", key.kid()));
+    let owner = fs::metadata(path).map_err(io)?;
+    write_new(&temporary, key.0.material().expose_secret())
+        // A key made by root stays readable for the user the server runs as.
+        .and_then(|()| chown(&temporary, Some(owner.uid()), Some(owner.gid())))
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| sync_folder(path))
+        .map_err(io)?;
+    Ok((before.kid().to_owned(), key.kid().to_owned()))
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

@@ -59,6 +59,11 @@ impl Sealer {
         self.writable.kid()
     }
 
+    /// Ids of all root keys that open what they wrapped, the wrapping one first.
+    pub fn kids(&self) -> Vec<&str> {
+        std::iter::once(&self.writable).chain(&self.older).map(Kek::kid).collect()
+    }
+
     /// A new data key for this tenant, and its wrapped form to store.
     ///
     /// # Errors

@@ -169,6 +169,27 @@ fn a_key_file_is_made_once_and_only_for_a_new_installation() {
 }
 
 #[test]
+fn a_key_file_is_exchanged_and_the_one_before_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, old) = (folder.path().join("root.key"), folder.path().join("root.key.old"));
+    assert!(matches!(replace_key_file(&path, &old), Err(KeyError::Io { .. })), "there is none to exchange");
+    let first = open_file(&path, Existing::default()).unwrap().kid().to_owned();
+    let (before, after) = replace_key_file(&path, &old).unwrap();
+    assert_eq!(before, first);
+    assert_ne!(after, first);
+    let kid = |path: &Path| open_file(path, Existing::default()).unwrap().kid().to_owned();
+    assert_eq!((kid(&path), kid(&old)), (after.clone(), before));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o400);
+    assert!(matches!(replace_key_file(&path, &old), Err(KeyError::UnderWay { .. })), "one rotation at a time");
+    assert_eq!(kid(&path), after, "a refusal changes nothing");
+    fs::remove_file(&old).unwrap();
+    // Cut off after the copy and before the exchange.
+    fs::hard_link(&path, &old).unwrap();
+    assert_eq!(replace_key_file(&path, &old).unwrap().0, after);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+}
+
+#[test]
 fn two_first_starts_agree_on_one_key() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("root.key");

@@ -22,4 +22,5 @@ mod server;
 mod settings;
 mod support;
 mod traces;
+mod vault;
 mod webhooks;

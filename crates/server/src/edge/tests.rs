@@ -20,7 +20,7 @@ async fn edge(data: &tempfile::TempDir) -> Edge {
         database: livery_platform::Database::in_folder(data.path()),
         clock: Clock::system(),
         broker: Default::default(),
-        root_key: RootKey::File(data.path().join("root.key")),
+        root_keys: RootKey::File(data.path().join("root.key")).into(),
         environment: Default::default(),
         sandboxes: None,
     };

@@ -92,6 +92,11 @@ async fn answers_fit_the_published_schemas() {
     assert_eq!((read.run.to_string().as_str(), read.events.len() as u64), (id, run["last_seq"].as_u64().unwrap()));
     published.check("get_run_receipt", &actor.get(&format!("/v1/runs/{id}/receipt")).await);
     published.check("rotate_receipt_key", &actor.post("/v1/receipt_keys", &json!({})).await);
+    let vault = published.check("get_vault", &actor.get("/v1/vault").await);
+    assert_eq!((&vault["keys_pending"], &vault["root_key"]), (&json!(0), &vault["node_root_key"]), "{vault}");
+    published.check("rewrap_vault", &actor.post("/v1/vault/rewrap", &json!({})).await);
+    let organization = json!({"organization": actor.get("/v1/runs?limit=1").await.json()["data"][0]["organization"]});
+    published.check("rotate_data_key", &actor.post("/v1/vault/data_keys", &organization).await);
     published.check("list_receipt_keys", &site.nobody().get("/v1/receipt_keys").await);
     published.check("cancel_run", &actor.post(&format!("/v1/runs/{id}/cancel"), &json!({})).await);
 

@@ -216,6 +216,8 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("receipt_keys::INSERT", "system: the platform's own keys"),
     ("receipt_keys::INSERT_FIRST", "system: the platform's own keys"),
     ("receipt_keys::LIST", "system: the platform's own keys"),
+    ("receipt_keys::REWRAP", "system: the platform's own keys"),
+    ("resealing::ROTATED", "system: a node seals anew for all"),
     ("retention::OVERDUE", "system: the operator says how long things are kept"),
     ("retention::PURGE_DELIVERIES", "system: the operator says how long things are kept"),
     ("retention::PURGE_GIVEN_UP", "system: the operator says how long things are kept"),
@@ -230,6 +232,7 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("tenants::UPDATE_CONCURRENCY", "the id is the tenant"),
     ("triggers::FIND", "system: a sender names no tenant, the trigger does"),
     ("triggers::PURGE", "system: a node forgets for all"),
+    ("vault::BY_ROOT", "system: the root keys are the operator's"),
     ("webhooks::FORGET_ROTATED", "system: a node tidies for all"),
 ];
 

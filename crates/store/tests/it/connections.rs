@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::conformance;
 use crate::world::{Tenant, World, at, bits};
 
-fn new_connection(tenant: &Tenant, name: &str) -> ConnectionRow {
+pub(crate) fn new_connection(tenant: &Tenant, name: &str) -> ConnectionRow {
     ConnectionRow {
         id: ConnectionId::from_bits(bits()),
         org: tenant.org,
@@ -31,7 +31,7 @@ fn new_connection(tenant: &Tenant, name: &str) -> ConnectionRow {
     }
 }
 
-async fn insert(world: &World, row: &ConnectionRow) -> Result<(), Error> {
+pub(crate) async fn insert(world: &World, row: &ConnectionRow) -> Result<(), Error> {
     let row = row.clone();
     world.store.write(move |tx| async move { tx.insert_connection(&row).await }.boxed()).await
 }

@@ -22,6 +22,7 @@ mod server;
 mod tenancy;
 mod transfer;
 mod triggers;
+mod vault;
 mod world;
 mod writes;
 
