@@ -6,13 +6,16 @@
 //!
 //! One call walks the rooms in this order: [`guard`] (is this address allowed?) → [`transport`] (dial exactly that address,
 //! strip, inject, send) → [`scrub`] (the answer without the key). [`engine`] walks them for one call through a connection.
-//! [`seal`] and [`secret`] are what the key is kept in. [`proxy`] is where code in a sandbox knocks.
+//! [`seal`] and [`secret`] are what the key is kept in; [`oauth`] and [`jwt`] exchange one for a token. [`proxy`] is where code
+//! in a sandbox knocks.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 pub mod ed25519;
 pub mod engine;
 pub mod error;
 pub mod guard;
+pub mod jwt;
+pub mod oauth;
 pub mod proxy;
 pub mod scrub;
 pub mod seal;

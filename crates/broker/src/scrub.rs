@@ -29,7 +29,7 @@ mod matcher;
 mod stream;
 mod variant;
 
-pub(crate) use cache::{MatcherCache, belongs_to};
+pub(crate) use cache::{MatcherCache, belongs_to, shown};
 pub use frame::Framing;
 pub use matcher::Matcher;
 pub use stream::Scrubber;

@@ -14,21 +14,25 @@ mod coding;
 mod config;
 mod dial;
 mod headers;
+mod identity;
 mod operator;
 mod outbound;
 mod pool;
 mod send;
+mod sigv4;
 mod tls;
 mod upload;
 
 pub use body::Body;
 pub use config::{BrokerConfig, ConfigError, Limits, Timeouts};
+pub use identity::{IdentityRefused, check_identity};
 pub use operator::{OperatorAnswer, OperatorBody, OperatorClient};
 pub use outbound::{Credential, Finding, Inbound, Outbound, Place, Relayed, Slot, Took};
 pub use send::Broker;
 pub use upload::Upload;
 
 pub(crate) use headers::is_authentication_parameter;
+pub(crate) use sigv4::BODY_BYTES_MAX as SIGNED_BYTES_MAX;
 
 #[cfg(test)]
 mod tests;

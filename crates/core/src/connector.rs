@@ -7,19 +7,23 @@
 //! Names, hosts and paths are checked while they are parsed, and whatever could be read in two ways is refused, so a value
 //! of these types needs no second look.
 //!
+//! A kind of credential is either sent as it is, or exchanged for a token that is sent: `connector/grant.rs` says where.
+//!
 //! Read next: `connector/reach.rs`, then `connector/recipe.rs`.
 
+mod grant;
+mod kind;
 mod origin;
 mod path;
 mod reach;
 mod recipe;
 mod slot;
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use grant::{AppInstallation, ClientAuth, Endpoint, OauthServer};
+pub use kind::AuthKind;
 pub use origin::{HostPattern, Origin, OriginRef, Scheme};
 pub use path::PathPattern;
 pub use reach::{Method, Reach, ReachRefusal};
@@ -47,35 +51,6 @@ pub fn is_name(text: &str) -> bool {
 #[error("{0}")]
 pub struct Malformed(pub(crate) &'static str);
 
-/// What a credential is made of, which decides what its owner is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AuthKind {
-    /// One text: an API key.
-    ApiKey,
-    /// One text: a token sent as `Bearer`.
-    Bearer,
-    /// A user name and a password (or a token in its place).
-    Basic,
-}
-
-impl AuthKind {
-    /// The stable name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ApiKey => "api_key",
-            Self::Bearer => "bearer",
-            Self::Basic => "basic",
-        }
-    }
-}
-
-impl fmt::Display for AuthKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// One connector with nothing left open.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Connector {
@@ -89,6 +64,12 @@ pub struct Connector {
     pub reach: Reach,
     /// Where in a request it is put.
     pub slot: CredentialSlot,
+    /// Where tokens come from, for the kinds that are exchanged for one.
+    pub oauth: Option<OauthServer>,
+    /// Which installation of an app, for the kind `github_app`.
+    pub installation: Option<AppInstallation>,
+    /// The API that gives tokens to an app's installation; none: the reach's first origin.
+    pub token_api: Option<Endpoint>,
     /// Constant headers of every request, none of them secret: name in lower case, value.
     pub headers: Vec<(String, String)>,
     /// A harmless call that shows whether the credential is accepted.

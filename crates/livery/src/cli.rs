@@ -151,6 +151,10 @@ pub(crate) struct Up {
 /// What a node is among others.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Node {
+    /// Where browsers reach the API, `https://HOST`: authorization servers send people back there (default: the address it
+    /// listens on).
+    #[arg(long, value_name = "URL", env = "LIVERY_PUBLIC_URL")]
+    pub(crate) public_url: Option<String>,
     /// What this node does, separated by commas: api, worker, delivery, maintenance.
     #[arg(long, value_name = "ROLES", env = "LIVERY_ROLES", default_value = "api,worker,delivery,maintenance")]
     pub(crate) roles: Roles,

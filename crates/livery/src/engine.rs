@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use livery_broker::{BrokerConfig, Secret};
 use livery_core::Error;
+use livery_core::connector::Origin;
 use livery_platform::organizations::Bootstrap;
 use livery_platform::providers::{EnvironmentProvider, EnvironmentProviders, ProviderKind};
 use livery_platform::retention::Retain;
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bootstrap::{self, Waiting};
 use crate::cli;
 use crate::host::{self, User};
-use crate::{objects, otlp, root_keys};
+use crate::{exit, objects, otlp, root_keys};
 
 /// What the launcher may take to say what this host gives.
 const LAUNCHER_ANSWER: Duration = Duration::from_secs(10);
@@ -258,6 +259,7 @@ fn config(data: &Path, node: Option<&cli::Node>, address: SocketAddr) -> anyhow:
     let name = node.and_then(|node| node.name.clone()).unwrap_or_else(host_name);
     let mut config = Config::new(data.to_owned(), name);
     config.address = Some(address.to_string());
+    config.public_url = Some(public_url(node.and_then(|node| node.public_url.as_deref()), address)?);
     if let Some(node) = node {
         config.roles = node.roles;
         if let Some(place) = objects::place(node)? {
@@ -272,6 +274,16 @@ fn config(data: &Path, node: Option<&cli::Node>, address: SocketAddr) -> anyhow:
         config.crash = livery_platform::crash::CrashPlan::at(point);
     }
     Ok(config)
+}
+
+/// Where browsers reach the API: an origin, compared to the letter by authorization servers.
+fn public_url(said: Option<&str>, address: SocketAddr) -> anyhow::Result<String> {
+    let Some(said) = said else { return Ok(url_of(address)) };
+    let origin: Result<Origin, _> = said.trim_end_matches('/').parse();
+    match origin {
+        Ok(origin) if origin.is_exact() => Ok(origin.to_string()),
+        _ => Err(exit::Usage(format!("--public-url {said}: not https://HOST, with a port if it has one")).into()),
+    }
 }
 
 /// For people; the kernel always has one.

@@ -24,6 +24,8 @@ pub struct Config {
     pub snapshots: bool,
     /// Where its API listens, for the list of nodes.
     pub address: Option<String>,
+    /// Where browsers reach the API, `https://HOST[:PORT]` without a path: where authorization servers send people back.
+    pub public_url: Option<String>,
     /// Runs a node works on at a time; the rest stay queued.
     pub concurrent_runs_max: usize,
     /// Model calls and tools performed at a time within one run.
@@ -60,6 +62,7 @@ impl Config {
             objects: Place::Folder(data_dir.clone()),
             snapshots: false,
             address: None,
+            public_url: None,
             data_dir,
             concurrent_runs_max: 1000,
             parallel_tools_max: 8,

@@ -4,14 +4,23 @@
 //! sealed for its row and version, and is opened for one request at a time: there is no call that answers it.
 //!
 //! Walk on: `catalogue` is what connectors there are, `secret` what a value may be, `bind` which connection fills a run's
-//! slot, `bound` what a worker gets for it, `probe` the test call.
+//! slot, `bound` what a worker gets for it, `probe` the test call. Kinds that are exchanged for tokens: `mint` asks for one,
+//! `tokens` keeps it, `authorize` and `device` are how a person agrees.
 
+mod authorize;
 mod bind;
 mod bound;
 mod catalogue;
+mod change;
+mod device;
+mod discovery;
+mod giveback;
+mod material;
+mod mint;
 mod probe;
 mod request;
 mod secret;
+mod tokens;
 mod view;
 
 use livery_broker::Target;
@@ -21,9 +30,13 @@ use livery_core::{Error, FieldError, Result};
 use livery_store::{ConnectionRow, ConnectionStatus, Json};
 use serde_json::json;
 
+pub use self::authorize::{Authorization, Begun, Consent};
 pub(crate) use self::bind::Bindings;
 pub use self::bound::Bound;
-pub use self::request::{ConnectionFilter, NewConnection, NewCredential, RotateConnection};
+pub use self::request::{
+    AuthorizeConnection, ConnectionFilter, ConnectionPatch, Flow, NewConnection, NewCredential, RotateConnection,
+};
+pub(crate) use self::tokens::Tokens;
 pub use self::view::{ConnectionTest, ConnectionView, ConnectorSetting, ConnectorView};
 use self::view::{connector_view, view_of};
 use crate::audit::note;
@@ -73,6 +86,7 @@ impl Platform {
         let connector = recipe.settle(&new.settings).map_err(invalid_settings)?;
         self.check_reach(&connector)?;
         let (auth, value) = secret::checked(&connector, new.credential)?;
+        let (_, settings) = Box::pin(self.discovered(principal.org, recipe, auth, new.settings)).await?;
         let (org, actor, now) = (principal.org, principal.key, self.clock.now());
         let id = ConnectionId::from_bits(self.mint());
         let row = ConnectionRow {
@@ -83,10 +97,11 @@ impl Platform {
             name: new.name,
             connector: new.connector,
             auth: auth.as_str().to_owned(),
-            settings: Json::of(&new.settings)?,
+            settings: Json::of(&settings)?,
             sealed_value: Some(self.seal_value(org, id, 1, &value, now).await?),
             version: 1,
-            status: ConnectionStatus::Active,
+            // Nobody has agreed yet.
+            status: if auth == AuthKind::Oauth2 { ConnectionStatus::NeedsReauth } else { ConnectionStatus::Active },
             created_by: actor,
             created_at: now,
             updated_at: now,
@@ -171,8 +186,10 @@ impl Platform {
         let (org, actor, now) = (row.org, caller.principal.key, self.clock.now());
         let (from, version) = (row.version, row.version.saturating_add(1));
         let sealed = self.seal_value(org, id, version, &value, now).await?;
-        let rotated =
-            ConnectionRow { status: ConnectionStatus::Active, version, updated_at: now, tested_at: None, ..row };
+        let token = self.store.get_connection_token(org, id).await?;
+        let agreed = auth != AuthKind::Oauth2 || token.is_some_and(|token| token.sealed_refresh.is_some());
+        let status = if agreed { ConnectionStatus::Active } else { row.status };
+        let rotated = ConnectionRow { status, version, updated_at: now, tested_at: None, ..row };
         let view = view_of(rotated)?;
         let posted = self
             .post(caller, move |tx| {
@@ -198,10 +215,13 @@ impl Platform {
     pub async fn revoke_connection(&self, caller: &Caller, id: ConnectionId) -> Result<()> {
         let row = self.writable_connection(caller, id).await?;
         let (org, actor, now) = (row.org, caller.principal.key, self.clock.now());
+        let what = self.to_give_back(&row).await?;
         self.store
             .write(move |tx| {
                 Box::pin(async move {
                     if tx.revoke_connection(org, id, now).await? {
+                        tx.delete_connection_token(org, id).await?;
+                        tx.forget_connection_authorization(org, id).await?;
                         note(tx, org, "connection.revoked", now, actor, json!({"connection": id})).await?;
                     }
                     Ok(())
@@ -209,6 +229,9 @@ impl Platform {
             })
             .await?;
         self.broker.forget(org, &id.to_string());
+        if let Some(what) = what {
+            self.give_back(row, what);
+        }
         Ok(())
     }
 

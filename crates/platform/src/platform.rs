@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::agents::AgentCache;
+use crate::connections::Tokens;
 use crate::database::Database;
 use crate::duties::Duties;
 use crate::ids::Ids;
@@ -80,6 +81,7 @@ pub struct Inner {
     pub(crate) setups: Semaphore,
     pub(crate) keys: KeyCache,
     pub(crate) agents: AgentCache,
+    pub(crate) tokens: Tokens,
     pub(crate) tasks: TaskTracker,
     /// Tasks that outlast a drain, which does not wait for them.
     pub(crate) until_drained: TaskTracker,
@@ -135,6 +137,7 @@ impl Platform {
             setups: Semaphore::new(SETUPS_MAX),
             keys: KeyCache::default(),
             agents: AgentCache::default(),
+            tokens: Tokens::default(),
             tasks: TaskTracker::new(),
             until_drained: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -117,6 +117,7 @@ pub(crate) const POSTS: &[(&str, &str)] = &[
     ("/v1/triggers", "POST /v1/triggers"),
     ("/v1/triggers/{id}/rotate", "POST /v1/triggers/{id}/rotate"),
     ("/v1/connections", "POST /v1/connections"),
+    ("/v1/connections/{id}/authorize", "POST /v1/connections/{id}/authorize"),
     ("/v1/connections/{id}/rotate", "POST /v1/connections/{id}/rotate"),
     ("/v1/connections/{id}/test", "POST /v1/connections/{id}/test"),
     ("/v1/model_providers", "POST /v1/model_providers"),

@@ -31,6 +31,7 @@ mod routes;
 mod schemas;
 mod serve;
 mod streams;
+mod visitor;
 
 pub use edge::Edge;
 pub use openapi::document;

@@ -7,6 +7,7 @@ mod files;
 mod metrics;
 mod model_providers;
 mod nodes;
+mod oauth;
 mod organizations;
 mod receipts;
 mod replay;
@@ -63,7 +64,10 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(webhooks::deliveries))
         .routes(routes!(webhooks::redeliver))
         .routes(routes!(connections::list, connections::create))
-        .routes(routes!(connections::get, connections::revoke))
+        .routes(routes!(connections::get, connections::change, connections::revoke))
+        .routes(routes!(connections::authorize))
+        .routes(routes!(oauth::authorize))
+        .routes(routes!(oauth::callback))
         .routes(routes!(connections::rotate))
         .routes(routes!(connections::test))
         .routes(routes!(connections::connectors))

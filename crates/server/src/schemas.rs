@@ -18,7 +18,8 @@ mod webhooks;
 
 pub(crate) use agents::{Agent, AgentPage, InlineAgent, Validation};
 pub(crate) use connections::{
-    Connection, ConnectionPage, ConnectionTest, Connector, ConnectorPage, NewConnection, RotateConnection,
+    Authorization, AuthorizeConnection, Connection, ConnectionPage, ConnectionPatch, ConnectionTest, Connector,
+    ConnectorPage, NewConnection, RotateConnection,
 };
 pub(crate) use ids::*;
 pub(crate) use proofs::{ForkRun, Receipt, ReceiptKey, ReceiptKeys, ReplayReport, ReplayRun};

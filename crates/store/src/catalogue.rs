@@ -9,6 +9,8 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("agents", crate::agents::STATEMENTS),
     ("circuits", crate::circuits::STATEMENTS),
     ("backup", crate::backup::STATEMENTS),
+    ("connection_authorizations", crate::connection_authorizations::STATEMENTS),
+    ("connection_tokens", crate::connection_tokens::STATEMENTS),
     ("connections", crate::connections::STATEMENTS),
     ("deliveries", crate::deliveries::STATEMENTS),
     ("delivery_queue", crate::delivery_queue::STATEMENTS),

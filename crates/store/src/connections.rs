@@ -41,7 +41,10 @@ statements! {
         and (application_id is null or application_id = $3) and (end_user_id is null or end_user_id = $4)
         order by id limit $5");
     COUNT = "select count(*) from connections where org_id = $1 and status <> 'revoked'";
-    ROTATE = "update connections set sealed_value = $4, version = version + 1, status = 'active', updated_at = $5,
+    /// A new client of OAuth is worth a try where somebody agreed before; otherwise somebody still has to.
+    ROTATE = "update connections set sealed_value = $4, version = version + 1, updated_at = $5,
+        status = case when auth <> 'oauth2' or exists (select 1 from connection_tokens t
+            where t.connection_id = connections.id and t.sealed_refresh is not null) then 'active' else status end,
         tested_at = null, test_outcome = null, test_reason = null
         where org_id = $1 and id = $2 and version = $3 and status <> 'revoked'";
     REVOKE = "update connections set sealed_value = null, status = 'revoked', updated_at = $3
@@ -49,6 +52,15 @@ statements! {
     /// Of the version that was tested and of no later one.
     NOTE_TEST = "update connections set tested_at = $4, test_outcome = $5, test_reason = $6
         where org_id = $1 and id = $2 and version = $3 and status <> 'revoked'";
+    /// Of the version whose credential was refused and of no later one.
+    NEED_REAUTH = "update connections set status = 'needs_reauth', updated_at = $4
+        where org_id = $1 and id = $2 and version = $3 and status = 'active'";
+    /// Of the version a token was got with.
+    ACTIVATE = "update connections set status = 'active', updated_at = $4
+        where org_id = $1 and id = $2 and version = $3 and status = 'needs_reauth'";
+    /// As it was when it was read: of two changes at once the second has to look again.
+    CHANGE = "update connections set name = $4, settings = $5, application_id = $6, updated_at = $7
+        where org_id = $1 and id = $2 and updated_at = $3 and status <> 'revoked'";
     TOUCH = "update connections set last_used_at = $3 where org_id = $1 and id = $2
         and (last_used_at is null or last_used_at < $3)";
 }
@@ -98,6 +110,19 @@ impl Column for ConnectionStatus {
     fn read(cell: Cell<'_>) -> Result<Self> {
         String::read(cell)?.parse()
     }
+}
+
+/// What of a connection may be changed beside its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionChange {
+    /// When it was changed last, as it was read.
+    pub from: Timestamp,
+    /// Its name.
+    pub name: String,
+    /// What the connector asked for beside the credential.
+    pub settings: Json,
+    /// The application whose runs may use it.
+    pub application: Option<AppId>,
 }
 
 /// A connection.
@@ -231,6 +256,51 @@ impl Tx {
         let revoked = self.execute(REVOKE, args![org, connection, now]).await? == 1;
         self.rings.connections |= revoked;
         Ok(revoked)
+    }
+
+    /// Notes that the upstream takes the credential of version `of` no more. `false`: that version is gone, or it is known.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn need_connection_reauth(
+        &mut self,
+        org: OrgId,
+        connection: ConnectionId,
+        of: u32,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let noted = self.execute(NEED_REAUTH, args![org, connection, of, now]).await? == 1;
+        self.rings.connections |= noted;
+        Ok(noted)
+    }
+
+    /// Notes that version `of` is good again. `false`: it was, or is gone.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn activate_connection(
+        &mut self,
+        org: OrgId,
+        connection: ConnectionId,
+        of: u32,
+        now: Timestamp,
+    ) -> Result<bool> {
+        Ok(self.execute(ACTIVATE, args![org, connection, of, now]).await? == 1)
+    }
+
+    /// Changes everything but the value. `false`: it was changed since it was read, or is revoked.
+    ///
+    /// # Errors
+    /// `Exists` for a name in use on its level; `NotFound` for an application that is not of this tenant.
+    pub async fn change_connection(
+        &mut self,
+        org: OrgId,
+        connection: ConnectionId,
+        change: &ConnectionChange,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let args = args![org, connection, change.from, &change.name, &change.settings, change.application, now];
+        Ok(self.execute(CHANGE, args).await? == 1)
     }
 
     /// Notes how a test of version `of` went; `reason` is given when it was refused. `false`: that version is gone.

@@ -38,6 +38,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations![
     "0006_retention",
     "0007_given_up",
     "0008_connections",
+    "0009_connection_tokens",
 ];
 
 /// Steps by version and name, in order.

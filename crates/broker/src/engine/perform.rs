@@ -2,9 +2,11 @@
 
 use http::Method;
 use livery_core::connector::CredentialSlot;
+use tokio::time::timeout;
 
 use super::{Answer, Failed, Prepared};
-use crate::transport::{Broker, Credential, Inbound, Outbound, Relayed, Slot, Timeouts};
+use crate::error::Phase;
+use crate::transport::{Broker, Credential, Inbound, Outbound, Relayed, SIGNED_BYTES_MAX, Slot, Timeouts};
 use crate::{Error, Result};
 
 impl Slot {
@@ -21,7 +23,12 @@ impl Slot {
                 prefix: prefix.clone().into(),
             },
             CredentialSlot::Basic => Self::Basic,
+            CredentialSlot::BasicToken { username } => Self::BasicToken { username: username.clone() },
             CredentialSlot::Query { name } => Self::Query { name: name.clone() },
+            CredentialSlot::Sigv4 { region, service } => {
+                Self::Sigv4 { region: region.clone(), service: service.clone() }
+            }
+            CredentialSlot::ClientCertificate => Self::ClientCertificate,
         })
     }
 }
@@ -52,7 +59,14 @@ impl Broker {
     /// [`Failed`].
     pub async fn begin(&self, prepared: Prepared, credential: Credential, how: How) -> Result<Inbound, Failed> {
         let unsent = |error| Failed { error, findings: Vec::new(), dialled: None };
-        let outbound = outbound(prepared, credential, how).map_err(unsent)?;
+        let mut outbound = outbound(prepared, credential, how).map_err(unsent)?;
+        let is_signed = |credential: &Credential| matches!(credential.slot, Slot::Sigv4 { .. });
+        if outbound.credential.as_ref().is_some_and(is_signed) {
+            // The digest of the body stands in the head, so all of it has to be here before anything is sent.
+            let whole = std::mem::take(&mut outbound.body).whole(SIGNED_BYTES_MAX);
+            let whole = timeout(how.timeouts.total, whole).await;
+            outbound.body = whole.unwrap_or(Err(Error::Timeout { phase: Phase::Total })).map_err(unsent)?.into();
+        }
         self.send(outbound).await.map_err(unsent)
     }
 }

@@ -77,7 +77,7 @@ impl Prepared {
         refuse_method_overrides(&request, &headers, &body)?;
         let own = match &access.slot {
             CredentialSlot::Query { name } => Some(name.clone()),
-            CredentialSlot::Header { .. } | CredentialSlot::Basic => None,
+            _ => None,
         };
         let is_own = |name: &str| own.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name));
         let request = request.without_parameters(|name| is_authentication_parameter(name) || is_own(name));
@@ -100,6 +100,20 @@ impl Prepared {
     /// Whether sending it twice does no more than sending it never.
     pub const fn is_safe(&self) -> bool {
         self.request.method().is_safe()
+    }
+
+    /// The same once more, where sending it twice does no more than sending it once and all of it is here.
+    pub fn again(&self) -> Option<Self> {
+        let harmless = self.request.method().is_idempotent() || self.idempotency_key.is_some();
+        let Upload::Whole(body) = &self.body else { return None };
+        harmless.then(|| Self {
+            access: self.access.clone(),
+            request: self.request.clone(),
+            headers: self.headers.clone(),
+            body: Upload::Whole(body.clone()),
+            idempotency_key: self.idempotency_key.clone(),
+            digest: self.digest.clone(),
+        })
     }
 
     /// SHA-256 of the request before injection, hex; `None` for a body that is not whole yet.

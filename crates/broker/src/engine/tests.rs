@@ -14,6 +14,7 @@ fn reach(origins: &[&str], paths: &[&str]) -> Reach {
         methods: Vec::new(),
         paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
         plaintext: false,
+        guarded: Vec::new(),
     }
 }
 

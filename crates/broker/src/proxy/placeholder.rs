@@ -93,8 +93,11 @@ impl Pinned {
     fn is_in_header(&self, header: &HeaderName) -> bool {
         match &self.slot {
             CredentialSlot::Header { name, .. } => name == header.as_str(),
-            CredentialSlot::Basic => *header == http::header::AUTHORIZATION,
-            CredentialSlot::Query { .. } => false,
+            // A signature is made from keys that stand in the header in its place.
+            CredentialSlot::Basic | CredentialSlot::BasicToken { .. } | CredentialSlot::Sigv4 { .. } => {
+                *header == http::header::AUTHORIZATION
+            }
+            CredentialSlot::Query { .. } | CredentialSlot::ClientCertificate => false,
         }
     }
 

@@ -19,7 +19,7 @@ pub(crate) fn belongs_to(owner: &str) -> &str {
 }
 
 /// What of an owner is shown: the part behind the `/`.
-fn shown(owner: &str) -> &str {
+pub(crate) fn shown(owner: &str) -> &str {
     owner.split_once('/').map_or(owner, |(_, slug)| slug)
 }
 

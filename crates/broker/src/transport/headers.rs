@@ -8,10 +8,11 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::outbound::CREDENTIAL_BYTES_MAX;
-use super::{Credential, Finding, Limits, Outbound, Place, Relayed, Slot};
+use super::sigv4::{self, AccessKey, Signed};
+use super::{Credential, Finding, Limits, Outbound, Place, Relayed, Slot, Upload};
 use crate::guard::Target;
 use crate::scrub::Matcher;
-use crate::{Error, Result};
+use crate::{Error, Result, Secret};
 
 /// Methods that are sent. `CONNECT`, `TRACE` and inventions are not.
 const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
@@ -157,8 +158,9 @@ impl Relayed {
 
 const AGENT: &str = concat!("livery/", env!("CARGO_PKG_VERSION"));
 
-/// The request's head as it goes out: checked, stripped, and with the credential in its slot.
-pub(super) fn request(call: &mut Outbound, limits: &Limits) -> Result<Request<()>> {
+/// The request's head as it goes out: checked, stripped, and with the credential in its slot. Beside it, what was made of the
+/// credential for this request alone.
+pub(super) fn request(call: &mut Outbound, limits: &Limits) -> Result<(Request<()>, Option<Secret>)> {
     if !METHODS.contains(&call.method) {
         return Err(Error::BadRequest { why: "the method is not allowed" });
     }
@@ -172,16 +174,35 @@ pub(super) fn request(call: &mut Outbound, limits: &Limits) -> Result<Request<()
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(HOST, value(call.target.authority().as_bytes())?);
+    let mut derived = None;
     if let Some(credential) = &call.credential {
         strip_parameters(&mut call.target, credential);
-        inject(&mut headers, &mut call.target, credential)?;
+        derived = match &credential.slot {
+            Slot::Sigv4 { region, service } => {
+                // Whoever sends has read it whole: see `Broker::begin`.
+                let Upload::Whole(body) = &call.body else {
+                    return Err(Error::BadRequest { why: "only a whole body can be signed" });
+                };
+                let (method, target) = (call.method.as_str(), &call.target);
+                let request = Signed { method, target, body, region, service, at: credential.at };
+                Some(sign(&mut headers, &request, credential)?)
+            }
+            _ => inject(&mut headers, &mut call.target, credential).map(|()| None)?,
+        };
     }
     let mut request = Request::new(());
     *request.method_mut() = call.method.clone();
     *request.uri_mut() =
         call.target.path_and_query().parse().map_err(|_| Error::BadRequest { why: "the path cannot be sent" })?;
     *request.headers_mut() = headers;
-    Ok(request)
+    Ok((request, derived))
+}
+
+/// Removes what somebody else signed, then signs.
+fn sign(headers: &mut HeaderMap, request: &Signed<'_>, credential: &Credential) -> Result<Secret> {
+    let malformed = Error::BadRequest { why: "the credential is no access key of AWS" };
+    let key = AccessKey::parse(credential.secret.expose_secret()).ok_or(malformed)?;
+    sigv4::sign(headers, request, &key)
 }
 
 fn caller_headers(given: &[(String, String)], limits: &Limits) -> Result<HeaderMap> {
@@ -214,6 +235,10 @@ fn is_stripped(name: &str) -> bool {
 
 /// Removes what is stripped anyway, under every spelling of the slot's own name too, then puts the credential in.
 fn inject(headers: &mut HeaderMap, target: &mut Target, credential: &Credential) -> Result<()> {
+    if credential.slot == Slot::ClientCertificate {
+        // It is in the handshake, and in no byte of the request.
+        return Ok(());
+    }
     let secret = credential.secret.expose_secret();
     if secret.len() > CREDENTIAL_BYTES_MAX {
         return Err(Error::TooLarge { what: "the credential" });
@@ -225,6 +250,12 @@ fn inject(headers: &mut HeaderMap, target: &mut Target, credential: &Credential)
     match &credential.slot {
         Slot::Header { name, prefix } => put(headers, name, &[prefix.as_bytes(), secret]),
         Slot::Basic => put(headers, &AUTHORIZATION, &[b"Basic ", Zeroizing::new(STANDARD.encode(secret)).as_bytes()]),
+        Slot::BasicToken { username } => {
+            let pair = Zeroizing::new([username.as_bytes(), b":", secret].concat());
+            put(headers, &AUTHORIZATION, &[b"Basic ", Zeroizing::new(STANDARD.encode(&*pair)).as_bytes()])
+        }
+        // Both were dealt with before.
+        Slot::Sigv4 { .. } | Slot::ClientCertificate => Ok(()),
         Slot::Query { name } => {
             let mut query = Zeroizing::new(target.query().map(|query| format!("{query}&")).unwrap_or_default());
             query.extend(form_urlencoded::byte_serialize(name.as_bytes()));
@@ -253,7 +284,7 @@ fn strip_parameters(target: &mut Target, credential: &Credential) {
     let Some(query) = target.query() else { return };
     let own = match &credential.slot {
         Slot::Query { name } => Some(name.as_str()),
-        Slot::Header { .. } | Slot::Basic => None,
+        _ => None,
     };
     let kept: Vec<&str> = query
         .split('&')
@@ -269,7 +300,7 @@ fn strip_parameters(target: &mut Target, credential: &Credential) {
 
 /// Whether a parameter of this name authenticates, so that none but the broker may send it beside a credential.
 pub(crate) fn is_authentication_parameter(name: &str) -> bool {
-    STRIPPED_PARAMETERS.iter().any(|stripped| stripped.eq_ignore_ascii_case(name))
+    STRIPPED_PARAMETERS.iter().chain(sigv4::PRESIGNED).any(|stripped| stripped.eq_ignore_ascii_case(name))
 }
 
 /// `%6bey` is `key` to the server that reads it.

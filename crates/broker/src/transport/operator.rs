@@ -170,7 +170,7 @@ impl Shared {
         match self.origin.scheme() {
             Scheme::Http => self.speak(stream).await,
             Scheme::Https => {
-                let stream = self.tls.handshake(stream, self.origin.host(), TLS_MAX).await?;
+                let stream = self.tls.handshake(stream, self.origin.host(), None, TLS_MAX).await?;
                 self.speak(stream).await
             }
         }

@@ -8,10 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
+use livery_core::Timestamp;
 use livery_core::id::OrgId;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
+use super::sigv4::AccessKey;
 use super::{Body, Timeouts, Upload};
 use crate::guard::Target;
 use crate::scrub::Variants;
@@ -32,11 +34,25 @@ pub enum Slot {
     },
     /// `Authorization: Basic …` of a secret that is `user:password`.
     Basic,
+    /// `Authorization: Basic …` of this user name and the secret.
+    BasicToken {
+        /// The user name.
+        username: String,
+    },
     /// A query parameter.
     Query {
         /// Name of the parameter, plain.
         name: String,
     },
+    /// An AWS signature by a secret of two or three lines: id, secret access key, session token.
+    Sigv4 {
+        /// The region that is signed for.
+        region: String,
+        /// The service that is signed for.
+        service: String,
+    },
+    /// The TLS handshake, of a secret that is a certificate chain with its private key, in PEM.
+    ClientCertificate,
 }
 
 impl Slot {
@@ -68,6 +84,8 @@ pub struct Credential {
     pub owner: String,
     /// Version of the secret; a rotation counts up, and connections of an older version are not reused.
     pub version: u32,
+    /// When it was opened: what a signature is dated with.
+    pub at: Timestamp,
 }
 
 /// What of an answer's head comes back. Whole names only: a prefix rule would let an upstream write into a name.
@@ -101,6 +119,17 @@ impl Credential {
                 let differs = encoded.as_bytes() != secret;
                 std::iter::once(copy(secret)).chain(differs.then(|| copy(encoded.as_bytes()))).collect()
             }
+            Slot::BasicToken { username } => {
+                let pair = Zeroizing::new([username.as_bytes(), b":", secret].concat());
+                let encoded = Zeroizing::new(STANDARD.encode(&*pair));
+                vec![copy(secret), copy(&encoded.as_bytes()[(username.len() + 1) * 8 / 6..])]
+            }
+            // The id is no secret: it stands in every signature.
+            Slot::Sigv4 { .. } => match AccessKey::parse(secret) {
+                Some(key) => std::iter::once(key.secret).chain(key.session_token).map(copy).collect(),
+                None => vec![copy(secret)],
+            },
+            Slot::ClientCertificate => super::identity::searched(secret),
         }
     }
 

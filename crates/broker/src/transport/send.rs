@@ -17,15 +17,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::{Body, BodyLimits, Flow};
 use super::coding::Decoding;
+use super::identity::Identity;
 use super::pool::{Permit, Pool, PoolKey, Wire};
 use super::tls::Tls;
 use super::upload::{Outgoing, Pulse, Sent};
-use super::{BrokerConfig, ConfigError, Inbound, Outbound, Timeouts, Took, dial, headers};
-use crate::error::Phase;
+use super::{BrokerConfig, ConfigError, Credential, Inbound, Outbound, Timeouts, Took, dial, headers};
+use crate::error::{DenyReason, Phase};
 use crate::guard::resolve::{Resolver, check_without_lookup};
 use crate::guard::{AddressGuard, Scheme, Target, UrlRefused};
-use crate::scrub::{Framing, Matcher, MatcherCache, Scrubber};
-use crate::{Error, Result};
+use crate::scrub::{Framing, Matcher, MatcherCache, Scrubber, shown};
+use crate::{Error, Result, Secret};
 
 /// How long a pooled connection may take to be ready again before a new one is dialled.
 const POOLED_READY: Duration = Duration::from_millis(50);
@@ -92,11 +93,10 @@ impl Broker {
 
 impl Shared {
     async fn walk(&self, mut call: Outbound, permit: Permit, deadline: Instant) -> Result<Inbound> {
-        let head = headers::request(&mut call, &self.config.limits)?;
+        let (head, derived) = headers::request(&mut call, &self.config.limits)?;
         let outgoing = Outgoing::new(head, std::mem::take(&mut call.body));
-        let matcher = call.credential.as_ref().and_then(|credential| {
-            self.matchers.get(call.tenant, &credential.owner, credential.version, &credential.searched())
-        });
+        let matcher = call.credential.as_ref().and_then(|credential| self.matcher(call.tenant, credential, derived));
+        let identity = call.credential.as_ref().and_then(Identity::of).transpose()?;
         let key = PoolKey {
             tenant: call.tenant,
             credential: call.credential.take().map(|credential| (credential.owner, credential.version)),
@@ -104,7 +104,8 @@ impl Shared {
             host: call.target.host().clone(),
             port: call.target.port(),
         };
-        let Exchanged { wire, response, took } = self.exchange(&key, &call.target, outgoing, &call.timeouts).await?;
+        let Exchanged { wire, response, took } =
+            self.exchange(&key, &call.target, identity, outgoing, &call.timeouts).await?;
         let (head, incoming) = response.into_parts();
         headers::check_head(head.status, &head.headers, call.response_bytes_max)?;
         let decoding = Decoding::of(&head.headers, call.response_bytes_max)?;
@@ -117,11 +118,24 @@ impl Shared {
         Ok(Inbound { status: head.status, headers, body, scrubbed, findings, dialled, took })
     }
 
+    /// What to look for in the answer. What was made for this request alone is in no matcher that is kept.
+    fn matcher(&self, tenant: OrgId, credential: &Credential, derived: Option<Secret>) -> Option<Arc<Matcher>> {
+        let mut secrets = credential.searched();
+        match derived {
+            None => self.matchers.get(tenant, &credential.owner, credential.version, &secrets),
+            Some(derived) => {
+                secrets.push(derived);
+                Matcher::new(&secrets.iter().collect::<Vec<_>>(), shown(&credential.owner)).map(Arc::new)
+            }
+        }
+    }
+
     /// Sends on a pooled connection if one takes the request, otherwise on a new one.
     async fn exchange(
         &self,
         key: &PoolKey,
         target: &Target,
+        identity: Option<Identity>,
         mut outgoing: Outgoing,
         timeouts: &Timeouts,
     ) -> Result<Exchanged> {
@@ -142,7 +156,7 @@ impl Shared {
                 Err(refused) => return Err(refused.error),
             }
         }
-        let (mut wire, took) = self.open(target, timeouts).await?;
+        let (mut wire, took) = self.open(target, identity, timeouts).await?;
         let Some(request) = outgoing.request() else { return Err(Error::Cut) };
         let asked = Instant::now();
         let response = exchange_on(&mut wire, request, &outgoing.pulse, timeouts.first_byte).await;
@@ -151,7 +165,11 @@ impl Shared {
     }
 
     /// Resolve, check, dial one of the checked addresses, TLS if the scheme says so.
-    async fn open(&self, target: &Target, timeouts: &Timeouts) -> Result<(Wire, Took)> {
+    async fn open(&self, target: &Target, identity: Option<Identity>, timeouts: &Timeouts) -> Result<(Wire, Took)> {
+        // A certificate is shown in a handshake, and there is none.
+        if identity.is_some() && target.scheme() == Scheme::Http {
+            return Err(Error::Denied { reason: DenyReason::PlaintextUpstream });
+        }
         let begun = Instant::now();
         let addresses = self.resolver.addresses(&self.guard, target, timeouts.resolve).await?;
         let resolve = begun.elapsed();
@@ -159,7 +177,7 @@ impl Shared {
         let wire = match target.scheme() {
             Scheme::Http => self.speak(stream, peer).await?,
             Scheme::Https => {
-                let stream = self.tls.handshake(stream, target.host(), timeouts.tls).await?;
+                let stream = self.tls.handshake(stream, target.host(), identity, timeouts.tls).await?;
                 self.speak(stream, peer).await?
             }
         };

@@ -20,7 +20,13 @@ fn call() -> Outbound {
     let target = Target::base_url("https://a.example/v1").unwrap();
     let mut call = Outbound::post(OrgId::from_bits(1), target, Bytes::new());
     let secret = Secret::from(KEY.to_owned());
-    call.credential = Some(Credential { slot: Slot::bearer(), secret, owner: "prv_1".to_owned(), version: 1 });
+    call.credential = Some(Credential {
+        slot: Slot::bearer(),
+        secret,
+        owner: "prv_1".to_owned(),
+        version: 1,
+        at: livery_core::Timestamp::from_micros(1_440_938_160_000_000),
+    });
     call
 }
 
@@ -41,7 +47,7 @@ proptest! {
         let mut call = call();
         call.headers = given;
         if let Ok(request) = headers::request(&mut call, &Limits::default()) {
-            let sent = request.headers();
+            let sent = request.0.headers();
             prop_assert_eq!(sent.get_all("authorization").iter().count(), 1);
             prop_assert_eq!(sent["authorization"].as_bytes(), [b"Bearer ".as_slice(), KEY.as_bytes()].concat());
             prop_assert!(sent["authorization"].is_sensitive());

@@ -16,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::ConfigError;
+use super::identity::Identity;
 use crate::error::{Phase, TlsFailure};
 use crate::guard::Host;
 use crate::{Error, Result};
@@ -27,31 +28,43 @@ const CA_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// model on its own host never pays for them.
 pub(super) struct Tls {
     operator_roots: Vec<CertificateDer<'static>>,
-    config: OnceCell<Arc<ClientConfig>>,
+    common: OnceCell<Common>,
+}
+
+/// What every handshake shares.
+struct Common {
+    roots: Arc<RootCertStore>,
+    /// Of those that show no certificate.
+    config: Arc<ClientConfig>,
 }
 
 impl Tls {
     pub(super) fn new(upstream_ca: Option<&Path>) -> Result<Self, ConfigError> {
         let operator_roots = upstream_ca.map(read_roots).transpose()?.unwrap_or_default();
-        Ok(Self { operator_roots, config: OnceCell::new() })
+        Ok(Self { operator_roots, common: OnceCell::new() })
     }
 
     pub(super) async fn handshake(
         &self,
         stream: TcpStream,
         host: &Host,
+        identity: Option<Identity>,
         limit: Duration,
     ) -> Result<TlsStream<TcpStream>> {
         let name = server_name(host)?;
-        let config = self.config.get_or_try_init(|| self.load()).await?;
-        let connector = TlsConnector::from(Arc::clone(config));
+        let common = self.common.get_or_try_init(|| self.load()).await?;
+        let config = match identity {
+            None => Arc::clone(&common.config),
+            Some(identity) => client_config(Arc::clone(&common.roots), Some(identity)).map(Arc::new).map_err(broken)?,
+        };
+        let connector = TlsConnector::from(config);
         timeout(limit, connector.connect(name, stream))
             .await
             .map_err(|_| Error::Timeout { phase: Phase::Tls })?
             .map_err(|error| Error::Tls { why: classify(&error) })
     }
 
-    async fn load(&self) -> Result<Arc<ClientConfig>> {
+    async fn load(&self) -> Result<Common> {
         let no_roots = Error::Tls { why: TlsFailure::NoRoots };
         let system = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await.map_err(|_| no_roots)?;
         let mut roots = RootCertStore::empty();
@@ -60,17 +73,26 @@ impl Tls {
         if roots.is_empty() {
             return Err(no_roots);
         }
-        client_config(roots).map(Arc::new).map_err(|_| Error::Tls { why: TlsFailure::Handshake })
+        let roots = Arc::new(roots);
+        let config = client_config(Arc::clone(&roots), None).map(Arc::new).map_err(broken)?;
+        Ok(Common { roots, config })
     }
 }
 
-fn client_config(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
+fn broken(_: rustls::Error) -> Error {
+    Error::Tls { why: TlsFailure::Handshake }
+}
+
+fn client_config(roots: Arc<RootCertStore>, identity: Option<Identity>) -> Result<ClientConfig, rustls::Error> {
     // The provider is named here: two compiled into one binary must not be a coin toss.
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => builder.with_client_auth_cert(identity.chain, identity.key)?,
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // A session ticket would link the calls of two tenants for the upstream.
     config.resumption = Resumption::disabled();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use http::Request;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -54,6 +54,26 @@ impl<T: Into<Bytes>> From<T> for Upload {
 }
 
 impl Upload {
+    /// All of it, read to its end: for a request that is signed with its body.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] beyond `bytes_max`; those of the pieces.
+    pub(crate) async fn whole(self, bytes_max: usize) -> Result<Bytes, Error> {
+        let mut pieces = match self {
+            Self::Whole(bytes) => return Ok(bytes),
+            Self::Pieces { pieces, .. } => pieces,
+        };
+        let mut all = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece?;
+            if all.len() + piece.len() > bytes_max {
+                return Err(Error::TooLarge { what: "the body of a request to be signed" });
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.into())
+    }
+
     /// Its bytes, as far as they are known.
     pub const fn length(&self) -> Option<u64> {
         match self {

@@ -28,7 +28,13 @@ pub(crate) fn tenant(n: u128) -> OrgId {
 }
 
 pub(crate) fn credential(key: &str) -> Credential {
-    Credential { slot: Slot::bearer(), secret: Secret::from(key.to_owned()), owner: "prv_1".to_owned(), version: 1 }
+    Credential {
+        slot: Slot::bearer(),
+        secret: Secret::from(key.to_owned()),
+        owner: "prv_1".to_owned(),
+        version: 1,
+        at: livery_core::Timestamp::from_micros(1_440_938_160_000_000),
+    }
 }
 
 /// Waits long enough for a slow machine and short enough for a test that expects one to run out.

@@ -4,6 +4,7 @@
 mod call;
 mod dns;
 mod engine;
+mod kinds;
 mod names;
 mod pool;
 mod proxy;

@@ -45,6 +45,11 @@ impl Method {
         Self::ALL.iter().copied().find(|method| method.as_str() == text)
     }
 
+    /// Whether sending it twice does no more than sending it once (RFC 9110 §9.2.2).
+    pub const fn is_idempotent(self) -> bool {
+        matches!(self, Self::Get | Self::Head | Self::Put | Self::Delete)
+    }
+
     /// Whether sending it twice does no more than sending it never.
     pub const fn is_safe(self) -> bool {
         matches!(self, Self::Get | Self::Head)
@@ -70,6 +75,8 @@ pub struct Reach {
     pub paths: Vec<PathPattern>,
     /// Whether `http` origins are spoken to. The address guard lets that reach private networks alone.
     pub plaintext: bool,
+    /// What gives tokens out: never asked for a caller, whatever else is allowed.
+    pub guarded: Vec<(Origin, PathPattern)>,
 }
 
 /// Why a request is outside a [`Reach`]. The text is for the model and its owner: it says what is allowed, and repeats nothing
@@ -97,6 +104,9 @@ pub enum ReachRefusal {
         /// Those allowed.
         allowed: Vec<PathPattern>,
     },
+    /// It gives tokens out.
+    #[error("this is where tokens come from; Livery asks for them by itself, and nobody else does")]
+    TokenEndpoint,
 }
 
 impl ReachRefusal {
@@ -107,6 +117,7 @@ impl ReachRefusal {
             Self::Plaintext => "reach_plaintext",
             Self::Method { .. } => "reach_method",
             Self::Path { .. } => "reach_path",
+            Self::TokenEndpoint => "token_endpoint",
         }
     }
 }
@@ -140,6 +151,14 @@ impl Reach {
         }
         if !self.paths.is_empty() && !self.paths.iter().any(|pattern| pattern.matches(canonical_path)) {
             return Err(ReachRefusal::Path { allowed: self.paths.clone() });
+        }
+        // Servers differ in how they read case and a slash at the end: both count as the same place.
+        let plain = canonical_path.trim_end_matches('/').to_ascii_lowercase();
+        let gives_tokens = |(at, path): &(Origin, PathPattern)| {
+            at.matches(origin) && (path.matches(canonical_path) || path.matches(&plain))
+        };
+        if self.guarded.iter().any(gives_tokens) {
+            return Err(ReachRefusal::TokenEndpoint);
         }
         Ok(())
     }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    AuthKind, BaseUrl, Connector, CredentialSlot, HEADERS_MAX, Malformed, Method, ORIGINS_MAX, Origin, PATHS_MAX,
-    PathPattern, Reach, Scheme, TestCall, is_name, origin, slot,
+    AuthKind, BaseUrl, Connector, CredentialSlot, Endpoint, HEADERS_MAX, Malformed, Method, ORIGINS_MAX, OauthServer,
+    Origin, PATHS_MAX, PathPattern, Reach, Scheme, TestCall, is_name, origin, slot,
 };
 use crate::FieldError;
 use crate::finding::Findings;
@@ -49,8 +49,17 @@ pub struct Recipe {
     /// Paths; none: all.
     #[serde(default)]
     pub paths: Vec<PathPattern>,
-    /// Where the credential is put, unless a setting says it.
+    /// Where the credential is put, unless a setting says it. `{NAME}` in a region or service stands for a label.
     pub slot: CredentialSlot,
+    /// Where tokens come from, as far as it is the same for everybody.
+    #[serde(default)]
+    pub oauth: Option<OauthServer>,
+    /// The API that gives tokens to an app's installation, where that is not the first origin.
+    #[serde(default)]
+    pub token_api: Option<Endpoint>,
+    /// Paths that give tokens out, beside the endpoints of `oauth`.
+    #[serde(default)]
+    pub guarded: Vec<PathPattern>,
     /// Constant headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -93,6 +102,10 @@ pub enum SettingKind {
     Slot,
     /// The path of a harmless GET.
     TestPath,
+    /// The authorization server, or what of it the connector does not say: [`OauthServer`].
+    Oauth,
+    /// The installation of an app: [`super::AppInstallation`].
+    Installation,
 }
 
 impl Recipe {
@@ -128,12 +141,20 @@ impl Recipe {
         if self.auth.is_empty() {
             return Err(Malformed("`auth` names no kind of credential"));
         }
-        let basic = self.auth.contains(&AuthKind::Basic);
-        if self.slot == CredentialSlot::Basic && self.auth != [AuthKind::Basic] {
-            return Err(Malformed("the slot `basic` takes basic credentials alone"));
+        let misplaced = self.auth.iter().any(|kind| !kind.fits(&self.slot));
+        if misplaced && !self.has(SettingKind::Slot) {
+            return Err(Malformed("it takes a kind of credential that its slot cannot hold"));
         }
-        if basic && self.slot != CredentialSlot::Basic && !self.has(SettingKind::Slot) {
-            return Err(Malformed("basic credentials need the slot `basic`"));
+        if self.auth.iter().any(|kind| kind.is_exchanged())
+            && !self.has(SettingKind::Oauth)
+            && !self.has(SettingKind::Installation)
+        {
+            return Err(Malformed(
+                "credentials that are exchanged for tokens need a setting of the kind oauth or installation",
+            ));
+        }
+        if let Some(oauth) = &self.oauth {
+            oauth.check()?;
         }
         if self.origins.is_empty() != self.has(SettingKind::BaseUrl) {
             return Err(Malformed("a connector has origins, or a setting of the kind base_url, and not both"));
@@ -144,7 +165,7 @@ impl Recipe {
         if self.origins.len() > ORIGINS_MAX || self.paths.len() > PATHS_MAX || self.headers.len() > HEADERS_MAX {
             return Err(Malformed("it has too many origins, paths or headers"));
         }
-        self.slot.check()?;
+        self.check_slot()?;
         if self.variable.as_deref().is_some_and(|name| !is_variable(name, &["_KEY", "_TOKEN", "_SECRET"])) {
             return Err(Malformed("its variable is not a plain name that ends in _KEY, _TOKEN or _SECRET"));
         }
@@ -160,6 +181,20 @@ impl Recipe {
             return Err(Malformed("a constant header cannot be sent as it is"));
         }
         self.check_origins()
+    }
+
+    /// With a plain word in each place.
+    fn check_slot(&self) -> Result<(), Malformed> {
+        let example = |text: &str| {
+            let labels = self.settings.iter().filter(|(_, setting)| setting.kind == SettingKind::Label);
+            labels.fold(text.to_owned(), |text, (name, _)| text.replace(&format!("{{{name}}}"), "example"))
+        };
+        match &self.slot {
+            CredentialSlot::Sigv4 { region, service } => {
+                CredentialSlot::Sigv4 { region: example(region), service: example(service) }.check()
+            }
+            slot => slot.check(),
+        }
     }
 
     /// With a plain word in each place, every origin has to be one, over TLS, and the first exact.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Malformed;
+use super::{Malformed, origin};
 
 /// Longest name of a header or parameter in bytes.
 const SLOT_NAME_BYTES_MAX: usize = 64;
@@ -50,11 +50,25 @@ pub enum CredentialSlot {
     },
     /// `Authorization: Basic`, of user name and password.
     Basic,
+    /// `Authorization: Basic`, of a constant user name and a token: how git over https takes one.
+    BasicToken {
+        /// The user name: `x-access-token`.
+        username: String,
+    },
     /// A parameter of the query.
     Query {
         /// The parameter.
         name: String,
     },
+    /// A signature of the whole request, AWS Signature Version 4, for one region and service.
+    Sigv4 {
+        /// `eu-central-1`.
+        region: String,
+        /// `s3`, `dynamodb`, …
+        service: String,
+    },
+    /// The client's side of the TLS handshake: no byte of the request.
+    ClientCertificate,
 }
 
 impl CredentialSlot {
@@ -73,14 +87,19 @@ impl CredentialSlot {
                 }
                 Ok(())
             }
-            Self::Basic => Ok(()),
-            Self::Query { name } => {
-                let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-                match (1..=SLOT_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain) {
-                    true => Ok(()),
-                    false => Err(Malformed("the slot's query parameter is 1 to 64 letters, digits, -, _ or .")),
-                }
-            }
+            Self::Basic | Self::ClientCertificate => Ok(()),
+            Self::BasicToken { username } => match is_slot_word(username) {
+                true => Ok(()),
+                false => Err(Malformed("the slot's user name is 1 to 64 letters, digits, -, _ or .")),
+            },
+            Self::Sigv4 { region, service } => match origin::is_label(region) && origin::is_label(service) {
+                true => Ok(()),
+                false => Err(Malformed("the slot's region and service are in lower case: eu-central-1, s3")),
+            },
+            Self::Query { name } => match is_slot_word(name) {
+                true => Ok(()),
+                false => Err(Malformed("the slot's query parameter is 1 to 64 letters, digits, -, _ or .")),
+            },
         }
     }
 }
@@ -90,9 +109,18 @@ impl fmt::Display for CredentialSlot {
         match self {
             Self::Header { name, .. } => write!(f, "header:{name}"),
             Self::Basic => f.write_str("basic"),
+            Self::BasicToken { username } => write!(f, "basic:{username}"),
             Self::Query { name } => write!(f, "query:{name}"),
+            Self::Sigv4 { region, service } => write!(f, "sigv4:{region}/{service}"),
+            Self::ClientCertificate => f.write_str("client_certificate"),
         }
     }
+}
+
+/// Letters, digits and little else: nothing that ends a parameter or a user name early.
+fn is_slot_word(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=SLOT_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// A lower-case token that is not [`STRUCTURAL`], in either spelling of its hyphens.

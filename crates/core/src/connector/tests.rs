@@ -10,6 +10,7 @@ fn reach(origins: &[&str], methods: &[Method], paths: &[&str]) -> Reach {
         methods: methods.to_vec(),
         paths: paths.iter().map(|text| text.parse().unwrap()).collect(),
         plaintext: false,
+        guarded: Vec::new(),
     }
 }
 

@@ -44,6 +44,41 @@ pub(crate) enum Connections {
         #[command(flatten)]
         server: Server,
     },
+    /// Change a connection's name, what it is narrowed to, or its application.
+    Change {
+        /// `con_…`
+        id: String,
+        /// Its new name.
+        #[arg(long)]
+        name: Option<String>,
+        /// `methods` or `paths` as JSON (repeatable); `null` takes the narrowing away.
+        #[arg(long = "set", value_name = "NAME=VALUE")]
+        settings: Vec<String>,
+        /// The application whose runs may use it (`app_…`), or `null` for all of the organization's.
+        #[arg(long, value_name = "APPLICATION")]
+        application: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Ask a person to agree to a connection of the kind oauth2: prints what to open in a browser, and waits for it.
+    Authorize {
+        /// `con_…`
+        id: String,
+        /// Print a code to type elsewhere, for a server that browsers do not reach.
+        #[arg(long)]
+        device: bool,
+        /// Do not wait until the person has agreed.
+        #[arg(long)]
+        no_wait: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Revoke a connection: its value is deleted, and no run uses it any more.
     Delete {
         /// `con_…`
@@ -91,7 +126,16 @@ pub(crate) struct Credential {
     /// The user name of a basic credential; the value is its password.
     #[arg(long, value_name = "NAME")]
     pub(crate) username: Option<String>,
-    /// The kind, where the connector takes several: api_key, bearer or basic.
+    /// The id of an OAuth client; the value is its secret.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["username", "access_key_id"])]
+    pub(crate) client_id: Option<String>,
+    /// The OAuth client has no secret: no value is read.
+    #[arg(long, requires = "client_id")]
+    pub(crate) public: bool,
+    /// The id of an AWS access key; the value is its secret and, on a second line, a temporary key's session token.
+    #[arg(long, value_name = "ID", conflicts_with = "username")]
+    pub(crate) access_key_id: Option<String>,
+    /// The kind, where the connector takes several: see `livery connectors show`.
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Option<String>,
 }

@@ -1,7 +1,8 @@
-//! `livery connections` and `livery connectors`: create, look at, rotate, test and revoke.
+//! `livery connections` and `livery connectors`: create, look at, change, rotate, authorise, test and revoke.
 
 use std::io::Read as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
@@ -9,9 +10,13 @@ use serde_json::{Map, Value, json};
 use super::runs::escape;
 use super::{cell, client, print, print_json, read_bounded, say, table};
 use crate::cli::{Connections, Connectors, Credential, NewConnection};
+use crate::client::Client;
 use crate::exit;
 use crate::show::one_line;
 
+/// How long a person is waited for, and how often somebody looks.
+const CONSENT: Duration = Duration::from_secs(900);
+const LOOK: Duration = Duration::from_secs(1);
 /// The largest value that is read; the server takes less.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 
@@ -30,6 +35,25 @@ pub(super) async fn connections(command: Connections) -> anyhow::Result<ExitCode
         Connections::Test { id, json, server } => {
             let tested = client(&server)?.post(&format!("{}/test", path(&id)), &json!({})).await?;
             return outcome(&tested, json);
+        }
+        Connections::Change { id, name, settings, application, json, server } => {
+            let mut body = settings_of(&settings)?;
+            body.extend(name.map(|name| ("name".to_owned(), name.into())));
+            let whose = |id: String| if id == "null" { Value::Null } else { id.into() };
+            body.extend(application.map(|id| ("application".to_owned(), whose(id))));
+            let changed = client(&server)?.patch(&path(&id), &body.into()).await?;
+            if json { print_json(&changed)? } else { print(&format!("{id} is changed"))? }
+        }
+        Connections::Authorize { id, device, no_wait, json, server } => {
+            let client = client(&server)?;
+            let body = json!({"flow": if device { "device" } else { "code" }});
+            let asked = client.post(&format!("{}/authorize", path(&id)), &body).await?;
+            if json {
+                print_json(&asked)?
+            } else {
+                print(&to_do(&asked))?
+            }
+            return if no_wait { Ok(ExitCode::SUCCESS) } else { agreed(&client, &id).await };
         }
         Connections::Delete { id, server } => {
             client(&server)?.delete(&path(&id)).await?;
@@ -90,13 +114,49 @@ fn settings_of(pairs: &[String]) -> anyhow::Result<Map<String, Value>> {
     Ok(settings)
 }
 
-/// The credential as the API takes it: a password where there is a user name, a value otherwise.
+/// What a person reads. The host stands in the address, the code is plain text.
+fn to_do(asked: &Value) -> String {
+    let url = one_line(&cell(&asked["url"])).to_string();
+    match asked["user_code"].as_str() {
+        Some(code) => format!("Open {url} and type the code {}", one_line(code)),
+        None => format!("Open {url}"),
+    }
+}
+
+/// Looks at the connection until it is active. The consent itself says how long it lasts.
+async fn agreed(client: &Client, id: &str) -> anyhow::Result<ExitCode> {
+    let deadline = tokio::time::Instant::now() + CONSENT;
+    if client.get(&path(id)).await?["status"] == "active" {
+        say(&format!("{id} is active, and stays so until somebody agrees anew"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    while tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(LOOK).await;
+        let now = client.get(&path(id)).await?;
+        if now["status"] == "active" {
+            say(&format!("{id} is active"));
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    say(&format!("nobody agreed to {id} in time"));
+    Ok(ExitCode::FAILURE)
+}
+
+/// The credential as the API takes it: the secret half of a pair where its other half is given, a value otherwise.
 fn read_credential(credential: &Credential) -> anyhow::Result<Value> {
-    let value = read_value(credential)?;
+    let value = if credential.public { String::new() } else { read_value(credential)? };
     let value = value.trim_end_matches(['\r', '\n']);
-    let mut body = match &credential.username {
-        Some(username) => json!({"username": username, "password": value}),
-        None => json!({"value": value}),
+    let mut body = match (&credential.username, &credential.client_id, &credential.access_key_id) {
+        (Some(username), ..) => json!({"username": username, "password": value}),
+        (_, Some(client_id), _) if credential.public => json!({"client_id": client_id}),
+        (_, Some(client_id), _) => json!({"client_id": client_id, "client_secret": value}),
+        (.., Some(id)) => match value.split_once('\n') {
+            Some((secret, token)) => {
+                json!({"access_key_id": id, "secret_access_key": secret.trim_end(), "session_token": token})
+            }
+            None => json!({"access_key_id": id, "secret_access_key": value}),
+        },
+        (None, None, None) => json!({"value": value}),
     };
     if let Some(kind) = &credential.kind {
         body["kind"] = kind.as_str().into();

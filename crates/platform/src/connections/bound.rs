@@ -1,4 +1,4 @@
-//! What a worker gets for the slots of a run, and the one place where a value is opened.
+//! What a worker gets for the slots of a run, and the one place where a value is opened to be sent.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,9 @@ use livery_core::id::{ConnectionId, OrgId};
 use livery_core::{Error, Result, Timestamp};
 use livery_store::{ConnectionRow, ConnectionStatus, RunRow};
 
-use super::{VALUE_FIELD, settled};
+use super::mint::owner_of;
+use super::tokens::needs_reauth;
+use super::{VALUE_FIELD, auth_of, settled};
 use crate::Platform;
 
 /// How often a use is written down, in milliseconds.
@@ -45,11 +47,12 @@ impl Platform {
         Ok(bound)
     }
 
-    /// Opens a connection's present value for one request. The row is read anew each time, so a revoked connection gives
+    /// Opens a connection's present value, or the token it is exchanged for, for one request. The row is read anew each time, so a revoked connection gives
     /// nothing from that moment on, and a rotated one its new value.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Conflict`] when it is revoked or has to be authorised again.
+    /// [`Error::NotFound`]; [`Error::Conflict`] when it is revoked or has to be authorised again; [`Error::Unavailable`] when
+    /// whoever gives tokens out gives none now.
     pub(crate) async fn materialise(&self, org: OrgId, connection: ConnectionId) -> Result<Credential> {
         let row = self.store.get_connection(org, connection).await?.ok_or(Error::NotFound { what: "connection" })?;
         self.credential_of(&row).await
@@ -57,17 +60,19 @@ impl Platform {
 
     /// The value of a row that was just read.
     pub(super) async fn credential_of(&self, row: &ConnectionRow) -> Result<Credential> {
-        let (sealed, now) = (sealed_of(row)?, self.clock.now());
-        let id = row.id.to_string();
-        let secret =
-            self.vault.unseal_version(&self.store, row.org, (&id, VALUE_FIELD, row.version), sealed, now).await?;
+        check_usable(row)?;
+        let now = self.clock.now();
+        // What is shown is a version of what is sent: of the value, or of the token it was exchanged for.
+        let (secret, version) = match auth_of(row)?.is_exchanged() {
+            true => Box::pin(self.access_token(row)).await?,
+            false => (self.open_value(row).await?, row.version),
+        };
         if row.last_used_at.is_none_or(|last| now.millis_since(last) >= TOUCH_INTERVAL_MS) {
             self.store.touch_connection(row.org, row.id, now);
         }
         let slot = Slot::of(&settled(row)?.slot).map_err(Error::internal)?;
         // Pools and caches go by the id; answers show the name.
-        let owner = format!("{id}/{}", row.name);
-        Ok(Credential { slot, secret, owner, version: row.version })
+        Ok(Credential { slot, secret, owner: owner_of(row), version, at: now })
     }
 
     /// Seals a value for a row and the version it is going to have.
@@ -90,11 +95,10 @@ fn is_for(row: &ConnectionRow, run: &RunRow) -> bool {
         && (row.end_user.is_none() || row.end_user == run.end_user)
 }
 
-fn sealed_of(row: &ConnectionRow) -> Result<&str> {
-    let away = |detail: &str| Error::Conflict { code: "conflict", detail: detail.to_owned() };
-    match (row.status, &row.sealed_value) {
-        (ConnectionStatus::Active, Some(sealed)) => Ok(sealed),
-        (ConnectionStatus::NeedsReauth, _) => Err(away("the connection has to be authorised again")),
-        _ => Err(away("the connection is revoked")),
+fn check_usable(row: &ConnectionRow) -> Result<()> {
+    match row.status {
+        ConnectionStatus::Active if row.sealed_value.is_some() => Ok(()),
+        ConnectionStatus::NeedsReauth => Err(needs_reauth()),
+        _ => Err(Error::Conflict { code: "conflict", detail: "the connection is revoked".to_owned() }),
     }
 }

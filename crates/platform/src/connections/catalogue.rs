@@ -12,8 +12,22 @@ macro_rules! files {
 }
 
 /// Name and text of each, by name.
-const FILES: &[(&str, &str)] =
-    files!["anthropic", "github", "http", "hubspot", "jira", "linear", "notion", "openai", "slack", "stripe"];
+const FILES: &[(&str, &str)] = files![
+    "anthropic",
+    "aws",
+    "github",
+    "github-git",
+    "gmail",
+    "google",
+    "http",
+    "hubspot",
+    "jira",
+    "linear",
+    "notion",
+    "openai",
+    "slack",
+    "stripe",
+];
 
 static RECIPES: OnceLock<Result<Vec<Recipe>, String>> = OnceLock::new();
 
@@ -46,6 +60,8 @@ mod tests {
         let value = match recipe.name.as_str() {
             "http" => json!({"base_url": "https://api.example.com", "test_path": "/me"}),
             "jira" => json!({"site": "acme"}),
+            "aws" => json!({"region": "eu-central-1", "service": "dynamodb"}),
+            "google" => json!({"oauth": {"scopes": ["https://www.googleapis.com/auth/drive.readonly"]}}),
             _ => json!({}),
         };
         value.as_object().unwrap().clone()
@@ -67,12 +83,38 @@ mod tests {
         for recipe in recipes().unwrap() {
             let connector = recipe.settle(&example(recipe)).unwrap();
             let base = Target::base_url(&connector.reach.base().unwrap()).unwrap();
-            let test = connector.test.as_ref().unwrap_or_else(|| panic!("{} has no test", recipe.name));
+            assert!(!connector.reach.plaintext, "{}", recipe.name);
+            // Nothing harmless answers to whatever a connection of these is for.
+            let untested = ["aws", "github-git", "google"].contains(&recipe.name.as_str());
+            assert_eq!(connector.test.is_none(), untested, "{}", recipe.name);
+            let Some(test) = &connector.test else { continue };
             let target = base.join(&test.path).unwrap();
             let host = target.host().to_string();
             let origin = OriginRef { scheme: target.scheme().as_str(), host: &host, port: target.port() };
             connector.reach.permits(test.method.as_str(), &origin, target.path()).unwrap();
-            assert!(!connector.reach.plaintext, "{}", recipe.name);
         }
+    }
+    /// R12: where tokens come from is in no caller's reach, not even where the rest of the host is.
+    #[test]
+    fn r12_no_connector_lets_a_caller_ask_for_a_token() {
+        for (name, method, url) in [
+            ("slack", "POST", "https://slack.com/api/oauth.v2.access"),
+            ("slack", "POST", "https://slack.com/api/OAuth.v2.Access/"),
+            ("hubspot", "POST", "https://api.hubapi.com/oauth/v1/token"),
+            ("github", "POST", "https://api.github.com/app/installations/7/access_tokens"),
+            ("google", "POST", "https://www.googleapis.com/oauth2/v4/token"),
+        ] {
+            let recipe = recipe(name).unwrap().unwrap();
+            let connector = recipe.settle(&example(recipe)).unwrap();
+            let target = Target::full_url(url).unwrap();
+            let host = target.host().to_string();
+            let origin = OriginRef { scheme: "https", host: &host, port: 443 };
+            let refused = connector.reach.permits(method, &origin, target.path()).unwrap_err();
+            assert!(["token_endpoint", "reach_path"].contains(&refused.rule()), "{url}: {}", refused.rule());
+        }
+        let slack = recipe("slack").unwrap().unwrap().settle(&Settings::new()).unwrap();
+        let origin = OriginRef { scheme: "https", host: "slack.com", port: 443 };
+        let refused = slack.reach.permits("POST", &origin, "/api/oauth.v2.access").unwrap_err();
+        assert_eq!(refused.rule(), "token_endpoint");
     }
 }

@@ -35,7 +35,7 @@ impl Platform {
             return Err(Error::Conflict { code: "conflict", detail });
         };
         let credential = self.materialise(row.org, id).await?;
-        let version = credential.version;
+        let version = row.version;
         let judged = self.probe(row.org, &connector, test, credential).await?;
         let (org, actor, now) = (row.org, caller.principal.key, self.clock.now());
         let outcome = if judged.is_ok() { "ok" } else { "refused" }.to_owned();

@@ -206,6 +206,7 @@ impl Call {
             secret,
             owner: provider.owner,
             version: 1,
+            at: self.platform.clock.now(),
         });
         outbound.idempotency_key = Some(key);
         outbound.timeouts = Timeouts {

@@ -5,7 +5,10 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{StatusCode, Uri};
 use livery_core::id::{ConnectionId, EndUserId};
-use livery_platform::connections::{ConnectionFilter, ConnectionView, ConnectorView, NewConnection, RotateConnection};
+use livery_platform::connections::{
+    AuthorizeConnection, ConnectionFilter, ConnectionPatch, ConnectionView, ConnectorView, NewConnection,
+    RotateConnection,
+};
 
 use crate::answer::{self, Place};
 use crate::app::App;
@@ -68,6 +71,43 @@ pub(super) async fn get(
     Id(id): Id<ConnectionId>,
 ) -> Result<Json<ConnectionView>> {
     Ok(Json(app.platform.get_connection(&principal, id).await?))
+}
+
+/// Change a connection
+///
+/// Its name, what it is narrowed to, or its application; what is absent stays. Holds from the next request on, for runs under
+/// way too.
+#[utoipa::path(
+    patch, path = "/v1/connections/{id}", operation_id = "change_connection", tag = "connections",
+    params(("id" = schemas::ConnectionId, Path, description = "The connection")),
+    request_body = schemas::ConnectionPatch,
+    responses((status = 200, description = "The connection as it is now", body = schemas::Connection)),
+    security(("api_key" = ["connections:write"]))
+)]
+pub(super) async fn change(
+    State(app): State<App>,
+    patch: PostIn<ConnectionId, ConnectionPatch>,
+) -> Result<Json<ConnectionView>> {
+    Ok(Json(app.platform.change_connection(&patch.caller, patch.id, patch.body).await?))
+}
+
+/// Ask a person to authorise a connection
+///
+/// Of the kind `oauth2`. Answers what the person opens in a browser; with the flow `device`, also the code to type there. The
+/// connection is `active` once the person has agreed.
+#[utoipa::path(
+    post, path = "/v1/connections/{id}/authorize", operation_id = "authorize_connection", tag = "connections",
+    params(("id" = schemas::ConnectionId, Path, description = "The connection")),
+    request_body = schemas::AuthorizeConnection,
+    responses((status = 200, description = "What the person does", body = schemas::Authorization)),
+    security(("api_key" = ["connections:write"]))
+)]
+pub(super) async fn authorize(
+    State(app): State<App>,
+    post: PostIn<ConnectionId, AuthorizeConnection>,
+) -> Result<Response> {
+    let posted = app.platform.authorize_connection(&post.caller, post.id, post.body).await?;
+    answer::posted(posted, StatusCode::OK, None)
 }
 
 /// Revoke a connection

@@ -30,14 +30,16 @@ pub(crate) struct NewConnection {
     end_user: Option<String>,
 }
 
-/// `value`, or `username` and `password`.
+/// The members of its kind: `value`; `username` and `password`; `client_id` and `client_secret`; `access_key_id`,
+/// `secret_access_key` and `session_token`.
 #[derive(ToSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewCredential {
     #[schema(inline)]
     kind: Option<AuthKind>,
-    /// A key or token: visible ASCII without spaces.
-    #[schema(write_only, min_length = 16, max_length = 4096)]
+    /// A key or token: visible ASCII without spaces. Of a `service_account`, its JSON key file; of a `github_app`, its private
+    /// key in PEM; of a `client_certificate`, the chain and its private key in PEM.
+    #[schema(write_only, min_length = 16, max_length = 65536)]
     value: Option<String>,
     /// Of a basic credential.
     #[schema(write_only, min_length = 1, max_length = 256)]
@@ -45,6 +47,21 @@ struct NewCredential {
     /// Of a basic credential; a token may stand in its place.
     #[schema(write_only, min_length = 16, max_length = 4096)]
     password: Option<String>,
+    /// Of `oauth2` and `client_credentials`.
+    #[schema(min_length = 1, max_length = 256)]
+    client_id: Option<String>,
+    /// Of `client_credentials`, and of `oauth2` unless the client is public.
+    #[schema(write_only, min_length = 16, max_length = 4096)]
+    client_secret: Option<String>,
+    /// Of `aws`.
+    #[schema(min_length = 1, max_length = 256)]
+    access_key_id: Option<String>,
+    /// Of `aws`.
+    #[schema(write_only, min_length = 16, max_length = 4096)]
+    secret_access_key: Option<String>,
+    /// Of `aws`, for a temporary key.
+    #[schema(write_only, min_length = 16, max_length = 4096)]
+    session_token: Option<String>,
 }
 
 /// A kind of credential.
@@ -54,6 +71,12 @@ enum AuthKind {
     ApiKey,
     Bearer,
     Basic,
+    Oauth2,
+    ClientCredentials,
+    ServiceAccount,
+    GithubApp,
+    Aws,
+    ClientCertificate,
 }
 
 /// A new value.
@@ -63,6 +86,51 @@ enum AuthKind {
 pub(crate) struct RotateConnection {
     #[schema(inline)]
     credential: NewCredential,
+}
+
+/// What is absent stays.
+#[derive(ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"methods": ["GET"], "paths": ["/v1/invoices/**"]}))]
+pub(crate) struct ConnectionPatch {
+    #[schema(pattern = "^[a-z0-9_-]{1,64}$")]
+    name: Option<String>,
+    /// Narrows what the connector allows; null: no more.
+    methods: Option<Vec<String>>,
+    /// Narrows what the connector allows; null: no more.
+    paths: Option<Vec<String>>,
+    /// The application whose runs may use it; null: all of the organization's.
+    #[schema(value_type = Option<AppId>)]
+    application: Option<String>,
+}
+
+/// How a person agrees.
+#[derive(ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"flow": "code"}))]
+pub(crate) struct AuthorizeConnection {
+    /// `code`: in a browser that comes back here. `device`: elsewhere, with a code that is typed.
+    #[schema(inline)]
+    flow: Option<Flow>,
+}
+
+#[derive(ToSchema, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Flow {
+    Code,
+    Device,
+}
+
+/// What a person is asked to do.
+#[derive(ToSchema)]
+pub(crate) struct Authorization {
+    connection: ConnectionId,
+    /// What to open in a browser; the first browser that does is the only one that counts.
+    url: String,
+    /// What to type there; only with the flow `device`.
+    #[schema(required)]
+    user_code: Option<String>,
+    expires_at: Time,
 }
 
 /// A connection without its value.
@@ -137,8 +205,9 @@ pub(crate) struct Connector {
     methods: Vec<String>,
     /// To which paths: `*` is one segment, `/**` the rest; none: to all.
     paths: Vec<String>,
-    /// Where in a request the credential is put: `{"in": "header", "name", "prefix"}`, `{"in": "query", "name"}` or
-    /// `{"in": "basic"}`.
+    /// Where in a request the credential is put: `{"in": "header", "name", "prefix"}`, `{"in": "query", "name"}`,
+    /// `{"in": "basic"}`, `{"in": "basic_token", "username"}`, `{"in": "sigv4", "region", "service"}` or
+    /// `{"in": "client_certificate"}`.
     #[schema(value_type = Object)]
     slot: Map<String, Value>,
     /// The method and path of the test call.
@@ -152,7 +221,7 @@ page!(ConnectorPage of Connector);
 #[derive(ToSchema)]
 struct ConnectorSetting {
     name: String,
-    /// `label` (one part of a host name), `base_url`, `slot` or `test_path`.
+    /// `label` (one part of a host name), `base_url`, `slot`, `test_path`, `oauth` or `installation`.
     kind: String,
     required: bool,
     about: String,

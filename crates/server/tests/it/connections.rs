@@ -250,7 +250,22 @@ async fn connectors_say_what_they_ask_for_and_where_they_go() {
     let names: Vec<&str> = list["data"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
-        ["anthropic", "github", "http", "hubspot", "jira", "linear", "notion", "openai", "slack", "stripe"]
+        [
+            "anthropic",
+            "aws",
+            "github",
+            "github-git",
+            "gmail",
+            "google",
+            "http",
+            "hubspot",
+            "jira",
+            "linear",
+            "notion",
+            "openai",
+            "slack",
+            "stripe"
+        ]
     );
     let stripe = actor.get("/v1/connectors/stripe").await.json();
     assert_eq!((&stripe["origins"], &stripe["test"]), (&json!(["https://api.stripe.com"]), &json!("GET /v1/balance")));

@@ -188,6 +188,8 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("backup::HEADLESS", "system: the whole database is copied"),
     ("backup::LOG", "system: the whole database is copied"),
     ("backup::SCHEMA", "system: the whole database is copied"),
+    ("connection_authorizations::BEGIN", "system: a browser names no tenant, the state does"),
+    ("connection_authorizations::TAKE", "system: a browser names no tenant, the state does"),
     ("deliveries::COUNT_PENDING", "system: the metrics are the operator's"),
     ("delivery_queue::EXPIRE_OWN", "system: start-up"),
     ("duties::TAKE", "system: no tenant's"),

@@ -3,9 +3,10 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::super::AppInstallation;
 use super::{
-    Connector, CredentialSlot, Method, Origin, PATHS_MAX, PathPattern, Reach, Recipe, Scheme, SettingKind, Settings,
-    TestCall, origin,
+    AuthKind, Connector, CredentialSlot, Method, OauthServer, Origin, PATHS_MAX, PathPattern, Reach, Recipe, Scheme,
+    SettingKind, Settings, TestCall, origin,
 };
 use crate::FieldError;
 
@@ -30,6 +31,8 @@ pub(super) fn settle(recipe: &Recipe, settings: &Settings) -> Result<Connector, 
     let methods = reader.methods();
     let paths = reader.paths(&base_path);
     let test = reader.test(&base_path);
+    let oauth = reader.oauth();
+    let installation = reader.installation();
     if !reader.errors.is_empty() {
         return Err(reader.errors);
     }
@@ -38,14 +41,44 @@ pub(super) fn settle(recipe: &Recipe, settings: &Settings) -> Result<Connector, 
         name: recipe.name.clone(),
         title: recipe.title.clone(),
         auth: recipe.auth.clone(),
-        reach: Reach { origins, base_path, methods, paths, plaintext },
+        reach: Reach {
+            guarded: guarded(recipe, (&origins, &base_path), oauth.as_ref()),
+            origins,
+            base_path,
+            methods,
+            paths,
+            plaintext,
+        },
         slot,
+        oauth,
+        installation,
+        token_api: recipe.token_api.clone(),
         headers: recipe.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         test,
         idempotency_key: recipe.idempotency_key,
         variable: recipe.variable.clone(),
         base_url: recipe.base_url.clone(),
     })
+}
+
+/// Wherever tokens come from, of every kind the connector takes: a caller with one kind asks for no token of another.
+fn guarded(
+    recipe: &Recipe,
+    (origins, base_path): (&[Origin], &str),
+    oauth: Option<&OauthServer>,
+) -> Vec<(Origin, PathPattern)> {
+    let app = format!("{base_path}/app/installations/*/access_tokens").to_ascii_lowercase().parse::<PathPattern>().ok();
+    let app = app.filter(|_| recipe.auth.contains(&AuthKind::GithubApp));
+    let paths: Vec<PathPattern> = recipe.guarded.iter().cloned().chain(app).collect();
+    let own = origins.iter().flat_map(|origin| paths.iter().map(|path| (origin.clone(), path.clone())));
+    let endpoints = oauth.into_iter().flat_map(OauthServer::guarded).flat_map(|endpoint| {
+        // In lower case and without its last slash too: servers differ in what they take for the same path.
+        let plain = endpoint.path().trim_end_matches('/').to_ascii_lowercase();
+        let spellings = [endpoint.path().to_owned(), plain];
+        let patterns = spellings.into_iter().filter_map(|path| path.parse::<PathPattern>().ok());
+        patterns.map(|path| (endpoint.origin().clone(), path)).collect::<Vec<_>>()
+    });
+    own.chain(endpoints).collect()
 }
 
 impl Reader<'_> {
@@ -86,7 +119,7 @@ impl Reader<'_> {
     }
 
     fn slot(&mut self) -> CredentialSlot {
-        let Some((name, value)) = self.of(SettingKind::Slot) else { return self.recipe.slot.clone() };
+        let Some((name, value)) = self.of(SettingKind::Slot) else { return self.filled_slot() };
         match serde_json::from_value::<CredentialSlot>(value) {
             Ok(slot) => match slot.check() {
                 Ok(()) => return slot,
@@ -94,10 +127,56 @@ impl Reader<'_> {
             },
             Err(_) => self.error(
                 &name,
-                "one of {\"in\": \"header\", \"name\": …, \"prefix\": …}, {\"in\": \"query\", \"name\": …}, {\"in\": \"basic\"}",
+                "one of {\"in\": \"header\", \"name\": …, \"prefix\": …}, {\"in\": \"query\", \"name\": …}, {\"in\": \"basic\"}, \
+                 {\"in\": \"basic_token\", \"username\": …}, {\"in\": \"sigv4\", \"region\": …, \"service\": …}, \
+                 {\"in\": \"client_certificate\"}",
             ),
         }
         self.recipe.slot.clone()
+    }
+
+    /// The recipe's own slot, with its labels.
+    fn filled_slot(&mut self) -> CredentialSlot {
+        let CredentialSlot::Sigv4 { region, service } = &self.recipe.slot else { return self.recipe.slot.clone() };
+        let (mut region, mut service) = (region.clone(), service.clone());
+        // A label that is missing or malformed is noted where the origins are made.
+        for (name, setting) in &self.recipe.settings {
+            if let (SettingKind::Label, Some(Value::String(label))) = (setting.kind, self.settings.get(name)) {
+                region = region.replace(&format!("{{{name}}}"), label);
+                service = service.replace(&format!("{{{name}}}"), label);
+            }
+        }
+        CredentialSlot::Sigv4 { region, service }
+    }
+
+    /// Where tokens come from: what the file says, and what the connection says beside it.
+    fn oauth(&mut self) -> Option<OauthServer> {
+        let known = self.recipe.oauth.clone();
+        let Some((name, value)) = self.of(SettingKind::Oauth) else { return known };
+        match serde_json::from_value::<OauthServer>(value) {
+            Ok(said) => match known.unwrap_or_default().with(said) {
+                Ok(server) => return Some(server),
+                Err(malformed) => self.error(&name, malformed.to_string()),
+            },
+            Err(_) => self.error(
+                &name,
+                "an object with issuer, authorization_endpoint, token_endpoint, device_authorization_endpoint, \
+                 revocation_endpoint, resource (addresses), scopes, subject, client_auth (basic, post), parameters",
+            ),
+        }
+        None
+    }
+
+    fn installation(&mut self) -> Option<AppInstallation> {
+        let (name, value) = self.of(SettingKind::Installation)?;
+        match serde_json::from_value::<AppInstallation>(value) {
+            Ok(installation) => match installation.check() {
+                Ok(()) => return Some(installation),
+                Err(malformed) => self.error(&name, malformed.to_string()),
+            },
+            Err(_) => self.error(&name, "an object with app_id, installation_id, repositories, permissions"),
+        }
+        None
     }
 
     /// The origins, and the path that every path of theirs begins with.

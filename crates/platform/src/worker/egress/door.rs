@@ -11,6 +11,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use livery_broker::Credential;
 use livery_broker::engine::{Access, Failed, How, Prepared, Refusal};
 use livery_broker::transport::Inbound;
 use livery_core::{ErrorCode, EventType, RunError};
@@ -191,8 +192,8 @@ impl Door {
                 return Err(Unanswered::Unavailable(why(&error)));
             }
         };
-        let version = credential.version;
-        match self.platform.broker.begin(prepared, credential, how).await {
+        let (version, begun) = self.begin(told, prepared, credential, how).await;
+        match begun {
             Ok(inbound) => {
                 if let Some(intent) = intent {
                     intent.done().await.map_err(Unanswered::Gone)?;
@@ -203,6 +204,31 @@ impl Door {
                 self.finish(told, version, Outcome::failed(&failed)).await.map_err(Unanswered::Gone)?;
                 Err(Unanswered::Failed(failed))
             }
+        }
+    }
+
+    /// Sends; and once more with the next token, when the upstream does not take this one (401) and a second copy does no harm.
+    /// Nothing of the answer before is read. With which version of the credential, and what came of it.
+    async fn begin(
+        &self,
+        told: &Told,
+        prepared: Prepared,
+        credential: Credential,
+        how: How,
+    ) -> (u32, Result<Inbound, Failed>) {
+        let (org, connection, version) = (self.row.org, told.bound.connection, credential.version);
+        let again = prepared.again();
+        let begun = self.platform.broker.begin(prepared, credential, how).await;
+        let Some(again) = again.filter(|_| begun.as_ref().is_ok_and(|inbound| inbound.status == 401)) else {
+            return (version, begun);
+        };
+        if !matches!(self.platform.doubt_credential(org, connection, version).await, Ok(true)) {
+            return (version, begun);
+        }
+        match self.platform.materialise(org, connection).await {
+            Ok(next) => (next.version, self.platform.broker.begin(again, next, how).await),
+            // No new token: the answer is the 401.
+            Err(_) => (version, begun),
         }
     }
 
