@@ -1,4 +1,4 @@
-//! Every chore of the house, one file a verb: [`setup`], [`test`], [`lint`], [`tidy`], [`escape`], [`bench`],
+//! Every chore of the house, one file a verb: [`setup`], [`test`], [`lint`], [`tidy`], [`escape`], [`leak`], [`bench`],
 //! [`dist`].
 //!
 //! Chores start programs and print; that is their work and the reason the crate is on the lists of exceptions. Nothing that
@@ -12,6 +12,7 @@ pub mod bench;
 pub mod chaos;
 pub mod dist;
 pub mod escape;
+pub mod leak;
 pub mod lint;
 pub mod outcome;
 pub mod root;

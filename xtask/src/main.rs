@@ -28,6 +28,8 @@ enum Verb {
     Tidy,
     /// The sandbox's escape attempts alone.
     Escape,
+    /// Everything that tries to get a credential out, alone, and which known attacks nobody tries yet.
+    Leak,
     /// Kill the real binary at every place around every effect, and nodes at random; nothing may be lost.
     #[command(disable_help_flag = true)]
     Chaos {
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Verb::Lint => xtask::lint::run(),
         Verb::Tidy => xtask::tidy::run(),
         Verb::Escape => xtask::escape::run(),
+        Verb::Leak => xtask::leak::run(),
         Verb::Chaos { arguments } => xtask::chaos::run(&arguments),
         Verb::Bench(options) => xtask::bench::run(&options),
         Verb::Dist(options) => xtask::dist::run(&options),

@@ -16,7 +16,7 @@ fn judge(guard: &AddressGuard, ip: &str) -> Result<(), DenyReason> {
 }
 
 #[test]
-fn each_range_is_denied_at_both_ends_and_open_beyond() {
+fn c1_to_c3_each_range_is_denied_at_both_ends_and_open_beyond() {
     use DenyReason::{Metadata, PrivateAddress, ReservedAddress};
     let nothing_allowed = guard(&[]);
     for (first, last, reason) in [
@@ -150,7 +150,7 @@ fn refuses(text: &str, why: UrlRefused) {
 }
 
 #[test]
-fn urls_with_two_readings_are_refused() {
+fn b7_b8_c7_urls_with_two_readings_are_refused() {
     use UrlRefused::{Character, Fragment, Host, IpLiteral, Metadata, Port, Scheme, UserInfo};
     for (text, why) in [
         // Which part is the host?
@@ -238,7 +238,7 @@ fn refuses_query(text: &str) {
 }
 
 #[test]
-fn one_host_has_one_spelling() {
+fn b9_one_host_has_one_spelling() {
     let base = |text| Target::base_url(text).unwrap();
     assert_eq!(base("https://API.Stripe.com./v1"), base("https://api.stripe.com:443/v1/"));
     assert_eq!(base("https://api.stripe.com/v1/").base_text(), "https://api.stripe.com/v1");
@@ -252,7 +252,7 @@ fn one_host_has_one_spelling() {
 }
 
 #[test]
-fn paths_have_one_form_and_are_joined_in_it() {
+fn d1_paths_have_one_form_and_are_joined_in_it() {
     let base = Target::base_url("https://a.example/v1").unwrap();
     for (suffix, expected) in [
         ("/chat/completions", "/v1/chat/completions"),

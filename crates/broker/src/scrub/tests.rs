@@ -86,7 +86,7 @@ fn check(text: &str, expected: &str) {
 }
 
 #[test]
-fn redacts_each_spelling_inside_a_longer_text() {
+fn a12_to_a15_each_spelling_inside_a_longer_text_is_redacted() {
     check(&format!("key={KEY}."), "key=[REDACTED:prv_1].");
     check(&format!("{KEY}{KEY}"), MARKER);
     check(&KEY.chars().rev().collect::<String>(), MARKER);
@@ -121,7 +121,7 @@ fn redacts_utf16_in_both_orders() {
 }
 
 #[test]
-fn redacts_base64_at_every_alignment_padded_wrapped_and_url_safe() {
+fn a11_base64_at_every_alignment_is_redacted_padded_wrapped_and_for_urls() {
     let matcher = matcher(KEY);
     for before in 0..6 {
         for after in 0..4 {
@@ -248,7 +248,7 @@ fn decoders_read_each_escape_and_leave_the_rest() {
 }
 
 #[test]
-fn redacts_every_part_of_sixteen_bytes_and_leaves_fifteen() {
+fn a17_every_part_of_sixteen_bytes_is_redacted_and_fifteen_stay() {
     for start in 0..=KEY.len() - 16 {
         for end in start + 16..=KEY.len() {
             check(&format!("<{}>", &KEY[start..end]), "<[REDACTED:prv_1]>");
@@ -258,7 +258,7 @@ fn redacts_every_part_of_sixteen_bytes_and_leaves_fifteen() {
 }
 
 #[test]
-fn a_marker_says_nothing_about_the_length() {
+fn f3_a_marker_says_nothing_about_the_length() {
     let short = matcher("0123456789abcdef");
     let long = matcher(&"0123456789abcdefABCDEFGHIJKLMNOP".repeat(8));
     assert_eq!(
@@ -445,7 +445,7 @@ proptest! {
 }
 
 #[test]
-fn a_key_split_at_every_offset_is_redacted() {
+fn a10_a_key_split_at_every_offset_is_redacted() {
     let matcher = Arc::new(matcher(KEY));
     for framing in [Framing::None, Framing::Events] {
         let text = format!("data: {{\"error\":\"bad key {KEY} given\"}}\n\n");

@@ -1,14 +1,20 @@
 //! Names that lead where they must not: to private addresses, through aliases, to another place the second time.
 
-use std::time::Duration;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hickory_resolver::proto::op::ResponseCode;
 use livery_broker::error::{DenyReason, Phase};
+use livery_broker::proxy::placeholder::Placeholders;
+use livery_broker::proxy::{Answered, Asked, Direct, Finding, Gate, Lifetime, Proxy, Reach, Refusal};
 use livery_broker::{Broker, BrokerConfig, Error, Target};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::call::{config, post, tenant, text};
 use crate::dns::{NameServer, Reply, addresses};
-use crate::upstream::{Upstream, answer};
+use crate::upstream::{SOON, Upstream, answer};
 
 fn broker(server: &NameServer) -> Broker {
     Broker::new(BrokerConfig { resolver: Some(server.address), ..config() }).unwrap()
@@ -22,7 +28,7 @@ async fn outcome(reply: impl Fn(&str, usize) -> Reply + Send + 'static, url: &st
 }
 
 #[tokio::test]
-async fn one_bad_answer_condemns_the_name() {
+async fn c5_c6_one_bad_answer_condemns_the_name() {
     let denied = |reason| Error::Denied { reason };
     for (ips, expected) in [
         (&["127.0.0.2"][..], denied(DenyReason::PrivateAddress)),
@@ -64,7 +70,7 @@ async fn each_failure_of_the_name_server_has_its_own_error() {
 }
 
 #[tokio::test]
-async fn the_address_that_was_checked_is_the_address_that_is_dialled() {
+async fn c4_the_address_that_was_checked_is_the_address_that_is_dialled() {
     let good = Upstream::start(vec![vec![answer("good")]]).await;
     let port = good.address.port();
     // The same port on an address that is not allowed: where a second look-up would lead.
@@ -124,4 +130,55 @@ async fn localhost_and_our_own_names_are_not_looked_up() {
         assert_eq!(strict.check(&Target::base_url(url).unwrap()), Err(private), "{url}");
     }
     assert!(server.asked().is_empty(), "{:?}", server.asked());
+}
+
+/// A gate that asks the list and notes nothing.
+struct Listed(Direct);
+
+impl Gate for Listed {
+    fn admits(&self, origin: &Target) -> bool {
+        self.0.admits(origin)
+    }
+
+    fn base(&self, _: &str) -> Option<Target> {
+        None
+    }
+
+    async fn pass(&self, asked: Asked) -> Result<Answered, Refusal> {
+        self.0.pass(asked).await
+    }
+
+    fn found(&self, _: Finding) {}
+
+    fn revoked(&self, _: Option<&Target>) -> impl Future<Output = ()> + Send {
+        pending()
+    }
+}
+
+fn lifetime() -> Lifetime {
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    Lifetime { now_s, left: Duration::from_secs(60) }
+}
+
+/// F13: a name is a message too. What a run may not reach is looked up by nobody.
+#[tokio::test]
+async fn f13_a_name_that_is_not_on_the_list_is_never_looked_up() {
+    let server = NameServer::start(|_, _| addresses(&["127.0.0.1"])).await;
+    let reach = vec![Reach { host: "api.example".into(), port: 443 }];
+    let direct = Direct::new(broker(&server), tenant(1), reach, Duration::from_secs(30));
+    let names =
+        ["c2VjcmV0.evil.example:443", "c2VjcmV0.api.example:443", "api.example.evil.example:443", "api.example:53"];
+    let proxy =
+        Arc::new(Proxy::new(Listed(direct), vec!["api.example".into()], Placeholders::default(), lifetime()).unwrap());
+    for name in names {
+        let (mut near, far) = tokio::io::duplex(4096);
+        let serving = Arc::clone(&proxy);
+        let served = tokio::spawn(async move { serving.serve(far).await });
+        near.write_all(format!("CONNECT {name} HTTP/1.1\r\nhost: {name}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(SOON, near.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 4"), "{name}: {answer}");
+        served.await.unwrap();
+    }
+    assert_eq!(server.asked(), []);
 }

@@ -28,7 +28,7 @@ async fn an_echo_is_redacted_wherever_the_stream_is_cut() {
 }
 
 #[tokio::test]
-async fn an_echo_in_a_relayed_header_is_redacted_and_counted() {
+async fn a2_an_echo_in_a_relayed_header_is_redacted_and_counted() {
     let head = format!(
         "HTTP/1.1 401 Unauthorized\r\nx-request-id: {KEY}\r\nlink: <https://evil.example/?k={KEY}>\r\nx-echo: {KEY}\r\n\
          www-authenticate: Bearer {KEY}\r\nset-cookie: k={KEY}\r\ncontent-length: {}\r\n\r\n{KEY}",
@@ -65,7 +65,7 @@ async fn each_event_is_delivered_before_the_next_one_is_sent() {
 }
 
 #[tokio::test]
-async fn two_keys_of_different_length_give_the_same_bytes() {
+async fn f3_two_keys_of_different_length_give_the_same_bytes() {
     let mut seen = Vec::new();
     for key in ["short-key-0123456789", &"a-much-longer-key-9876543210-".repeat(7)] {
         let body = format!("{}{key}{}", "x".repeat(3000), "y".repeat(3000));

@@ -96,7 +96,7 @@ async fn a_webhook_goes_out_without_a_credential_and_keeps_its_query() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_safely_is_not_sent() {
+async fn e2_what_cannot_be_sent_safely_is_not_sent() {
     let upstream = Upstream::start(vec![vec![answer("{}")]]).await;
     let broker = broker();
     let bad_request =
@@ -134,7 +134,7 @@ async fn what_cannot_be_sent_safely_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_an_answer_and_leads_nowhere() {
+async fn b1_a_redirect_is_an_answer_and_leads_nowhere() {
     let other = Upstream::start(vec![vec![answer("{}")]]).await;
     for location in ["http://169.254.169.254/latest/meta-data/", &other.url(), "/elsewhere", "https://evil.example/"] {
         for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
@@ -236,7 +236,7 @@ async fn an_answer_over_its_limit_is_an_error_and_never_a_shorter_answer() {
 }
 
 #[tokio::test]
-async fn informational_answers_and_trailers_are_not_relayed() {
+async fn a5_informational_answers_and_trailers_are_not_relayed() {
     let script = format!(
         "HTTP/1.1 103 Early Hints\r\nlink: <{KEY}>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: \
          chunked\r\ntrailer: x-key\r\n\r\n2\r\nok\r\n0\r\nx-key: {KEY}\r\n\r\n"

@@ -115,3 +115,31 @@ async fn a4_a22_heads_without_bodies_are_searched() {
         assert_eq!(upstream.seen().requests.len(), 1);
     }
 }
+
+/// A18: nobody gets a part of an answer that was asked for in parts, and one that comes in parts is searched across them.
+#[tokio::test]
+async fn a18_no_part_of_an_answer_can_be_asked_for_and_parts_are_searched() {
+    let (half, other) = KEY.split_at(KEY.len() / 2);
+    let parts = format!(
+        "--cut\r\ncontent-range: bytes 0-9/99\r\n\r\n{KEY}\r\n--cut\r\ncontent-range: bytes 20-29/99\r\n\r\n{half}{other}\r\n--cut--\r\n"
+    );
+    let head = format!(
+        "HTTP/1.1 206 Partial Content\r\ncontent-type: multipart/byteranges; boundary=cut\r\ncontent-length: {}\r\n\r\n",
+        parts.len()
+    );
+    let upstream = Upstream::start(vec![vec![write(head + &parts)]]).await;
+    let mut asked = call(&upstream, "/", Slot::bearer(), KEY);
+    asked
+        .headers
+        .extend([("range", "bytes=0-9,20-29"), ("if-range", "\"x\"")].map(|(name, value)| (name.into(), value.into())));
+    let mut inbound = broker().send(asked).await.unwrap();
+    let mut out = Vec::new();
+    while let Some(piece) = inbound.body.next().await {
+        out.extend(piece.unwrap());
+    }
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(out.matches("[REDACTED:jira]").count(), 2, "{out}");
+    assert!(!out.contains(half) && !out.contains(other), "{out}");
+    let request = upstream.seen().requests.pop().unwrap().to_lowercase();
+    assert!(!request.contains("range"), "{request}");
+}

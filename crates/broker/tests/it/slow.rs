@@ -25,7 +25,7 @@ async fn fails_with(script: Vec<Step>, change: impl FnOnce(&mut Outbound)) -> (U
 }
 
 #[tokio::test]
-async fn every_stall_ends_in_its_own_phase_and_closes_the_connection() {
+async fn e5_every_stall_ends_in_its_own_phase_and_closes_the_connection() {
     for (script, phase) in [
         (vec![Step::Stall], Phase::FirstByte),
         (vec![write("HTTP/1.1 200 OK\r\nx-a: "), Step::Stall], Phase::FirstByte),

@@ -76,7 +76,7 @@ async fn a_certificate_of_the_operators_root_is_accepted() {
 }
 
 #[tokio::test]
-async fn certificates_that_do_not_hold_are_refused() {
+async fn f10_certificates_that_do_not_hold_are_refused() {
     let authority = Authority::new();
     let self_signed = || {
         let key = KeyPair::generate().unwrap();

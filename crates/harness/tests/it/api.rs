@@ -92,3 +92,30 @@ fn a_safe_method_is_repeated_after_a_crash_and_no_other_is() {
         assert_eq!((run.effects == before, told), (repeats, !repeats), "{method}");
     }
 }
+
+/// D5: a name is a tool's or a connection's to the letter, or nobody's.
+#[test]
+fn d5_names_that_only_look_alike_are_nobodys() {
+    let lookalikes = [
+        "Call_api",
+        "CALL_API",
+        "call_api ",
+        " call_api",
+        "call_\u{430}pi",
+        "\u{ff43}all_api",
+        "call\u{2010}api",
+        "call_api\u{200b}",
+    ];
+    for name in lookalikes {
+        let mut run = started();
+        run.answer(calls([("a", name, get())]));
+        assert!(!run.effects.iter().any(|effect| matches!(effect, Effect::RunTool { .. })), "{name:?}");
+    }
+    for connection in ["Pay", "PAY", "pay ", "p\u{430}y", "\u{ff50}ay", "pay\u{200b}", "pa\u{0301}y"] {
+        let mut run = started();
+        let mut arguments = get();
+        arguments["connection"] = connection.into();
+        run.answer(calls([("a", "call_api", arguments)]));
+        assert!(!run.effects.iter().any(|effect| matches!(effect, Effect::RunTool { .. })), "{connection:?}");
+    }
+}

@@ -76,7 +76,7 @@ fn sweep(folder: &Path) -> usize {
 }
 
 #[test]
-fn a_value_goes_in_and_is_found_nowhere() {
+fn f1_a_value_goes_in_and_is_found_nowhere() {
     let mut server = Server::start(ALLOW);
     let base = upstream(SECOND);
     let (base_setting, slot) = (format!("base_url={base}"), r#"slot={"in": "header", "name": "x-key"}"#);

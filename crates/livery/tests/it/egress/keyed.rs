@@ -67,7 +67,7 @@ fn data_of<'a>(events: &'a [Value], event_type: &str) -> Vec<&'a Value> {
 
 /// curl and git, with a placeholder or with nothing; A24, F2, C3.
 #[test]
-fn curl_and_git_use_a_key_that_is_nowhere_in_the_sandbox() {
+fn a24_f2_curl_and_git_use_a_key_that_is_nowhere_in_the_sandbox() {
     if is_missing_a_program() {
         return;
     }

@@ -259,7 +259,7 @@ fn assert_absent(text: &str, key: &str) {
 
 /// A1 to A17, A22, F1, F3: whatever comes back, log and model see no byte of the key, and the same with every key.
 #[tokio::test]
-async fn a_f_no_echo_reaches_the_log_or_the_model_and_no_key_makes_a_difference() {
+async fn a1_to_a17_a22_f1_f3_no_echo_reaches_the_log_or_the_model_and_no_key_makes_a_difference() {
     let mut logs: Vec<Vec<String>> = Vec::new();
     for key in [KEY, SAME_LENGTH, LONGER] {
         let upstream = Upstream::start(key).await;
