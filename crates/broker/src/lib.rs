@@ -8,6 +8,7 @@
 //! strip, inject, send) → [`scrub`] (the answer without the key). [`engine`] walks them for one call through a connection.
 //! [`seal`] and [`secret`] are what the key is kept in; [`oauth`] and [`jwt`] exchange one for a token. [`proxy`] is where code
 //! in a sandbox knocks.
+//! [`policy`] says whether a tenant lets a request go.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 pub mod ed25519;
@@ -16,6 +17,7 @@ pub mod error;
 pub mod guard;
 pub mod jwt;
 pub mod oauth;
+pub mod policy;
 pub mod proxy;
 pub mod scrub;
 pub mod seal;

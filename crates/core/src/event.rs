@@ -75,6 +75,8 @@ event_types! {
     ToolRequested = "tool.requested";
     /// The tool is about to run: the intent.
     ToolStarted = "tool.started";
+    /// A call that was held goes on: from here on nobody repeats it.
+    ToolResumed = "tool.resumed";
     /// The tool's result, or why there is none.
     ToolFinished = "tool.finished";
     /// A tool was interrupted and may or may not have done its work.

@@ -208,6 +208,9 @@ pub struct Recovery {
     /// With [`SandboxFate::Restored`]: tool calls that ended after that, whose files may be missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacking: Vec<String>,
+    /// Calls that were started and then held for a person, before anything of them was done: they are run, safe or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<String>,
 }
 
 /// `run.forked`: the records before this one are another run's; from here on the run is its own.

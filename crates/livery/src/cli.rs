@@ -8,6 +8,7 @@ use livery_platform::Roles;
 
 mod connections;
 mod database;
+mod policies;
 mod receipt;
 mod schedules;
 mod triggers;
@@ -16,6 +17,7 @@ mod webhooks;
 
 pub(crate) use connections::{Connections, Connectors, Credential, NewConnection};
 pub(crate) use database::{Backup, Export, Import, Migrate, Place, Restore};
+pub(crate) use policies::{Approvals, Policies};
 pub(crate) use receipt::Receipt;
 pub(crate) use schedules::{NewSchedule, Schedules};
 pub(crate) use triggers::Triggers;
@@ -72,6 +74,12 @@ pub(crate) enum Command {
     /// See what can be connected to.
     #[command(subcommand)]
     Connectors(Connectors),
+    /// Say what runs may do, in Cedar.
+    #[command(subcommand)]
+    Policies(Policies),
+    /// See what runs want to do, and say yes or no.
+    #[command(subcommand)]
+    Approvals(Approvals),
     /// Create, list and revoke API keys.
     #[command(subcommand)]
     Keys(Keys),

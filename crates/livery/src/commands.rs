@@ -11,6 +11,7 @@ mod doctor;
 mod keys;
 mod migrate;
 mod nodes;
+mod policies;
 mod receipt;
 mod replay;
 mod run;
@@ -53,6 +54,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Agents(command) => agents::agents(command),
         Command::Connections(command) => async_main(connections::connections(command)),
         Command::Connectors(command) => async_main(connections::connectors(command)),
+        Command::Policies(command) => async_main(policies::policies(command)),
+        Command::Approvals(command) => async_main(policies::approvals(command)),
         Command::Keys(command) => async_main(keys::keys(command)),
         Command::Vault(command) => async_main(vault::vault(command)),
         Command::Nodes(command) => async_main(nodes::nodes(command)),

@@ -65,6 +65,11 @@ pub(crate) fn one_line(text: &str) -> String {
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// The same for a text of several lines, which keeps them and its indentation.
+pub(crate) fn tame(text: &str) -> String {
+    text.chars().filter(|c| *c == '\n' || !(c.is_control() || is_bidi_control(*c))).collect()
+}
+
 const fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

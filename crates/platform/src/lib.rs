@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 pub mod agents;
+pub mod approvals;
 mod audit;
 pub mod backup;
 pub mod clock;
@@ -28,6 +29,7 @@ pub mod objects;
 pub mod organizations;
 pub mod page;
 mod platform;
+pub mod policies;
 pub mod posts;
 mod prices;
 pub mod principal;

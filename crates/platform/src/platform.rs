@@ -22,6 +22,7 @@ use crate::live::LiveBus;
 use crate::metrics::Metrics;
 use crate::node::Identity;
 use crate::objects::{self, Objects};
+use crate::policies::PolicySets;
 use crate::providers::EnvironmentProviders;
 use crate::startup::Startup;
 use crate::vault::{RootKeys, Vault};
@@ -82,6 +83,7 @@ pub struct Inner {
     pub(crate) keys: KeyCache,
     pub(crate) agents: AgentCache,
     pub(crate) tokens: Tokens,
+    pub(crate) policies: PolicySets,
     pub(crate) tasks: TaskTracker,
     /// Tasks that outlast a drain, which does not wait for them.
     pub(crate) until_drained: TaskTracker,
@@ -138,6 +140,7 @@ impl Platform {
             keys: KeyCache::default(),
             agents: AgentCache::default(),
             tokens: Tokens::default(),
+            policies: PolicySets::default(),
             tasks: TaskTracker::new(),
             until_drained: TaskTracker::new(),
             stop: CancellationToken::new(),

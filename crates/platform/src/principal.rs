@@ -58,6 +58,14 @@ scopes! {
     ConnectionsRead = "connections:read";
     /// Create, rotate, test and revoke connections.
     ConnectionsWrite = "connections:write";
+    /// See policies, and check a text.
+    PoliciesRead = "policies:read";
+    /// Create, replace and delete policies.
+    PoliciesWrite = "policies:write";
+    /// See what waits for a person.
+    ApprovalsRead = "approvals:read";
+    /// Approve and deny.
+    ApprovalsWrite = "approvals:write";
     /// See API keys (never their secrets).
     ApiKeysRead = "api_keys:read";
     /// Create and revoke API keys.

@@ -27,8 +27,8 @@ use crate::{Platform, Principal, Scope};
 pub const RECEIPT_EVENTS_MAX: u64 = 200_000;
 /// Headers read at a time.
 const HEADERS_READ: u32 = 1000;
-/// What is said about the policy while there is none.
-const NO_POLICY: &str = "this version evaluates no policy";
+/// What is said about the policy while a receipt covers none.
+const NO_POLICY: &str = "policies are not part of this receipt; the run's egress events name each rule";
 
 impl Platform {
     /// The signed receipt of a finished run.

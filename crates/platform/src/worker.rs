@@ -3,6 +3,7 @@
 //! Walk on: `drive` is one run from claim to end, `model` and `tools` perform its effects, `hands` is its sandbox.
 
 mod artifacts;
+mod ask;
 mod drive;
 mod egress;
 mod hands;
@@ -17,6 +18,7 @@ mod snapshot;
 mod spill;
 mod step;
 mod tools;
+mod waiting;
 
 use std::time::Duration;
 

@@ -1,10 +1,12 @@
 //! Messages to triggers: the one POST without a key. What it says is believed by `platform` alone, after its signature.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
 
-use axum::extract::{FromRequest, FromRequestParts as _, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::HeaderMap;
+use http::request::Parts;
 use livery_core::id::TriggerId;
 use livery_platform::triggers::{BODY_BYTES_MAX, Inbound};
 use tokio::time::Instant;
@@ -18,6 +20,17 @@ use crate::problem::{Problem, Result};
 /// The network address at the other end of a connection, put into its requests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// The same as text, for the log: who decides something says where from.
+pub(crate) struct From(pub(crate) Option<String>);
+
+impl<S: Sync> FromRequestParts<S> for From {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> std::result::Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get().map(|Peer(address)| address.to_string())))
+    }
+}
 
 /// A message, read and not yet believed.
 pub(crate) struct PostEvent {

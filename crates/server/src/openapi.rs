@@ -35,6 +35,8 @@ const TAGS: &[(&str, &str)] = &[
     ("triggers", "Signed messages from outside that start runs."),
     ("webhooks", "Who is told when something happens, signed after Standard Webhooks."),
     ("connections", "Credentials that runs use. Values go in and never come out; connectors say where they may go."),
+    ("policies", "What runs may do, in Cedar: permit, forbid, or ask a person."),
+    ("approvals", "What runs want to do and a person is asked about."),
     ("model_providers", "Where models are asked. Keys go in and never come out."),
     ("api_keys", "Who may call, with explicit rights. Shown once, stored as a digest."),
     ("metrics", "What a node counts, for the operator."),

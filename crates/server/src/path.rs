@@ -5,7 +5,9 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 use livery_core::Error;
-use livery_core::id::{ConnectionId, DeliveryId, FileId, KeyId, RunId, ScheduleId, TriggerId, WebhookId};
+use livery_core::id::{
+    ApprovalId, ConnectionId, DeliveryId, FileId, KeyId, PolicyId, RunId, ScheduleId, TriggerId, WebhookId,
+};
 
 use crate::app::App;
 use crate::problem::{Problem, Result};
@@ -26,6 +28,8 @@ macro_rules! nouns {
 nouns! {
     RunId = "run";
     ConnectionId = "connection";
+    PolicyId = "policy";
+    ApprovalId = "approval";
     KeyId = "API key";
     ScheduleId = "schedule";
     TriggerId = "trigger";

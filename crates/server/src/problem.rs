@@ -11,6 +11,7 @@ use livery_core::{Error, FieldError};
 
 /// Every code this crate and the domain error can answer with, and its title. Each has a page in `docs/errors/`.
 pub const CODES: &[(&str, &str)] = &[
+    ("approval_closed", "The approval can no longer be decided"),
     ("conflict", "The state of things does not allow this now"),
     ("duplicate_name", "The name is taken"),
     ("forbidden", "The API key lacks a right"),
@@ -23,6 +24,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("invalid_header", "A header field is not valid"),
     ("invalid_input", "The input does not fit the agent's schema"),
     ("invalid_parameter", "A query parameter is not valid"),
+    ("invalid_policy", "The text is no policy"),
     ("invalid_signature", "The message is not signed as it should be"),
     ("invalid_value", "A value is not valid"),
     ("malformed_json", "The body is not JSON"),

@@ -2,6 +2,7 @@
 
 mod agents;
 mod api_keys;
+mod approvals;
 mod connections;
 mod files;
 mod metrics;
@@ -9,6 +10,7 @@ mod model_providers;
 mod nodes;
 mod oauth;
 mod organizations;
+mod policies;
 mod receipts;
 mod replay;
 mod runs;
@@ -72,6 +74,11 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(connections::test))
         .routes(routes!(connections::connectors))
         .routes(routes!(connections::connector))
+        .routes(routes!(policies::list, policies::create))
+        .routes(routes!(policies::validate))
+        .routes(routes!(policies::get, policies::replace, policies::delete))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::get, approvals::decide))
         .routes(routes!(model_providers::list, model_providers::create))
         .routes(routes!(model_providers::get, model_providers::delete))
         .routes(routes!(api_keys::list, api_keys::create))

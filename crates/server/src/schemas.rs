@@ -7,6 +7,7 @@
 mod agents;
 mod connections;
 mod ids;
+mod policies;
 mod proofs;
 mod runs;
 mod schedules;
@@ -22,6 +23,10 @@ pub(crate) use connections::{
     ConnectorPage, NewConnection, RotateConnection,
 };
 pub(crate) use ids::*;
+pub(crate) use policies::{
+    Approval, ApprovalPage, ApprovalStatus, DecideApproval, NewPolicy, Policy, PolicyCheck, PolicyPage, PolicyPatch,
+    PolicyText,
+};
 pub(crate) use proofs::{ForkRun, Receipt, ReceiptKey, ReceiptKeys, ReplayReport, ReplayRun};
 pub(crate) use runs::{Artifacts, EventPage, NewRun, Run, RunPage, RunStatus};
 pub(crate) use schedules::{NewSchedule, Preview, Schedule, SchedulePage, SchedulePatch};

@@ -7,6 +7,7 @@ use crate::sql::Statement;
 /// All statements, by file.
 pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("agents", crate::agents::STATEMENTS),
+    ("approvals", crate::approvals::STATEMENTS),
     ("circuits", crate::circuits::STATEMENTS),
     ("backup", crate::backup::STATEMENTS),
     ("connection_authorizations", crate::connection_authorizations::STATEMENTS),
@@ -22,6 +23,7 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("keys", crate::keys::STATEMENTS),
     ("meta", crate::meta::STATEMENTS),
     ("nodes", crate::nodes::STATEMENTS),
+    ("policies", crate::policies::STATEMENTS),
     ("progress", crate::progress::STATEMENTS),
     ("providers", crate::providers::STATEMENTS),
     ("queue", crate::queue::STATEMENTS),

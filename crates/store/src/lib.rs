@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::print_stderr, reason = "a test that is skipped says so"))]
 
 mod agents;
+mod approvals;
 mod backup;
 #[cfg(test)]
 mod catalogue;
@@ -37,6 +38,7 @@ mod migrations;
 mod nodes;
 mod observe;
 mod page;
+mod policies;
 mod postgres;
 mod progress;
 mod providers;
@@ -61,6 +63,7 @@ mod webhooks;
 mod writer;
 
 pub use agents::{AgentFile, AgentRow, AgentSelector, NewAgent, Saved};
+pub use approvals::{ApprovalFilter, ApprovalRow, ApprovalStatus, Decision};
 pub use backup::{Counts, Snapshot};
 pub use circuits::{CircuitFailure, CircuitRow};
 pub use connection_authorizations::ConnectionAuthorizationRow;
@@ -79,6 +82,7 @@ pub use migrations::Place;
 pub use nodes::NodeRow;
 pub use observe::{Observer, WriteOutcome};
 pub use page::{List, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Page};
+pub use policies::PolicyRow;
 pub use postgres::PostgresOptions;
 pub use progress::{Progress, Terminal};
 pub use providers::ProviderRow;

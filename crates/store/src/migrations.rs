@@ -39,6 +39,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations![
     "0007_given_up",
     "0008_connections",
     "0009_connection_tokens",
+    "0010_policies",
 ];
 
 /// Steps by version and name, in order.

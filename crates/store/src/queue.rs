@@ -33,6 +33,7 @@ statements! {
         for no key update of r on conflict (run_id) do nothing";
     /// For a run that the same operation inserts: nobody else knows it yet.
     ENQUEUE_NEW = "insert into run_queue (run_id, org_id, available_at) values ($2, $1, $3)";
+    HURRY = "update run_queue set available_at = $3 where org_id = $1 and run_id = $2 and available_at > $3";
     /// Hops from tenant to tenant through the index, so that a long queue of one costs nothing.
     DUE_TENANTS = "with recursive tenant (org_id) as (
             select min(org_id) from run_queue
@@ -184,6 +185,15 @@ impl Tx {
         self.execute_ahead(ENQUEUE_NEW, args![org, run, available_at]).await?;
         self.rings.queue = true;
         Ok(())
+    }
+
+    /// Has a waiting run go on now: what it waits for came before its time. Nothing for a run in another state.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn hurry_run(&mut self, org: OrgId, run: RunId, now: Timestamp) -> Result<()> {
+        self.enqueue(org, run, now).await?;
+        self.execute_ahead(HURRY, args![org, run, now]).await
     }
 
     /// Takes up to `max` runs (and at most 256): first those whose lease ran out, then due ones from the queue.

@@ -18,6 +18,8 @@ statements! {
         order by finished_at, id limit $2";
     EMPTY = "update runs set input = 'null', output = null, payloads_deleted_at = $3
         where id = $2 and (org_id = $1 and finished_at is not null and payloads_deleted_at is null) is true";
+    EMPTY_APPROVALS = "update approvals set card = '', subject = 'null', reason = '', note = null
+        where (org_id = $1) is true and run_id = $2";
     PURGE_DELIVERIES = "delete from deliveries where id in (select x.id from deliveries x
         where x.status = 'delivered' and x.created_at < $1 order by x.created_at, x.id limit $2)";
     PURGE_GIVEN_UP = "delete from deliveries where id in (select x.id from deliveries x
@@ -25,7 +27,7 @@ statements! {
 }
 
 impl Tx {
-    /// Takes the contents out of a run that ended: its payloads, its input and output. Headers, digests, status, usage and
+    /// Takes the contents out of a run that ended: its payloads, its input and output, what its approvals showed. Headers, digests, status, usage and
     /// error stay. `false` when that had been done, or the run is not over.
     ///
     /// # Errors
@@ -34,6 +36,7 @@ impl Tx {
         if self.execute(EMPTY, args![org, run, now]).await? == 0 {
             return Ok(false);
         }
+        self.execute_ahead(EMPTY_APPROVALS, args![org, run]).await?;
         self.delete_run_payloads(org, run).await?;
         Ok(true)
     }

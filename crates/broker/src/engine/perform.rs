@@ -72,6 +72,9 @@ impl Broker {
 }
 
 fn outbound(prepared: Prepared, credential: Credential, how: How) -> Result<Outbound> {
+    if !prepared.is_as_approved() {
+        return Err(Error::BadRequest { why: "the request is not the one that was approved" });
+    }
     let Prepared { access, request, headers, body, idempotency_key, .. } = prepared;
     // The slot is the one that was looked at: a connection may have been changed since.
     let owner = format!("{}/{}", access.connection, access.name);

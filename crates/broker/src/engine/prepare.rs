@@ -1,11 +1,12 @@
 //! From a [`Call`] to a [`Prepared`] request: canonical, permitted, stripped. No secret is anywhere near.
 
-use livery_core::connector::CredentialSlot;
+use livery_core::connector::{CredentialSlot, Method};
 use sha2::{Digest, Sha256};
 use url::form_urlencoded;
 
 use super::{Access, Call, Passing, Refusal};
 use crate::guard::{CanonicalRequest, Target, UrlRefused};
+use crate::policy::Sent;
 use crate::proxy::placeholder::Finder;
 use crate::transport::{Upload, is_authentication_parameter};
 
@@ -21,6 +22,7 @@ pub struct Prepared {
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Upload,
     pub(super) idempotency_key: Option<String>,
+    pub(super) approved: Option<String>,
     digest: Option<String>,
 }
 
@@ -87,7 +89,7 @@ impl Prepared {
             Upload::Whole(bytes) => Some(digest(&request, &headers, bytes)),
             Upload::Pieces { .. } => None,
         };
-        Ok(Self { access, request, headers, body, idempotency_key: None, digest })
+        Ok(Self { access, request, headers, body, idempotency_key: None, approved: None, digest })
     }
 
     /// Sends this as `Idempotency-Key`: for an upstream that knows a repeated request by it.
@@ -95,6 +97,63 @@ impl Prepared {
     pub fn with_idempotency_key(mut self, key: String) -> Self {
         self.idempotency_key = Some(key);
         self
+    }
+
+    /// Sends it only if it is, byte for byte, the request with this [`Prepared::digest`], which somebody approved.
+    #[must_use]
+    pub fn only_as(mut self, digest: String) -> Self {
+        self.approved = Some(digest);
+        self
+    }
+
+    /// Whether what is about to be sent is what was approved, if anybody was asked.
+    pub(super) fn is_as_approved(&self) -> bool {
+        self.approved.as_ref().is_none_or(|approved| match &self.body {
+            Upload::Whole(bytes) => *approved == digest(&self.request, &self.headers, bytes),
+            Upload::Pieces { .. } => false,
+        })
+    }
+
+    /// The method.
+    pub const fn method(&self) -> Method {
+        self.request.method()
+    }
+
+    /// The address with its whole query.
+    pub fn url(&self) -> String {
+        let line = self.request.line();
+        line.split_once(' ').map_or_else(String::new, |(_, url)| url.to_owned())
+    }
+
+    /// The headers, as they are sent but for what the broker adds and strips.
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
+    /// The body, when it is there whole.
+    pub fn body(&self) -> Option<&[u8]> {
+        match &self.body {
+            Upload::Whole(bytes) => Some(bytes),
+            Upload::Pieces { .. } => None,
+        }
+    }
+
+    /// The body as policies look at it. JSON is what one `Content-Type` calls so: an upstream that is told something else reads
+    /// something else.
+    pub fn sent(&self) -> Sent<'_> {
+        let bytes = match self.body() {
+            None => return Sent::Unseen,
+            Some([]) => return Sent::Nothing,
+            Some(bytes) => bytes,
+        };
+        let named = |name: &'static str| {
+            self.headers.iter().filter(move |(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        };
+        let mut types = named("content-type");
+        let is_json = types.next().is_some_and(|value| is_json(value))
+            && types.next().is_none()
+            && named("content-encoding").next().is_none();
+        Sent::Whole { bytes, is_json }
     }
 
     /// Whether sending it twice does no more than sending it never.
@@ -168,6 +227,16 @@ fn headers_of(access: &Access, given: Vec<(String, String)>) -> Vec<(String, Str
     let mut headers: Vec<(String, String)> = given.into_iter().filter(|(name, _)| !is_own(name)).collect();
     headers.extend(access.headers.iter().cloned());
     headers
+}
+
+/// `application/json` or `…+json`, in UTF-8.
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
+    let essence = parts.next().unwrap_or_default();
+    let is_json = essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
+    is_json
+        && parts
+            .all(|part| !part.starts_with("charset") || matches!(part.as_str(), "charset=utf-8" | "charset=\"utf-8\""))
 }
 
 /// Each part with its length before it, so that no two requests read the same.

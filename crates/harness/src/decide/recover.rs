@@ -1,12 +1,14 @@
 //! After a crash: what was in flight is gone, and the log says what it was.
 //!
 //! A model call is made again with the same attempt and key. A delay begins again. A tool that only reads is run again;
-//! every other one that had started gets "outcome unknown", because doing it twice may be worse than not knowing.
+//! every other one that had started gets "outcome unknown", because doing it twice may be worse than not knowing. One that
+//! was held for a person had done nothing, whatever it is: it is run.
 
 use livery_core::agent::ModelRef;
 
 use super::Draft;
 use super::calls::is_safe;
+use crate::effect::Effect;
 use crate::prompt;
 use crate::record::{Note, Record, Recovery, RunForked, RunRecovered, SandboxFate, ToolOutcomeUnknown};
 use crate::state::{Phase, Stage};
@@ -21,12 +23,13 @@ impl Draft<'_> {
         };
         let notice = notice.filter(|_| self.state.step > 0);
         let pending = self.pending_in_words();
+        let held = recovery.held.clone();
         self.record(Record::RunRecovered(RunRecovered { sandbox, notice, recovery, pending }));
         match self.state.phase {
             // The log ends between two decisions: before the first, or in one that a commit did not keep whole.
             Phase::Idle => self.next_turn(None),
             Phase::Asking { .. } | Phase::Waiting { .. } => self.decision.effects = self.run.pending(&self.state),
-            Phase::Tools => self.recover_tools(),
+            Phase::Tools => self.recover_tools(&held),
             Phase::Done => {}
         }
     }
@@ -55,7 +58,7 @@ impl Draft<'_> {
         }
     }
 
-    fn recover_tools(&mut self) {
+    fn recover_tools(&mut self, held: &[String]) {
         if self.state.calls.iter().any(|call| call.stage == Stage::New) {
             return self.look_at_calls();
         }
@@ -67,7 +70,8 @@ impl Draft<'_> {
             .map(|call| (call.id.clone(), call.tool.clone()))
             .collect();
         for (call_id, tool) in started {
-            match self.run.run_tool(&self.state, &call_id).filter(is_safe) {
+            let may_run = |effect: &Effect| is_safe(effect) || held.contains(&call_id);
+            match self.run.run_tool(&self.state, &call_id).filter(may_run) {
                 Some(effect) => self.decision.effects.push(effect),
                 None => {
                     let result = prompt::OUTCOME_UNKNOWN.to_owned();

@@ -55,7 +55,7 @@ fn reads_are_repeated_and_everything_else_is_unknown() {
     run.done("done", "made");
     crash(&mut run, SandboxFate::Restarted);
     insta::assert_snapshot!(run.take_text(), @r#"
-    > Recovered { sandbox: Restarted, recovery: Recovery { number: 0, node: None, from: None, snapshot_seq: None, lacking: [] } }
+    > Recovered { sandbox: Restarted, recovery: Recovery { number: 0, node: None, from: None, snapshot_seq: None, lacking: [], held: [] } }
       run.recovered {"notice":"The machine was interrupted and your sandbox started again: your files are as they were, every process is gone, those in the background included.","number":0,"pending":["tool shell (write)","tool read_file (read)"],"sandbox":"restarted"}
       tool.outcome_unknown {"call_id":"write","result":"Interrupted, outcome unknown: the call was running when the machine was interrupted. It may have done all, some or none of its work. Check before you repeat it.","tool":"shell"}
       -> run read {"tool":"read_file","path":"a","offset":1,"limit":2000} (safe)
@@ -167,6 +167,26 @@ fn each_tool_is_repeated_or_told_of() {
     }
 }
 
+/// A call that was held for a person had done nothing, whatever it is; the one beside it may have.
+#[test]
+fn what_was_held_is_run_and_what_was_not_is_told_of() {
+    let mut run = Run::started(agent());
+    run.answer(calls([("a", "shell", shell("pay")), ("b", "shell", shell("refund"))]));
+    run.state = run.folded();
+    let recovery = Recovery { held: vec!["b".into()], ..Recovery::default() };
+    run.put(Input::Recovered { sandbox: SandboxFate::Untouched, recovery });
+    let told: Vec<String> = run
+        .records()
+        .iter()
+        .filter_map(|record| match record {
+            livery_harness::Record::ToolOutcomeUnknown(unknown) => Some(unknown.call_id.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["a"]);
+    assert!(matches!(run.effects.as_slice(), [Effect::RunTool { call_id, .. }] if call_id == "b"), "{:?}", run.effects);
+}
+
 #[test]
 fn retries_of_one_step_have_one_name_and_another_step_another() {
     let key = |run: &Run| match run.effects.as_slice() {
@@ -193,6 +213,7 @@ fn a_restored_workspace_is_told_with_what_it_may_lack() {
         from: Some("nod_a".into()),
         snapshot_seq: Some(4),
         lacking: vec!["write_file (a)".into()],
+        held: vec![],
     };
     run.take_text();
     run.put(Input::Recovered { sandbox: SandboxFate::Restored, recovery });

@@ -116,7 +116,7 @@ impl Outbox {
         address: Address,
     ) -> livery_store::Result<()> {
         let event_type = event.event_type.as_str();
-        let data = json!({
+        let mut data = json!({
             "run_id": self.run,
             "seq": seq,
             "status": status,
@@ -124,6 +124,9 @@ impl Outbox {
             "application": self.application,
             "metadata": self.metadata,
         });
+        if let Some(approval) = approval_of(event) {
+            data["approval"] = approval;
+        }
         let delivery = NewDelivery {
             id: DeliveryId::from_bits(self.platform.mint()),
             org: self.org,
@@ -156,6 +159,13 @@ pub(super) fn body_of(event_type: &str, at: Timestamp, mut data: Value) -> Strin
     body(&data)
 }
 
+/// The approval an event is about.
+fn approval_of(event: &NewEvent) -> Option<Value> {
+    let is_about_one = matches!(event.event_type, EventType::ApprovalRequested | EventType::ApprovalDecided);
+    let data: Value = is_about_one.then(|| event.data.parse().ok()).flatten()?;
+    data.get("approval").cloned()
+}
+
 /// Whether webhooks tell of this event.
 pub(crate) fn is_told(event_type: EventType) -> bool {
     status_after(event_type).is_some()
@@ -166,7 +176,7 @@ const fn status_after(event_type: EventType) -> Option<RunStatus> {
     match event_type {
         EventType::RunQueued => Some(RunStatus::Queued),
         EventType::RunStarted | EventType::RunResumed | EventType::RunRecovered => Some(RunStatus::Running),
-        EventType::RunWaiting => Some(RunStatus::Waiting),
+        EventType::RunWaiting | EventType::ApprovalRequested | EventType::ApprovalDecided => Some(RunStatus::Waiting),
         other => other.terminal_status(),
     }
 }

@@ -25,8 +25,8 @@ use super::patience::patiently;
 use super::resume::{self, Log};
 use super::running::Entry;
 use super::snapshot::Copies;
-use super::step::{Step, Written};
-use super::{model, setdown, setup_of, tools};
+use super::step::{ApprovalChange, Step, Written};
+use super::{model, setdown, setup_of, tools, waiting};
 use crate::Platform;
 use crate::agents::LoadedAgent;
 use crate::crash::Commit;
@@ -45,8 +45,10 @@ pub(super) enum Signal {
     Input(Input),
     /// For the log alone.
     Event(EventType, serde_json::Value),
-    /// Several of them in one commit; told when they are written.
-    Log(Vec<(EventType, serde_json::Value)>, Option<oneshot::Sender<()>>),
+    /// Several of them in one commit, with what becomes of an approval; told when they are written.
+    Log(Vec<(EventType, serde_json::Value)>, Option<ApprovalChange>, Option<oneshot::Sender<()>>),
+    /// A call waits for a person; nothing of it was done.
+    Held,
 }
 
 /// Why a run is let go without an end.
@@ -57,6 +59,8 @@ enum Let {
     Released,
     /// The launcher died, and its sandbox with it: the run goes on in another one.
     Interrupted,
+    /// Everything that is left waits for a person: the run holds nothing until somebody answers.
+    Waiting,
 }
 
 struct Drive {
@@ -76,6 +80,10 @@ struct Drive {
     tasks: JoinSet<()>,
     /// Effects under way that must not be torn: tools.
     tools: usize,
+    /// Calls that wait for a person.
+    held: usize,
+    /// Whether the run waited until this life, and for how long it did in all, in milliseconds.
+    waited: (u64, bool),
     tool_slots: Arc<Semaphore>,
     deadline: Instant,
     /// The last sequence of the run's stream, as far as this life has written it.
@@ -97,13 +105,13 @@ pub(super) async fn drive(platform: Platform, claimed: ClaimedRun) {
         Ok((mut drive, first)) => {
             let outcome = Box::pin(drive.go(first)).await;
             drive.tasks.shutdown().await;
-            if matches!(outcome, Err(Let::Released)) && platform.config.snapshots {
+            if matches!(outcome, Err(Let::Released | Let::Waiting)) && platform.config.snapshots {
                 drive.copies.take_last(&drive.hands, lease).await;
             }
             let leaving = match &outcome {
                 Ok(()) => Leaving::Over,
                 Err(Let::Lost) => Leaving::Lost,
-                Err(Let::Released | Let::Interrupted) => Leaving::ForNow,
+                Err(Let::Released | Let::Interrupted | Let::Waiting) => Leaving::ForNow,
             };
             // A later life of the run on this node has taken the sandbox over: it is not this one's to end.
             if leaving == Leaving::Over || !platform.running.is_succeeded(lease) {
@@ -117,6 +125,7 @@ pub(super) async fn drive(platform: Platform, claimed: ClaimedRun) {
                 }
                 Err(Let::Released) => setdown::release(&platform, lease).await,
                 Err(Let::Interrupted) => setdown::interrupt(&platform, lease).await,
+                Err(Let::Waiting) => waiting::wait(&platform, lease, &drive.outbox, drive.progress(&drive.state)).await,
             }
         }
         Err(error) => setdown::set_down(&platform, lease, &row, error).await,
@@ -134,18 +143,20 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
         return Err(RunError::fatal(ErrorCode::Internal, message));
     }
     let agent = platform.load_agent(row.org, row.agent_id).await.map_err(internal)?;
-    let log = Log::read(&platform, &row, resumed).await.map_err(internal)?;
+    let mut log = Log::read(&platform, &row, resumed).await.map_err(internal)?;
     let spec: SandboxSpec = row.sandbox.parse().map_err(|error| internal(Error::from(error)))?;
     let rules = Loop::new(setup_of(&row, &agent, log.models.clone()).map_err(internal)?)?;
     if row.cancel_requested_at.is_some() {
         entry.signals.cancel.cancel();
     }
     let (sender, signals) = mpsc::channel(SIGNALS_MAX);
-    let left = time_left(&row, platform.clock.now());
+    let now = platform.clock.now();
+    let waited = log.waited_until(now);
+    let left = time_left(&row, now, waited.0);
     let (sandbox, copy) = resume::fate(&platform, lease, &row, &log).await.map_err(internal)?;
     let filled = sandbox == SandboxFate::Restarted;
     let recovery = resume::recovery(&platform, &row, &log, copy.as_ref());
-    let workspace = Left { stood: log.had_sandbox, filled, copy, redacted: log.redacted };
+    let workspace = Left { stood: log.had_sandbox, filled, copy, redacted: log.redacted, held: log.held };
     let hands = Hands::new(platform.clone(), &row, Arc::clone(&agent), spec, workspace, left, sender.clone());
     let first = match log.fork {
         _ if log.redacted >= REDACTED_MAX => Input::Fatal { error: quarantined() },
@@ -162,6 +173,8 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
         copies: Arc::new(Copies::default()),
         tasks: JoinSet::new(),
         tools: 0,
+        held: 0,
+        waited,
         models: log.models,
         state: log.state,
         platform,
@@ -176,10 +189,10 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     Ok((drive, first))
 }
 
-/// What is left of the run's time: it counts from its first start.
-fn time_left(row: &RunRow, now: Timestamp) -> Duration {
+/// What is left of the run's time: it counts from its first start, without what it waited for people.
+fn time_left(row: &RunRow, now: Timestamp, waited_ms: u64) -> Duration {
     let limit_ms = row.limits.timeout_s().saturating_mul(1000);
-    let used_ms = row.started_at.map_or(0, |started| now.millis_since(started));
+    let used_ms = row.started_at.map_or(0, |started| now.millis_since(started)).saturating_sub(waited_ms);
     Duration::from_millis(limit_ms.saturating_sub(used_ms))
 }
 
@@ -187,7 +200,10 @@ impl Drive {
     async fn go(&mut self, first: Input) -> Result<(), Let> {
         let mut opening = matches!(first, Input::Start | Input::Forked { .. })
             .then_some((EventType::RunStarted, json!({"node": self.platform.identity.id})));
-        if opening.is_none() && self.state.is_finished() {
+        if let (waited_ms, true) = self.waited {
+            opening = Some((EventType::RunResumed, json!({"node": self.platform.identity.id, "waited_ms": waited_ms})));
+        }
+        if self.state.is_finished() {
             return Err(Let::Lost);
         }
         let mut input = first;
@@ -271,6 +287,7 @@ impl Drive {
     ) -> Result<(), Let> {
         let (lease, head) = (self.lease, self.head);
         let (events, spilled, progress, now) = (written.events, written.spilled, written.progress, written.now);
+        let approval = written.approval;
         let end = terminal
             .map(|end| {
                 Ok::<_, livery_store::Error>(livery_store::Terminal {
@@ -287,7 +304,7 @@ impl Drive {
         let written = head + events.len() as u64;
         let outbox = self.outbox.clone();
         let has_spilled = !spilled.is_empty();
-        let step = Arc::new(Step { lease, head, events, spilled, artifacts, progress, end, outbox });
+        let step = Arc::new(Step { lease, head, events, spilled, artifacts, progress, end, approval, outbox });
         let (store, began) = (&self.platform.store, Instant::now());
         let attempt = |again| {
             let step = Arc::clone(&step);
@@ -336,7 +353,7 @@ impl Drive {
                     // Closed never: the semaphore lives as long as the run.
                     let _slot = slots.acquire().await;
                     let input = Box::pin(tools::perform(&hands, call_id, invocation)).await;
-                    send(&sender, Signal::Input(input)).await;
+                    send(&sender, input.map_or(Signal::Held, Signal::Input)).await;
                 });
             }
             // Its record was committed before; `commit` ended the run.
@@ -348,6 +365,9 @@ impl Drive {
     async fn next_input(&mut self) -> Result<Input, Let> {
         loop {
             let signals = self.entry.signals.clone();
+            if self.tools == 0 && self.held > 0 && !signals.cancel.is_cancelled() && !signals.lost.is_cancelled() {
+                return Err(Let::Waiting);
+            }
             let signal = tokio::select! {
                 biased;
                 () = signals.lost.cancelled() => return Err(Let::Lost),
@@ -380,8 +400,13 @@ impl Drive {
                         self.platform.reached(EffectKind::SandboxFill, Phase::Committed);
                     }
                 }
-                Some(Signal::Log(events, done)) => {
+                Some(Signal::Held) => {
+                    self.tools = self.tools.saturating_sub(1);
+                    self.held += 1;
+                }
+                Some(Signal::Log(events, approval, done)) => {
                     let mut written = self.writing(&self.state);
+                    written.approval = approval;
                     for (event_type, data) in events {
                         written.event(event_type, data.to_string()).await.map_err(|error| lost(&error.into()))?;
                     }
@@ -407,6 +432,7 @@ impl Drive {
             lost: self.entry.signals.lost.clone(),
             events: Vec::new(),
             spilled: Vec::new(),
+            approval: None,
             progress: self.progress(state),
             now: self.platform.clock.now(),
         }

@@ -21,7 +21,7 @@ mod way;
 use livery_core::EventType;
 use serde_json::Value;
 
-pub(super) use self::door::{Denied, Door, Unanswered, quarantined};
+pub(super) use self::door::{Admitted, Denied, Door, Earlier, Unanswered, quarantined};
 pub(super) use self::doors::Doors;
 pub(super) use self::told::{FrontEnd, Outcome, Told};
 pub(super) use self::way::Egress;

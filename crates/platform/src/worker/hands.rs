@@ -1,5 +1,6 @@
 //! A run's sandbox: made at the first tool call that needs one, filled once, taken down with the run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::drive::Signal;
-use super::egress::{Door, Egress};
+use super::egress::{Door, Earlier, Egress};
 use super::patience::patiently;
 use super::snapshot;
 use crate::Platform;
@@ -59,6 +60,8 @@ pub(super) struct Left {
     pub(super) copy: Option<SnapshotRow>,
     /// How often a credential was found in an answer.
     pub(super) redacted: u32,
+    /// Calls that waited for a person.
+    pub(super) held: BTreeSet<String>,
 }
 
 /// The sandbox of one run, there or not.
@@ -94,7 +97,8 @@ impl Hands {
         // An earlier life may have died over the making of it, before its log could say so.
         let touched = AtomicBool::new(workspace.filled || row.recoveries > 0);
         let row = row.clone();
-        let door = Door::new(platform.clone(), row.clone(), signals.clone(), workspace.redacted);
+        let earlier = Earlier { redacted: workspace.redacted, held: workspace.held.clone() };
+        let door = Door::new(platform.clone(), row.clone(), signals.clone(), earlier);
         Self { platform, row, agent, spec, workspace, time, signals, sandbox, touched, stood_at, door }
     }
 

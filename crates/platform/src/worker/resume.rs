@@ -1,7 +1,9 @@
 //! What a run that goes on is told of its past: its log, folded, and what became of its workspace.
 
+use std::collections::BTreeSet;
+
 use livery_core::agent::ModelRef;
-use livery_core::{Error, EventType, Result};
+use livery_core::{Error, EventType, Result, Timestamp};
 use livery_harness::record::SandboxFate;
 use livery_harness::tools::{BuiltIn, FINISH};
 use livery_harness::{Record, Recovery, State};
@@ -34,6 +36,12 @@ pub(super) struct Log {
     pub(super) redacted: u32,
     /// Calls that may have changed the workspace, with the event of their end.
     changes: Vec<(u64, String)>,
+    /// Calls that were held for a person and did not go on since.
+    pub(super) held: BTreeSet<String>,
+    /// Since when the run waits, if it does.
+    waiting_since: Option<Timestamp>,
+    /// How long it waited before that, in milliseconds.
+    waited_ms: u64,
 }
 
 impl Log {
@@ -48,6 +56,9 @@ impl Log {
             sandbox_node: None,
             redacted: 0,
             changes: vec![],
+            held: BTreeSet::new(),
+            waiting_since: None,
+            waited_ms: 0,
         };
         // A run that starts now has one event, and that one is in the row already, but for the models.
         let mut records = 0;
@@ -60,7 +71,7 @@ impl Log {
             let Ok(event_type) = event.event_type.parse::<EventType>() else { continue };
             let data = event.data.map(|data| data.parse()).transpose()?.unwrap_or(Value::Null);
             let data = platform.whole(row.org, data).await?;
-            log.note(event.seq, event_type, &data)?;
+            log.note((event.seq, event.at), event_type, &data)?;
             if let Some(record) = Record::from_event(event_type, &data).map_err(Error::internal)? {
                 log.started = true;
                 log.state.apply(&record);
@@ -72,7 +83,7 @@ impl Log {
         Ok(log)
     }
 
-    fn note(&mut self, seq: u64, event_type: EventType, data: &Value) -> Result<()> {
+    fn note(&mut self, (seq, at): (u64, Timestamp), event_type: EventType, data: &Value) -> Result<()> {
         let node = || data["node"].as_str().map(str::to_owned);
         match event_type {
             EventType::RunQueued => {
@@ -87,6 +98,12 @@ impl Log {
                     self.sandbox_node = Some(NOWHERE.to_owned());
                 }
             }
+            EventType::ApprovalRequested => self.held.extend(data["call_id"].as_str().map(str::to_owned)),
+            EventType::ToolResumed => {
+                self.held.remove(data["call_id"].as_str().unwrap_or_default());
+            }
+            EventType::RunWaiting => self.waiting_since = Some(at),
+            EventType::RunResumed => self.waited_ms = self.waited_until(at).0,
             EventType::EgressRedacted => self.redacted = self.redacted.saturating_add(1),
             EventType::SandboxStarted => {
                 self.had_sandbox = true;
@@ -94,6 +111,7 @@ impl Log {
             }
             EventType::ToolFinished | EventType::ToolOutcomeUnknown => {
                 let (tool, call) = (data["tool"].as_str().unwrap_or_default(), &data["call_id"]);
+                self.held.remove(call.as_str().unwrap_or_default());
                 if changes_workspace(tool) {
                     self.changes.push((seq, format!("{tool} ({})", call.as_str().unwrap_or_default())));
                 }
@@ -101,6 +119,15 @@ impl Log {
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Log {
+    /// How long the run waited until `now`, in all, and whether it still did.
+    pub(super) fn waited_until(&mut self, now: Timestamp) -> (u64, bool) {
+        let since = self.waiting_since.take();
+        let last = since.map_or(0, |since| now.millis_since(since));
+        (self.waited_ms.saturating_add(last), since.is_some())
     }
 }
 
@@ -158,5 +185,6 @@ pub(super) fn recovery(platform: &Platform, row: &RunRow, log: &Log, copy: Optio
         from: log.node.clone(),
         snapshot_seq,
         lacking: later.map(|(_, call)| call.clone()).collect(),
+        held: log.held.iter().cloned().collect(),
     }
 }

@@ -1,8 +1,8 @@
 //! One step of a run, written in one commit: events, what was spilled, artifacts, the row and the webhooks, all or nothing.
 
-use livery_core::id::{AppId, OrgId, RunId};
+use livery_core::id::{AppId, ApprovalId, OrgId, RunId};
 use livery_core::{EventType, Timestamp};
-use livery_store::{Error, FileRole, FileRow, Lease, NewEvent, Progress, Result, Terminal, Tx};
+use livery_store::{ApprovalRow, Error, FileRole, FileRow, Lease, NewEvent, Progress, Result, Terminal, Tx};
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +12,16 @@ use crate::webhooks::Outbox;
 
 /// Who did it, in the log.
 pub(super) const ACTOR: &str = "worker";
+
+/// What becomes of an approval, in the commit of the events that tell of it.
+pub(super) enum ApprovalChange {
+    /// A person is asked.
+    Requested(Box<ApprovalRow>),
+    /// Nobody answered in time.
+    Expired(ApprovalId),
+    /// What was approved is about to be done.
+    Used(ApprovalId),
+}
 
 /// What is to be written; kept until it is.
 pub(super) struct Step {
@@ -23,6 +33,7 @@ pub(super) struct Step {
     pub(super) artifacts: Vec<(String, FileRow)>,
     pub(super) progress: Progress,
     pub(super) end: Option<Terminal>,
+    pub(super) approval: Option<ApprovalChange>,
     pub(super) outbox: Outbox,
 }
 
@@ -39,11 +50,25 @@ impl Step {
             tx.insert_file(row).await?;
             tx.attach_file(self.lease.org, self.lease.run, FileRole::Artifact, path, row.id).await?;
         }
+        if !self.change_approval(tx).await? {
+            // Somebody else used it, or its time is over: this worker's view is not the run's any more, so it writes nothing.
+            return Err(Error::LeaseLost);
+        }
         let first_seq = match &self.end {
             Some(end) => tx.finish_run(&self.lease, end, &self.events).await?,
             None => tx.update_run_progress(&self.lease, &self.progress, &self.events).await?,
         };
         self.outbox.append(tx, first_seq, &self.events).await
+    }
+
+    async fn change_approval(&self, tx: &mut Tx) -> Result<bool> {
+        let at = self.events.first().map_or(Timestamp::from_micros(0), |event| event.at);
+        match &self.approval {
+            None => Ok(true),
+            Some(ApprovalChange::Requested(row)) => tx.insert_approval(row).await.map(|()| true),
+            Some(ApprovalChange::Expired(id)) => tx.expire_approval(self.lease.org, *id, at).await,
+            Some(ApprovalChange::Used(id)) => tx.use_approval(self.lease.org, *id, at).await,
+        }
     }
 
     /// Whether the attempt whose answer was lost had been committed after all. Only the holder of a lease moves the head of
@@ -74,6 +99,7 @@ pub(super) struct Written {
     pub(super) events: Vec<NewEvent>,
     pub(super) spilled: Vec<FileRow>,
     pub(super) progress: Progress,
+    pub(super) approval: Option<ApprovalChange>,
     pub(super) now: Timestamp,
 }
 

@@ -1,7 +1,7 @@
 //! `RunTool`: a checked call, performed in the run's sandbox. What goes wrong inside is the tool's answer to the model; only a
 //! sandbox that is gone ends the run.
 
-mod api;
+pub(super) mod api;
 mod files;
 mod search;
 
@@ -15,6 +15,7 @@ use livery_harness::tools::{OwnCall, Shell};
 use livery_harness::{Input, Invocation, ToolOutcome};
 use livery_sandbox::{Exec, ExecResult, Sandbox, Stream};
 
+use super::ask::{self, Denied};
 use super::hands::{Hands, WORKSPACE, lost_or};
 use crate::effects::{EffectKind, Phase};
 use crate::traces::ToolCall;
@@ -28,10 +29,12 @@ pub(super) enum Trouble {
     Answer(String),
     /// Ends the run.
     Fatal(RunError),
+    /// It waits for a person; nothing of it was done.
+    Held,
 }
 
-/// Performs a call and says how it went.
-pub(super) async fn perform(hands: &Hands, call_id: String, invocation: Invocation) -> Input {
+/// Performs a call and says how it went; `None`: it waits for a person, and nothing of it was done.
+pub(super) async fn perform(hands: &Hands, call_id: String, invocation: Invocation) -> Option<Input> {
     let (begun, tool, asked) = (hands.platform.clock.now(), name_of(&invocation), Instant::now());
     let named = match &invocation {
         Invocation::Own(call) => call.name.clone(),
@@ -42,9 +45,12 @@ pub(super) async fn perform(hands: &Hands, call_id: String, invocation: Invocati
     let outcome = match invocation {
         // It needs no sandbox, and so makes none.
         Invocation::CallApi(call) => Box::pin(api::call(hands, &call_id, call)).await,
-        invocation => match hands.sandbox().await {
-            Ok(sandbox) => Box::pin(run(hands, &sandbox, &call_id, invocation)).await,
-            Err(error) => Err(Trouble::Fatal(error)),
+        invocation => match Box::pin(may_run(hands, &call_id, &named, &invocation)).await {
+            Ok(()) => match hands.sandbox().await {
+                Ok(sandbox) => Box::pin(run(hands, &sandbox, &call_id, invocation)).await,
+                Err(error) => Err(Trouble::Fatal(error)),
+            },
+            Err(trouble) => Err(trouble),
         },
     };
     let outcome_word = word_of(&outcome);
@@ -62,9 +68,23 @@ pub(super) async fn perform(hands: &Hands, call_id: String, invocation: Invocati
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(Trouble::Answer(message)) => ToolOutcome::failed(message),
-        Err(Trouble::Fatal(error)) => return Input::Fatal { error },
+        Err(Trouble::Fatal(error)) => return Some(Input::Fatal { error }),
+        Err(Trouble::Held) => return None,
     };
-    Input::ToolDone { call_id, outcome, duration_ms: hands.platform.clock.now().millis_since(begun) }
+    Some(Input::ToolDone { call_id, outcome, duration_ms: hands.platform.clock.now().millis_since(begun) })
+}
+
+/// What policies and people say to a tool that carries no credential.
+async fn may_run(hands: &Hands, call_id: &str, name: &str, invocation: &Invocation) -> Result<(), Trouble> {
+    match ask::tool(&hands.door, call_id, name, invocation).await {
+        Ok(leave) if leave.is_noted_first() => leave.note(&hands.door, Vec::new()).await.map_err(Trouble::Fatal),
+        Ok(_) => Ok(()),
+        Err(Denied::Held) => Err(Trouble::Held),
+        Err(Denied::Gone(error)) => Err(Trouble::Fatal(error)),
+        Err(Denied::No { reason, .. }) => {
+            Err(Trouble::Answer(format!("policy_denied: {reason}. The tool was not used.")))
+        }
+    }
 }
 
 /// The tool as the metrics call it: never a name out of an agent.
@@ -86,6 +106,7 @@ const fn word_of(outcome: &Result<ToolOutcome, Trouble>) -> &'static str {
         Ok(ToolOutcome::Failed { .. }) | Err(Trouble::Answer(_)) => "failed",
         Ok(_) => "ok",
         Err(Trouble::Fatal(_)) => "fatal",
+        Err(Trouble::Held) => "held",
     }
 }
 

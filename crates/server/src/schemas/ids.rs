@@ -35,6 +35,8 @@ ids! {
     NodeId: "A node.";
     KeyId: "An API key, not its secret.";
     ConnectionId: "A connection.";
+    PolicyId: "A policy.";
+    ApprovalId: "An approval.";
     ProviderId: "A model provider.";
     WebhookId: "A webhook endpoint.";
     DeliveryId: "One delivery to a webhook endpoint.";

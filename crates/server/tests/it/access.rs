@@ -27,6 +27,7 @@ async fn call(actor: &Actor<'_>, method: &Method, target: &str) -> Answer {
     let request = actor.request(method.clone(), target).header("content-type", "application/json");
     let body = match *method {
         Method::POST if target.ends_with("/replay") => r#"{"mode": "recorded"}"#,
+        Method::POST if target.starts_with("/v1/approvals/") => r#"{"decision": "deny"}"#,
         Method::POST if target.ends_with("/fork") => r#"{"from_seq": 1}"#,
         Method::POST | Method::PATCH => "{}",
         _ => "",
@@ -42,6 +43,8 @@ fn any_id(path: &str) -> String {
         "schedules" => id("sch"),
         "triggers" => id("trg"),
         "connections" => id("con"),
+        "policies" => id("pol"),
+        "approvals" => id("apr"),
         "api_keys" => id("key"),
         "files" => id("fil"),
         _ => "nobody".to_owned(),
@@ -134,6 +137,11 @@ async fn another_tenants_things_do_not_exist() {
     let connection = json!({"name": "c", "connector": "stripe", "credential": {"value": "sk_test_0123456789"}});
     let connection = one.post("/v1/connections", &connection).await.json()["id"].as_str().unwrap().to_owned();
 
+    let policy = json!({"name": "p", "text": "permit (principal, action in Action::\"read\", resource);"});
+    let policy = one.post("/v1/policies", &policy).await.json()["id"].as_str().unwrap().to_owned();
+    // One that waits is in the tests of approvals.
+    let approval = "apr_00000000000000000000000001".to_owned();
+
     let fill = |path: &str| {
         let own = match path.split('/').nth(2).unwrap_or("") {
             "runs" => &run,
@@ -143,6 +151,8 @@ async fn another_tenants_things_do_not_exist() {
             "schedules" => &schedule,
             "triggers" => &trigger,
             "connections" => &connection,
+            "policies" => &policy,
+            "approvals" => &approval,
             _ => "",
         };
         path.replace("{id}", own).replace("{name}", "secret-agent").replace("{provider}", "mine")
@@ -159,7 +169,17 @@ async fn another_tenants_things_do_not_exist() {
         }
         assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (404, "not_found"), "{method} {target}");
     }
-    for list in ["runs", "agents", "schedules", "triggers", "webhooks", "model_providers", "connections"] {
+    for list in [
+        "runs",
+        "agents",
+        "schedules",
+        "triggers",
+        "webhooks",
+        "model_providers",
+        "connections",
+        "policies",
+        "approvals",
+    ] {
         assert_eq!(two.get(&format!("/v1/{list}")).await.json()["data"], json!([]), "{list}");
     }
     assert_eq!(one.get(&format!("/v1/runs/{run}")).await.status, 200, "it is still there for its owner");

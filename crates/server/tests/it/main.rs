@@ -10,6 +10,7 @@ mod events;
 mod idempotency;
 mod oauth;
 mod pages;
+mod policies;
 mod providers;
 mod schedules;
 mod site;

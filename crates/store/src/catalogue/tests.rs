@@ -67,7 +67,8 @@ async fn one_row_is_found_by_its_id_before_there_are_statistics() {
         assert!(!walks, "{name} names one row by two columns");
         if one {
             let plan = generic_plan(&engine, statement).await;
-            assert!(plan.contains("runs_pkey") || plan.contains("deliveries_pkey"), "{name} walks:\n{plan}");
+            let keys = ["runs_pkey", "deliveries_pkey", "policies_pkey", "approvals_pkey"];
+            assert!(keys.iter().any(|key| plan.contains(key)), "{name} walks:\n{plan}");
             found += 1;
         }
     }
@@ -135,6 +136,12 @@ fn lists_and_claims_walk_an_index() {
     check("queue::CLAIM_OWN", "runs_lease");
     check("queue::FIND_EXPIRED", "runs_lease");
     check("queue::FIND_CANCELLED", "runs_cancel");
+    check("approvals::LIST", "approvals_page");
+    check("approvals::LIST_STATUS", "approvals_status");
+    check("approvals::LIST_RUN", "approvals_run");
+    check("approvals::OF_RUN", "approvals_run");
+    check("policies::LIST", "policies_page");
+    check("policies::APPLYING", "policies_page");
     check("connections::LIST", "connections_page");
     check("connections::USABLE", "connections_usable");
     check("deliveries::LIST", "deliveries_page");
@@ -208,6 +215,8 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("nodes::LIST", "system: no tenant's"),
     ("nodes::REGISTER", "system: no tenant's"),
     ("nodes::SEEN", "system: no tenant's"),
+    ("policies::REVISE", "the id is the tenant"),
+    ("policies::REVISION", "the id is the tenant"),
     ("queue::CLAIM_EXPIRED", "system: a node works for all"),
     ("queue::CLAIM_OWN", "system: a node works for all"),
     ("queue::COUNT", "system: readiness"),

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use livery_core::id::{
-    AgentId, AppId, ConnectionId, DeliveryId, EndUserId, FileId, KeyId, NodeId, OrgId, ProviderId, RequestId, RunId,
-    ScheduleId, TriggerId, WebhookEventId, WebhookId,
+    AgentId, AppId, ApprovalId, ConnectionId, DeliveryId, EndUserId, FileId, KeyId, NodeId, OrgId, PolicyId,
+    ProviderId, RequestId, RunId, ScheduleId, TriggerId, WebhookEventId, WebhookId,
 };
 
 use crate::error::Result;
@@ -35,6 +35,7 @@ macro_rules! id_columns {
 id_columns!(
     AgentId,
     AppId,
+    ApprovalId,
     ConnectionId,
     DeliveryId,
     EndUserId,
@@ -42,6 +43,7 @@ id_columns!(
     KeyId,
     NodeId,
     OrgId,
+    PolicyId,
     ProviderId,
     RequestId,
     RunId,

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 mod agents;
+mod approvals;
 mod connection_tokens;
 mod connections;
 mod crash;

@@ -1,13 +1,14 @@
 //! [`Door`]: the one way out of a run, whoever brings a request.
 //!
 //! ```text
-//! look at it ─▶ egress.denied                                                       nothing left
+//! look at it, ask the policies, ask a person ─▶ egress.denied                       nothing left
 //!            ─▶ egress.requested ─▶ open the secret ─▶ send ─▶ egress.redacted … ─▶ egress.finished
 //! ```
 //!
 //! The intent of a request that may change something is committed before the secret is opened; that of a `GET` or `HEAD`
 //! before its answer is used.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,7 +27,9 @@ use super::told::{Outcome, Told};
 use super::{Event, REDACTED_MAX};
 use crate::Platform;
 use crate::connections::Bound;
+use crate::worker::ask::{self, Leave};
 use crate::worker::drive::Signal;
+use crate::worker::step::ApprovalChange;
 
 /// Requests of one run's programs that are under way at a time.
 const AT_ONCE_MAX: usize = 32;
@@ -44,16 +47,42 @@ pub(in crate::worker) struct Door {
     at_once: Arc<Semaphore>,
     pace: Mutex<Pace>,
     denials: Mutex<Denials>,
+    /// Calls that waited for a person in an earlier life.
+    held: BTreeSet<String>,
     over: CancellationToken,
 }
 
-/// Why a request does not leave. The words are for whoever asked.
+/// What earlier lives of a run left at its door.
+#[derive(Debug, Default)]
+pub(in crate::worker) struct Earlier {
+    /// How often a credential was found in an answer.
+    pub(in crate::worker) redacted: u32,
+    /// Calls that waited for a person.
+    pub(in crate::worker) held: BTreeSet<String>,
+}
+
+/// A request that may leave.
+pub(in crate::worker) struct Admitted {
+    /// The request.
+    pub(in crate::worker) prepared: Prepared,
+    /// By which rule, and whose yes.
+    pub(in crate::worker) leave: Leave,
+}
+
+/// Why a request does not leave.
 #[derive(Debug)]
-pub(in crate::worker) struct Denied {
-    /// The rule's stable name.
-    pub(in crate::worker) rule: &'static str,
-    /// Its words.
-    pub(in crate::worker) reason: String,
+pub(in crate::worker) enum Denied {
+    /// It may not. The words are for whoever asked.
+    No {
+        /// The rule's stable name.
+        rule: &'static str,
+        /// Its words.
+        reason: String,
+    },
+    /// It waits for a person; nothing of it was done.
+    Held,
+    /// The run is over, or somebody else's.
+    Gone(RunError),
 }
 
 /// A request that was sent and has the head of its answer.
@@ -97,21 +126,22 @@ pub(in crate::worker) fn quarantined() -> RunError {
 }
 
 impl Door {
-    /// Of a run whose news go to `signals`; in earlier lives a credential was found `redacted` times.
+    /// Of a run whose news go to `signals`.
     pub(in crate::worker) fn new(
         platform: Platform,
         row: RunRow,
         signals: mpsc::Sender<Signal>,
-        redacted: u32,
+        earlier: Earlier,
     ) -> Arc<Self> {
         let door = Arc::new(Self {
             row,
             signals,
-            redacted: AtomicU32::new(redacted),
+            redacted: AtomicU32::new(earlier.redacted),
             received: AtomicU64::new(0),
             at_once: Arc::new(Semaphore::new(AT_ONCE_MAX)),
             pace: Mutex::default(),
             denials: Mutex::default(),
+            held: earlier.held,
             over: CancellationToken::new(),
             platform: platform.clone(),
         });
@@ -129,8 +159,18 @@ impl Door {
         self.over.cancelled().await;
     }
 
-    pub(super) const fn platform(&self) -> &Platform {
+    pub(in crate::worker) const fn platform(&self) -> &Platform {
         &self.platform
+    }
+
+    /// The run, as it was when this life began.
+    pub(in crate::worker) const fn row(&self) -> &RunRow {
+        &self.row
+    }
+
+    /// Whether a call waited for a person in an earlier life, and did not go on since.
+    pub(in crate::worker) fn was_held(&self, call_id: &str) -> bool {
+        self.held.contains(call_id)
     }
 
     /// The connection of a slot as it is now.
@@ -158,16 +198,29 @@ impl Door {
         &self,
         told: &Told,
         looked_at: Result<Prepared, Refusal>,
-    ) -> Result<Prepared, Denied> {
-        let denied = match looked_at {
-            Ok(prepared) => return Ok(prepared),
-            Err(refusal) => Denied { rule: refusal.rule(), reason: refusal.to_string() },
+    ) -> Result<Admitted, Denied> {
+        let (rule, reason, more) = match looked_at {
+            Err(refusal) => (refusal.rule(), refusal.to_string(), json!({})),
+            Ok(prepared) => match Box::pin(self.judge(told, prepared)).await {
+                Ok((prepared, leave)) => return Ok(Admitted { prepared: leave.bind(prepared), leave }),
+                Err(ask::Denied::Held) => return Err(Denied::Held),
+                Err(ask::Denied::Gone(error)) => return Err(Denied::Gone(error)),
+                Err(ask::Denied::No { rule, reason, more }) => (rule, reason, more),
+            },
         };
         // What a model asks for is counted in turns; a program may try for ever.
-        if told.is_by_model() || self.is_told(denied.rule, &told.slot) {
-            self.log(vec![told.denied(denied.rule, &denied.reason)]).await;
+        if told.is_by_model() || self.is_told(rule, &told.slot) {
+            self.log(vec![told.denied(rule, &reason, more)]).await;
         }
-        Err(denied)
+        Err(Denied::No { rule, reason })
+    }
+
+    /// What policies, and people where those say so, say to a request.
+    async fn judge(&self, told: &Told, prepared: Prepared) -> Result<(Prepared, Leave), ask::Denied> {
+        let policies = ask::policies(self).await?;
+        let looked = ask::look(&policies, self, told, &prepared);
+        let leave = ask::settle(self, told.call_id(), looked).await?;
+        Ok((prepared, leave))
     }
 
     /// Something a program tried that is no request through a connection.
@@ -179,9 +232,17 @@ impl Door {
     }
 
     /// Sends a request that was admitted, up to the head of its answer. The events of a failure are in the log when this answers.
-    pub(in crate::worker) async fn send(&self, told: &Told, prepared: Prepared, how: How) -> Result<Begun, Unanswered> {
+    pub(in crate::worker) async fn send(&self, told: &Told, admitted: Admitted, how: How) -> Result<Begun, Unanswered> {
+        let Admitted { prepared, leave } = admitted;
+        let requested = told.requested(&prepared.facts(), &leave.told);
+        let is_noted = leave.is_noted_first();
+        let mut intent = if is_noted {
+            leave.note(self, vec![requested]).await.map_err(Unanswered::Gone)?;
+            None
+        } else {
+            Some(self.write(vec![requested], None).await.map_err(Unanswered::Gone)?)
+        };
         let is_safe = prepared.is_safe();
-        let mut intent = Some(self.write(vec![told.requested(&prepared.facts())]).await.map_err(Unanswered::Gone)?);
         if let Some(intent) = intent.take_if(|_| !is_safe) {
             intent.done().await.map_err(Unanswered::Gone)?;
         }
@@ -275,12 +336,24 @@ impl Door {
     /// Has events written before anything that this task sends later. They may still be on their way when it returns.
     async fn log(&self, events: Vec<Event>) {
         // Only a run that is over hears no signals.
-        let _ = self.signals.send(Signal::Log(events, None)).await;
+        let _ = self.signals.send(Signal::Log(events, None, None)).await;
     }
 
-    async fn write(&self, events: Vec<Event>) -> Result<Written, RunError> {
+    /// Has events written, with what becomes of an approval in the same commit, and waits until they are.
+    ///
+    /// # Errors
+    /// When they were not, the approval's part included: nothing may be done then.
+    pub(in crate::worker) async fn log_with(
+        &self,
+        events: Vec<Event>,
+        approval: Option<ApprovalChange>,
+    ) -> Result<(), RunError> {
+        self.write(events, approval).await?.done().await
+    }
+
+    async fn write(&self, events: Vec<Event>, approval: Option<ApprovalChange>) -> Result<Written, RunError> {
         let (done, written) = oneshot::channel();
-        self.signals.send(Signal::Log(events, Some(done))).await.map_err(|_| gone())?;
+        self.signals.send(Signal::Log(events, approval, Some(done))).await.map_err(|_| gone())?;
         Ok(Written(written))
     }
 }

@@ -14,7 +14,7 @@ use livery_core::id::{ConnectionId, RunId};
 
 use super::Door;
 use super::answer::{Under, relay};
-use super::door::Unanswered;
+use super::door::{Denied, Unanswered};
 use super::told::{FrontEnd, Told};
 use super::watch::Watch;
 use crate::Platform;
@@ -125,12 +125,20 @@ impl RunGate {
         let (body, account) = body.upload().await?;
         let passing = Passing { target, method: word(&method), headers, body };
         let looked_at = Prepared::passing(door.access(&told.bound), passing);
-        let prepared = door.admit(&told, looked_at).await;
-        let prepared = prepared.map_err(|denied| Refusal::Denied { rule: denied.rule, reason: denied.reason })?;
+        let admitted = match door.admit(&told, looked_at).await {
+            Ok(admitted) => admitted,
+            Err(Denied::No { rule, reason }) => return Err(Refusal::Denied { rule, reason }),
+            // A program's request is not held: it is told to ask by `call_api`.
+            Err(Denied::Held) => return Err(Refusal::Unavailable { why: "a person has to approve it" }),
+            Err(Denied::Gone(error)) => {
+                door.end_run(error).await;
+                return Err(Refusal::Unavailable { why: "the run is over" });
+            }
+        };
         let told = Arc::new(told);
         let given_up = GivenUp { door: Arc::clone(&door), told: Arc::clone(&told), is_armed: true };
         let sent = tokio::select! {
-            sent = door.send(&told, prepared, self.how()) => sent,
+            sent = door.send(&told, admitted, self.how()) => sent,
             () = door.closed() => return Err(Refusal::Unavailable { why: "the run is over" }),
         };
         given_up.disarm();

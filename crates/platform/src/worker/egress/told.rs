@@ -69,17 +69,27 @@ impl Told {
         if let FrontEnd::CallApi { call_id } = &self.front_end {
             data["call_id"] = call_id.as_str().into();
         }
-        if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
-            data.extend(more);
+        (event_type, with(data, more))
+    }
+
+    /// The model's call that brings it; none of a program's.
+    pub(in crate::worker) const fn call_id(&self) -> Option<&String> {
+        match &self.front_end {
+            FrontEnd::CallApi { call_id } => Some(call_id),
+            FrontEnd::Proxy => None,
         }
-        (event_type, data)
     }
 
-    pub(super) fn denied(&self, rule: &str, reason: &str) -> Event {
-        self.event(EventType::EgressDenied, json!({"rule": rule, "reason": reason}))
+    /// What brings it.
+    pub(in crate::worker) const fn front_end(&self) -> &'static str {
+        self.front_end.as_str()
     }
 
-    pub(super) fn requested(&self, facts: &Facts) -> Event {
+    pub(super) fn denied(&self, rule: &str, reason: &str, more: Value) -> Event {
+        self.event(EventType::EgressDenied, with(json!({"rule": rule, "reason": reason}), more))
+    }
+
+    pub(super) fn requested(&self, facts: &Facts, leave: &Value) -> Event {
         let data = json!({
             "method": facts.method,
             "scheme": facts.scheme,
@@ -89,9 +99,8 @@ impl Told {
             "query_keys": facts.query_keys,
             "request_bytes": facts.request_bytes,
             "request_sha256": facts.request_sha256,
-            "rule": "reach",
         });
-        self.event(EventType::EgressRequested, data)
+        self.event(EventType::EgressRequested, with(data, leave.clone()))
     }
 
     /// Where a credential was found, and how it ended.
@@ -109,6 +118,14 @@ impl Told {
         events.push(self.event(EventType::EgressFinished, data));
         events
     }
+}
+
+/// The fields of both.
+fn with(mut data: Value, more: Value) -> Value {
+    if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
+        data.extend(more);
+    }
+    data
 }
 
 impl Outcome {

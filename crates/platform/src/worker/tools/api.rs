@@ -12,7 +12,7 @@ use livery_harness::tools::CallApi;
 use serde_json::Value;
 
 use super::Trouble;
-use crate::worker::egress::{Denied, FrontEnd, Outcome, Told, Unanswered};
+use crate::worker::egress::{Admitted, Denied, FrontEnd, Outcome, Told, Unanswered};
 use crate::worker::hands::Hands;
 
 /// Largest answer that is read, in bytes; a larger one is an error.
@@ -40,9 +40,9 @@ pub(super) async fn call(hands: &Hands, call_id: &str, call: CallApi) -> Result<
     let bound = bound.ok_or_else(|| Trouble::Answer(format!("policy_denied: the run has no connection `{slot}`.")))?;
     let told = Told::new(FrontEnd::CallApi { call_id: call_id.to_owned() }, slot, bound);
     let looked_at = Prepared::new(door.access(&told.bound), asked(call));
-    let prepared = door.admit(&told, looked_at).await.map_err(denied)?;
-    let prepared = keyed(hands, call_id, &told, prepared);
-    let begun = match door.send(&told, prepared, HOW).await {
+    let Admitted { prepared, leave } = door.admit(&told, looked_at).await.map_err(denied)?;
+    let admitted = Admitted { prepared: keyed(hands, call_id, &told, prepared), leave };
+    let begun = match door.send(&told, admitted, HOW).await {
         Ok(begun) => begun,
         Err(Unanswered::Unavailable(why)) => return Err(unavailable(why)),
         Err(Unanswered::Failed(failed)) => return Err(Trouble::Answer(words(&failed))),
@@ -68,7 +68,11 @@ fn keyed(hands: &Hands, call_id: &str, told: &Told, prepared: Prepared) -> Prepa
 }
 
 fn denied(denied: Denied) -> Trouble {
-    Trouble::Answer(format!("policy_denied: {}. Nothing was sent.", denied.reason))
+    match denied {
+        Denied::No { reason, .. } => Trouble::Answer(format!("policy_denied: {reason}. Nothing was sent.")),
+        Denied::Held => Trouble::Held,
+        Denied::Gone(error) => Trouble::Fatal(error),
+    }
 }
 
 fn unavailable(why: &str) -> Trouble {
@@ -132,4 +136,4 @@ fn words(failed: &Failed) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::worker) mod tests;

@@ -4,6 +4,7 @@ use livery_core::EventType;
 use serde_json::json;
 
 use super::scene::{KEY, Scene, assert_absent, start, way};
+use crate::policies::NewPolicy;
 
 /// R7, R11: the credential is put in by the way a request takes; what the program brings along is no part of it.
 #[tokio::test]
@@ -156,4 +157,33 @@ async fn a_base_url_on_loopback_takes_the_placeholder_and_nothing_less() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {host} {headers}: {answer}");
     }
     assert_eq!(scene.upstream.seen().len(), 1);
+}
+
+/// The tenant's policies are asked for every request of a program, as they are then; it cannot wait for a person, and is told.
+#[tokio::test]
+async fn a_tenants_policies_hold_for_programs_too() {
+    let scene = Scene::new().await;
+    let text = "permit (principal, action in Action::\"read\", resource);
+        @ask(\"It writes\") permit (principal, action == Action::\"POST\", resource);
+        permit (principal, action == Action::\"PUT\", resource) when { resource.body.amount < 100 };";
+    let new = NewPolicy { name: "p".into(), text: text.into(), application: None };
+    scene.node.platform.create_policy(&scene.node.caller, new).await.unwrap();
+    assert!(scene.ask("GET", "/x", "").await.starts_with("HTTP/1.1 200 "));
+    for (method, rule, words) in
+        [("POST", "approval", "a person has to approve it (It writes)"), ("DELETE", "policy", "no policy permits")]
+    {
+        let answer = scene.ask(method, "/x", "Content-Length: 0\r\n").await;
+        let code = format!("\"code\":\"{rule}\"");
+        assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains(&code) && answer.contains(words), "{answer}");
+    }
+    let put = |amount: u32| {
+        let body = json!({"amount": amount}).to_string();
+        let headers = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        scene.request("PUT", "/x", &headers) + &body
+    };
+    assert!(scene.say(put(99)).await.starts_with("HTTP/1.1 200 "));
+    assert!(scene.say(put(100)).await.starts_with("HTTP/1.1 403 "));
+    assert_eq!(scene.upstream.seen().len(), 2);
+    let denied = scene.told(EventType::EgressDenied, 3).await;
+    assert_eq!((&denied[0]["rule"], &denied[0]["policy"]["statement"]), (&json!("approval"), &json!(2)));
 }

@@ -21,7 +21,7 @@ use crate::testing::Node;
 use crate::worker::{claim, drive};
 use crate::{Platform, Posted};
 
-const KEY: &str = "sk_test_4fGh7Kq2Zx9WmB3nVt8RpL6yD1cJ5sA0";
+pub(in crate::worker) const KEY: &str = "sk_test_4fGh7Kq2Zx9WmB3nVt8RpL6yD1cJ5sA0";
 const SAME_LENGTH: &str = "pk_live_Q9wE8rT7yU6iO5pA4sD3fG2hJ1kL0zXc";
 const LONGER: &str = "rk_prod_aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0uV1wX2yZ3aB4cD5eF6gH7iJ8kL9";
 /// How long anything may take before it counts as hanging.
@@ -42,15 +42,15 @@ struct Shared {
     run: Arc<Mutex<Option<(Platform, RunRow)>>>,
 }
 
-struct Upstream {
-    address: SocketAddr,
+pub(in crate::worker) struct Upstream {
+    pub(in crate::worker) address: SocketAddr,
     shared: Shared,
     _tasks: JoinSet<()>,
 }
 
 impl Upstream {
     /// Answers with what `echo` makes of the key and the path, once it was given that key.
-    async fn start(key: &'static str) -> Self {
+    pub(in crate::worker) async fn start(key: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shared) = (listener.local_addr().unwrap(), Shared::default());
         let mut tasks = JoinSet::new();
@@ -78,7 +78,7 @@ impl Upstream {
         Self { address, shared, _tasks: tasks }
     }
 
-    fn heads(&self) -> Vec<String> {
+    pub(in crate::worker) fn heads(&self) -> Vec<String> {
         self.shared.seen.lock().unwrap().iter().map(|seen| seen.head.clone()).collect()
     }
 }
@@ -143,17 +143,17 @@ fn echo(key: &str, path: &str) -> Vec<u8> {
 }
 
 /// One tool call of a scripted turn.
-fn call(method: &str, path: &str) -> Value {
+pub(in crate::worker) fn call(method: &str, path: &str) -> Value {
     json!({"name": "call_api", "arguments": {"connection": "crm", "method": method, "path": path}})
 }
 
-struct Site {
-    node: Node,
+pub(in crate::worker) struct Site {
+    pub(in crate::worker) node: Node,
     connection: ConnectionId,
 }
 
 impl Site {
-    async fn new(upstream: &Upstream, key: &str) -> Self {
+    pub(in crate::worker) async fn new(upstream: &Upstream, key: &str) -> Self {
         let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
         let node = Node::with(now, |parts| parts.broker.allow_upstream = vec!["127.0.0.1/32".parse().unwrap()]).await;
         let body = json!({
@@ -171,7 +171,7 @@ impl Site {
     }
 
     /// Plays the calls, one turn each, and then ends.
-    async fn play(&self, upstream: &Upstream, calls: &[Value]) -> RunRow {
+    pub(in crate::worker) async fn play(&self, upstream: &Upstream, calls: &[Value]) -> RunRow {
         let mut turns: Vec<Value> = calls.iter().map(|call| json!({"tools": [call]})).collect();
         turns.push(json!({"text": "Done."}));
         let script = STANDARD.encode(json!({"turns": turns}).to_string());
@@ -183,19 +183,24 @@ impl Site {
             Posted::Fresh(view) => view.id,
             Posted::Replayed(_) => unreachable!("no key was sent"),
         };
-        let claimed = claim(&self.node.platform, 1).await.unwrap().pop().unwrap();
+        self.go_on(upstream, run).await
+    }
+
+    /// Works on the run that is due, until it ends or waits.
+    pub(in crate::worker) async fn go_on(&self, upstream: &Upstream, run: RunId) -> RunRow {
+        let claimed = claim(&self.node.platform, 1).await.unwrap().pop().expect("a run is due");
         *upstream.shared.run.lock().unwrap() = Some((self.node.platform.clone(), claimed.run.clone()));
         let driven = Box::pin(drive::drive(self.node.platform.clone(), claimed));
         tokio::time::timeout(PATIENCE, driven).await.expect("the run comes to an end");
         self.node.platform.store.get_run(self.node.caller.principal.org, run).await.unwrap().unwrap()
     }
 
-    async fn events(&self, run: RunId) -> Vec<Value> {
+    pub(in crate::worker) async fn events(&self, run: RunId) -> Vec<Value> {
         let events = self.node.platform.store.events_after(self.node.caller.principal.org, run, 0, 1000).await.unwrap();
         events.iter().map(|event| serde_json::to_value(event).unwrap()).collect()
     }
 
-    async fn of_type(&self, run: RunId, event_type: EventType) -> Vec<Value> {
+    pub(in crate::worker) async fn of_type(&self, run: RunId, event_type: EventType) -> Vec<Value> {
         let events = self.events(run).await;
         events
             .into_iter()
