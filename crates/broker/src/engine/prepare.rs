@@ -171,6 +171,7 @@ impl Prepared {
             headers: self.headers.clone(),
             body: Upload::Whole(body.clone()),
             idempotency_key: self.idempotency_key.clone(),
+            approved: self.approved.clone(),
             digest: self.digest.clone(),
         })
     }
