@@ -3,9 +3,10 @@
 //! Server, database, sandboxes and load generator share this machine, as in the figures they are compared with. Nothing is
 //! asserted about time: the command fails only when something broke, for instance when a run was lost.
 //!
-//! Walk on: [`phases`] is what is measured, [`durable`] and [`readers`] among it, [`reference`] what it is compared with, [`sandbox`] the cold starts, [`server`] how the server is started, [`postgres`] its database,
+//! Walk on: [`phases`] is what is measured, [`durable`] and [`readers`] among it, [`reference`] what it is compared with, [`sandbox`] the cold starts, [`broker`] its requests, [`server`] how the server is started, [`postgres`] its database,
 //! [`http`] and [`load`] how it is asked, [`memory`] how it is weighed, [`table`] how it is shown.
 
+pub mod broker;
 pub mod durable;
 pub mod http;
 pub mod load;
@@ -33,7 +34,7 @@ pub struct Options {
     /// Fewer runs and shorter phases: a first look, not figures to quote.
     #[arg(long)]
     pub quick: bool,
-    /// Measure this binary in place of a fresh release build; `examples/start_latency` of the sandbox is looked for beside it.
+    /// Measure this binary in place of a fresh release build; `examples/start_latency` and `examples/overhead` are looked for beside it.
     #[arg(long, value_name = "FILE")]
     pub binary: Option<PathBuf>,
 }
@@ -54,11 +55,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 fn build() -> anyhow::Result<PathBuf> {
     crate::root::complain("building the release binary …");
-    let wanted: [&[&str]; 2] = [
+    let wanted: [&[&str]; 3] = [
         // Together, because features of dependencies are settled per build. The second holds the Postgres server for the
         // phases that need one.
         &["--package", "livery", "--package", "livery-chaos"],
         &["--package", "livery-sandbox", "--example", "start_latency"],
+        &["--package", "livery-broker", "--example", "overhead"],
     ];
     for what in wanted {
         let mut command = crate::root::cargo();

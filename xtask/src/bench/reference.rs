@@ -83,6 +83,10 @@ pub const ROWS: &[Row] = &[
     lower("sandbox_memory_mib", "sandbox: host memory each", "MiB")
         .aim(3.0, 1.0)
         .peer(170.0, "RSS of one agent process"),
+    lower("broker_added_p50_us", "broker: added to a GET of 1 KB, p50", "µs").aim(150.0, 60.0),
+    lower("broker_added_p99_us", "broker: added to a GET of 1 KB, p99", "µs").aim(2000.0, 500.0),
+    higher("broker_per_s", "broker: GETs, 32 at a time", "/s").aim(8000.0, 20_000.0),
+    higher("broker_stream_mb_s", "broker: one long answer, scrubbed", "MB/s").aim(400.0, 1000.0),
     lower("run_p50_ms", "run with one shell call, sequential, p50", "ms")
         .aim(60.0, 25.0)
         .peer(2_100.0, "no shell call"),

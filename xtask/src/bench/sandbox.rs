@@ -62,7 +62,7 @@ fn read(text: &str) -> anyhow::Result<Said> {
 }
 
 /// `3.2ms`, `980µs`, `1.5s` → milliseconds.
-fn milliseconds(text: &str) -> Option<f64> {
+pub(super) fn milliseconds(text: &str) -> Option<f64> {
     let units = [("ms", 1.0), ("µs", 1e-3), ("ns", 1e-6), ("s", 1e3)];
     units.iter().find_map(|(unit, factor)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor))
 }

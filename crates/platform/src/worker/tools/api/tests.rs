@@ -1,5 +1,7 @@
 //! `call_api` from the model's turn to the log, against an upstream that wants its key and gives it back in every way.
 
+mod tokens;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
