@@ -96,9 +96,12 @@ async fn answer(mut stream: TcpStream) {
 }
 
 async fn long(stream: &mut TcpStream) {
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: {LONG}\r\n\r\n");
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {LONG}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
-    let piece: Vec<u8> = (0..PIECE).map(|at| u8::try_from(at * 31 % 251).unwrap()).collect();
+    // An API's list: an escape of each kind in every kilobyte, where the search has to look closer.
+    let text = "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor ".repeat(12);
+    let record = format!("{{\"id\":\"evt_4fGh7Kq2\",\"url\":\"/a%20b?c=1&d=2\",\"text\":\"{text}\\n\"}},\n");
+    let piece: Vec<u8> = record.bytes().cycle().take(PIECE).collect();
     for _ in 0..LONG / PIECE {
         stream.write_all(&piece).await.unwrap();
     }
