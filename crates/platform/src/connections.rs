@@ -45,6 +45,8 @@ use crate::{Caller, Page, PageRequest, Platform, Posted, Principal, Scope};
 /// Most connections of one organization that are not revoked.
 pub const CONNECTIONS_PER_ORGANIZATION_MAX: u64 = 100_000;
 /// What a connection's value is sealed as.
+pub(crate) use self::tokens::{ACCESS_FIELD, REFRESH_FIELD};
+
 pub(crate) const VALUE_FIELD: &str = "value";
 
 impl Platform {

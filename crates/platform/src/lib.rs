@@ -58,4 +58,4 @@ pub use page::{Page, PageRequest};
 pub use platform::{Parts, Platform};
 pub use principal::{Caller, Idempotency, Posted, Principal, Scope};
 pub use readiness::Readiness;
-pub use vault::{RootKey, RootKeyUse, RootKeys, RotateDataKey, VaultView};
+pub use vault::{Rewrap, RootKey, RootKeyUse, RootKeys, RotateDataKey, VaultView};

@@ -17,10 +17,12 @@ use crate::startup::Startup;
 mod rotation;
 
 pub(crate) use rotation::keep_up;
-pub use rotation::{RootKeyUse, RotateDataKey, VaultView};
+pub use rotation::{Rewrap, RootKeyUse, RotateDataKey, VaultView};
 
 /// Where the key check is kept.
 const CHECK: &str = "vault_check";
+/// Where the ids of root keys are kept that were replaced, separated by blanks: none of them comes back.
+const RETIRED: &str = "vault_retired";
 /// Organizations whose data keys are kept open at a time.
 const OPEN_MAX: usize = 1024;
 
@@ -92,6 +94,7 @@ impl Vault {
         let check = startup.step(|| store.system_get_meta(CHECK)).await?;
         let sealer = open_sealer(&root_keys, check.as_deref())?;
         if check.is_some() {
+            startup.step(|| rotation::needs(store, &sealer)).await?;
             return Ok(Self { sealer, open: Mutex::default() });
         }
         let value = sealer.check_value().map_err(Error::internal)?;
@@ -183,14 +186,14 @@ impl Vault {
         if rows.is_empty() {
             rows = self.first_data_key(store, org, now).await?;
         }
-        let mut deks = rows
-            .iter()
-            .map(|row| self.sealer.open_dek(org, &row.wrapped))
-            .collect::<std::result::Result<Vec<_>, _>>()
-            .map_err(Error::internal)?
-            .into_iter();
+        let mut deks = rows.iter().map(|row| self.sealer.open_dek(org, &row.wrapped));
         let writable = deks.next().ok_or_else(|| Error::internal("an organization without a data key"))?;
-        let keys = Arc::new(TenantKeys::new(writable, deks.collect()));
+        let writable = writable.map_err(Error::internal)?;
+        // What an older key sealed is lost without it, and nothing else is.
+        let older = deks.filter_map(|dek| {
+            dek.inspect_err(|error| tracing::error!(%org, %error, "an older data key does not open")).ok()
+        });
+        let keys = Arc::new(TenantKeys::new(writable, older.collect()));
         let mut open = self.lock();
         if open.len() >= OPEN_MAX {
             open.clear();
@@ -206,6 +209,7 @@ impl Vault {
 
     /// Two callers may both find none; the first to commit wins, and both read what is there.
     async fn first_data_key(&self, store: &Store, org: OrgId, now: Timestamp) -> Result<Vec<DataKeyRow>> {
+        rotation::refuse_retired(store, &self.sealer).await?;
         let (dek, wrapped) = self.sealer.new_dek(org).map_err(Error::internal)?;
         let row = DataKeyRow { org, kid: dek.kid().to_owned(), wrapped, created_at: now };
         Ok(store

@@ -39,7 +39,7 @@ pub(crate) use triggers::{
     NewTrigger, RotateTrigger, Trigger, TriggerDeliveryPage, TriggerPage, TriggerPatch, TriggerReceipt,
     TriggerWithSecret,
 };
-pub(crate) use vault::{RotateDataKey, Vault};
+pub(crate) use vault::{Rewrap, RotateDataKey, Vault};
 pub(crate) use webhooks::{
     ChangeWebhook, Delivery, DeliveryPage, DeliveryStatus, NewWebhook, RotateWebhook, WebhookCreated, WebhookDetail,
     WebhookPage, WebhookTested,

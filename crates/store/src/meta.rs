@@ -12,6 +12,14 @@ statements! {
 }
 
 impl Tx {
+    /// A fact, as this operation sees it.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn system_get_meta(&mut self, key: &'static str) -> Result<Option<String>> {
+        Ok(self.fetch_optional::<(String,)>(GET, args![key]).await?.map(|(value,)| value))
+    }
+
     /// Sets a fact.
     ///
     /// # Errors

@@ -18,8 +18,13 @@ const ORGANIZATIONS_MAX: u32 = 1000;
 /// A sealed value is `v1:KID:…`, the kid 16 characters.
 macro_rules! under_other {
     ($table:literal, $column:literal, $version:literal) => {
+        under_other!($table, $column, $version, "id")
+    };
+    ($table:literal, $column:literal, $version:literal, $id:literal) => {
         concat!(
-            "select id, ",
+            "select ",
+            $id,
+            ", ",
             $version,
             ", ",
             $column,
@@ -27,20 +32,41 @@ macro_rules! under_other {
             $table,
             " where org_id = $1 and substr(",
             $column,
-            ", 4, 16) <> $2 and id > $3 order by id limit $4"
+            ", 4, 16) <> $2 and ",
+            $id,
+            " > $3 order by ",
+            $id,
+            " limit $4"
         )
     };
 }
 
 macro_rules! exchange {
     ($table:literal, $column:literal) => {
-        concat!("update ", $table, " set ", $column, " = $3 where org_id = $1 and id = $2 and ", $column, " = $4")
+        exchange!($table, $column, "id")
+    };
+    ($table:literal, $column:literal, $id:literal) => {
+        concat!(
+            "update ",
+            $table,
+            " set ",
+            $column,
+            " = $3 where org_id = $1 and ",
+            $id,
+            " = $2 and ",
+            $column,
+            " = $4"
+        )
     };
 }
 
 statements! {
     CONNECTIONS = under_other!("connections", "sealed_value", "version");
     EXCHANGE_CONNECTION = exchange!("connections", "sealed_value");
+    ACCESS_TOKENS = under_other!("connection_tokens", "sealed_access", "generation", "connection_id");
+    EXCHANGE_ACCESS_TOKEN = exchange!("connection_tokens", "sealed_access", "connection_id");
+    REFRESH_TOKENS = under_other!("connection_tokens", "sealed_refresh", "generation", "connection_id");
+    EXCHANGE_REFRESH_TOKEN = exchange!("connection_tokens", "sealed_refresh", "connection_id");
     PROVIDERS = under_other!("model_providers", "sealed_key", "1");
     EXCHANGE_PROVIDER = exchange!("model_providers", "sealed_key");
     WEBHOOK_SECRETS = under_other!("webhooks", "sealed_secret", "1");
@@ -64,6 +90,10 @@ statements! {
 pub enum SealedColumn {
     /// A connection's credential.
     Connection,
+    /// The token a connection's credential was exchanged for.
+    AccessToken,
+    /// What the next one is asked for with.
+    RefreshToken,
     /// A model provider's key.
     Provider,
     /// A webhook's secret.
@@ -82,8 +112,10 @@ pub enum SealedColumn {
 
 impl SealedColumn {
     /// Every one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Connection,
+        Self::AccessToken,
+        Self::RefreshToken,
         Self::Provider,
         Self::WebhookSecret,
         Self::WebhookKey,
@@ -97,6 +129,8 @@ impl SealedColumn {
     const fn statements(self) -> (Statement, Statement) {
         match self {
             Self::Connection => (CONNECTIONS, EXCHANGE_CONNECTION),
+            Self::AccessToken => (ACCESS_TOKENS, EXCHANGE_ACCESS_TOKEN),
+            Self::RefreshToken => (REFRESH_TOKENS, EXCHANGE_REFRESH_TOKEN),
             Self::Provider => (PROVIDERS, EXCHANGE_PROVIDER),
             Self::WebhookSecret => (WEBHOOK_SECRETS, EXCHANGE_WEBHOOK_SECRET),
             Self::WebhookKey => (WEBHOOK_KEYS, EXCHANGE_WEBHOOK_KEY),
@@ -113,7 +147,7 @@ impl SealedColumn {
 pub struct SealedValue {
     /// The row, `con_…` and the like.
     pub owner: String,
-    /// The version it is bound to.
+    /// The version, or a token's generation, it is bound to.
     pub version: u32,
     /// The value, sealed.
     pub sealed: String,

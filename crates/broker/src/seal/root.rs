@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use super::SealError;
@@ -164,7 +164,7 @@ fn create_file(path: &Path) -> Result<(), KeyError> {
     let key = Kek::generate().map_err(|_| KeyError::NoRandomness)?;
     let temporary = path.with_extension(format!("new-{}", key.kid()));
     let written = write_new(&temporary, key.0.material().expose_secret())
-        .and_then(|()| match fs::hard_link(&temporary, path) {
+        .and_then(|_| match fs::hard_link(&temporary, path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             other => other,
         })
@@ -193,18 +193,20 @@ pub fn replace_key_file(path: &Path, old: &Path) -> Result<(String, String), Key
     let temporary = path.with_extension(format!("new-{}", key.kid()));
     let owner = fs::metadata(path).map_err(io)?;
     write_new(&temporary, key.0.material().expose_secret())
-        // A key made by root stays readable for the user the server runs as.
-        .and_then(|()| chown(&temporary, Some(owner.uid()), Some(owner.gid())))
+        // A key made by root stays readable for the user the server runs as. By the open file: that user has the folder, and
+        // could put a link to anything into the file's place.
+        .and_then(|file| fchown(&file, Some(owner.uid()), Some(owner.gid())))
         .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| sync_folder(path))
         .map_err(io)?;
     Ok((before.kid().to_owned(), key.kid().to_owned()))
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<File> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
 }
 
 fn sync_folder(path: &Path) -> std::io::Result<()> {

@@ -16,8 +16,16 @@ pub(super) async fn vault(command: Vault) -> anyhow::Result<ExitCode> {
         Vault::Status { json, server } => tell(&client(&server)?.get("/v1/vault").await?, json)?,
         Vault::NewRootKey { data } => new_root_key(&data)?,
         Vault::Rewrap { json, server } => {
-            let empty = serde_json::json!({});
-            tell(&client(&server)?.post("/v1/vault/rewrap", &empty).await?, json)?;
+            let client = client(&server)?;
+            let vault = client.get("/v1/vault").await?;
+            if vault["root_key"] == vault["node_root_key"] && vault["keys_pending"] == 0 {
+                let key = cell(&vault["root_key"]);
+                anyhow::bail!(
+                    "{key} is the root key already; give the server a new one first, and start it again with it"
+                );
+            }
+            let order = json!({"root_key": vault["node_root_key"]});
+            tell(&client.post("/v1/vault/rewrap", &order).await?, json)?;
         }
         Vault::NewDataKey { organization, json, server } => {
             let order = json!({"organization": organization});
@@ -50,8 +58,10 @@ fn tell(vault: &Value, json: bool) -> anyhow::Result<()> {
     let (keys, values) = (pending("keys_pending")?, pending("values_pending")?);
     if text("root_key") != text("node_root_key") {
         say(&format!("this node wraps with {}: `livery vault rewrap` makes it the root key", text("node_root_key")));
-    } else if keys == 0 && vault["readable"].as_array().is_some_and(|readable| readable.len() > 1) {
-        say("nothing is left under another root key: the others can be taken away");
+    } else if keys == 0 {
+        for replaced in vault["replaced"].as_array().into_iter().flatten() {
+            say(&format!("nothing is left under the root key {}: it can be taken away", cell(replaced)));
+        }
     }
     if keys + values > 0 {
         say(&format!("still to do: {keys} keys to wrap, {values} values to seal"));

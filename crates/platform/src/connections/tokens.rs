@@ -31,8 +31,8 @@ use crate::Platform;
 use crate::audit::note;
 
 /// What tokens are sealed as.
-pub(super) const ACCESS_FIELD: &str = "access_token";
-pub(super) const REFRESH_FIELD: &str = "refresh_token";
+pub(crate) const ACCESS_FIELD: &str = "access_token";
+pub(crate) const REFRESH_FIELD: &str = "refresh_token";
 /// How long a claim holds, in milliseconds: longer than an exchange may take.
 const CLAIM_MS: i64 = 60_000;
 /// How long a request waits for its token.

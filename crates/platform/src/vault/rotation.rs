@@ -6,13 +6,14 @@
 //! go on in the chores until they are done, whatever dies in between, because each step exchanges one value for one that
 //! opens to the same.
 
+use livery_broker::Sealer;
 use livery_core::id::OrgId;
 use livery_core::{Error, Result, Timestamp};
-use livery_store::{DataKeyRow, ReceiptKeyRow, SealedColumn, SealedValue};
+use livery_store::{DataKeyRow, ReceiptKeyRow, SealedColumn, SealedValue, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{CHECK, PLATFORM};
+use super::{CHECK, PLATFORM, RETIRED};
 use crate::audit::note;
 use crate::principal::Scope;
 use crate::{Caller, Platform, Posted, Principal};
@@ -26,9 +27,11 @@ pub struct VaultView {
     pub node_root_key: String,
     /// All root keys this node can open with.
     pub readable: Vec<String>,
+    /// Root keys that were replaced and that this node still has. Once they wrap nothing, they can be taken away.
+    pub replaced: Vec<String>,
     /// How many keys each root key wraps.
     pub root_keys: Vec<RootKeyUse>,
-    /// Keys that are still to be wrapped anew. At 0, the other root keys can be taken away.
+    /// Keys that are still to be wrapped anew. At 0, the replaced root keys can be taken away.
     pub keys_pending: u64,
     /// Values that are still to be sealed anew, under the newest data key of their organization. Counted up to 200 for
     /// each kind of value of an organization.
@@ -42,6 +45,15 @@ pub struct RootKeyUse {
     pub id: String,
     /// Data keys and the platform's own keys.
     pub keys: u64,
+}
+
+/// `POST /v1/vault/rewrap`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rewrap {
+    /// The id of the new root key, which the node that answers must have been given as the one that wraps: behind a balancer it
+    /// may be another one than was asked before.
+    pub root_key: String,
 }
 
 /// `POST /v1/vault/data_keys`.
@@ -65,17 +77,36 @@ impl Platform {
     /// Has everything wrapped under this node's root key from now on, and wraps what there is.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] without `organizations:write`; those of the store.
-    pub async fn rewrap(&self, caller: &Caller) -> Result<Posted<VaultView>> {
+    /// [`Error::Forbidden`] without `organizations:write`; [`Error::Conflict`] when this node wraps with another key than the
+    /// one that is named, or that one was replaced before; those of the store.
+    pub async fn rewrap(&self, caller: &Caller, order: Rewrap) -> Result<Posted<VaultView>> {
         caller.principal.require(Scope::OrganizationsWrite)?;
         if let Some(answered) = self.answered(caller).await? {
             return Ok(answered);
         }
-        let check = self.vault.sealer.check_value().map_err(Error::internal)?;
+        let sealer = &self.vault.sealer;
+        if order.root_key != sealer.kid() {
+            let detail = format!(
+                "this node wraps with {}, not with {}: give every node the new key first, then ask again",
+                sealer.kid(),
+                order.root_key
+            );
+            return Err(conflict(detail));
+        }
+        if recorded(self).await? == sealer.kid() {
+            wrap_anew(self).await?;
+            let view = self.vault_view().await?;
+            return self.post(caller, move |_| Box::pin(async move { Ok(view) })).await;
+        }
+        refuse_retired(&self.store, sealer).await?;
+        let check = sealer.check_value().map_err(Error::internal)?;
         let (org, actor, now) = (caller.principal.org, caller.principal.key, self.clock.now());
-        let data = json!({"root_key": self.vault.sealer.kid()});
+        let data = json!({"root_key": sealer.kid()});
         let write = self.store.write(move |tx| {
             Box::pin(async move {
+                let before = tx.system_get_meta(CHECK).await?.unwrap_or_default();
+                let retired = tx.system_get_meta(RETIRED).await?.unwrap_or_default();
+                tx.system_set_meta(RETIRED, format!("{retired} {}", root_of(&before)).trim()).await?;
                 tx.system_set_meta(CHECK, &check).await?;
                 note(tx, org, "root_key.rotated", now, actor, data).await
             })
@@ -97,6 +128,7 @@ impl Platform {
             return Ok(answered);
         }
         let org = order.organization;
+        refuse_retired(&self.store, &self.vault.sealer).await?;
         self.store.get_organization(org).await?.ok_or(Error::NotFound { what: "organization" })?;
         let (dek, wrapped) = self.vault.sealer.new_dek(org).map_err(Error::internal)?;
         let (actor, now) = (caller.principal.key, self.clock.now());
@@ -129,11 +161,15 @@ impl Platform {
                 None => root_keys.push(RootKeyUse { id, keys }),
             }
         }
+        let retired = retired(&self.store).await?;
+        let replaced = sealer.kids().into_iter().filter(|kid| retired.iter().any(|gone| gone == kid));
+        let replaced = replaced.map(str::to_owned).collect();
         let keys_pending = root_keys.iter().filter(|found| found.id != root_key).map(|found| found.keys).sum();
         Ok(VaultView {
             root_key,
             node_root_key: sealer.kid().to_owned(),
             readable: sealer.kids().into_iter().map(str::to_owned).collect(),
+            replaced,
             root_keys,
             keys_pending,
             values_pending: values_pending(self).await?,
@@ -161,6 +197,42 @@ async fn go_on(platform: &Platform) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a start without a root key that something is wrapped under: a whole organization's values would not open.
+pub(super) async fn needs(store: &Store, sealer: &Sealer) -> Result<()> {
+    let own = store.system_list_receipt_keys().await?;
+    let own = own.iter().map(|row| root_of(&row.wrapped_key).to_owned());
+    let used = store.system_data_keys_by_root().await?.into_iter().map(|(id, _)| id);
+    match used.chain(own).find(|id| !sealer.kids().contains(&id.as_str())) {
+        None => Ok(()),
+        Some(id) => Err(Error::Unavailable {
+            detail: format!(
+                "keys are still wrapped under the root key {id}; give it to this node too (LIVERY_ROOT_KEY_OTHERS)"
+            ),
+            retry_after_s: 0,
+        }),
+    }
+}
+
+/// Refuses to wrap with a root key that was replaced: soon nobody has it any more.
+pub(super) async fn refuse_retired(store: &Store, sealer: &Sealer) -> Result<()> {
+    if !retired(store).await?.iter().any(|gone| gone == sealer.kid()) {
+        return Ok(());
+    }
+    Err(conflict(format!(
+        "the root key {} of this node was replaced; give it the new one and start it again",
+        sealer.kid()
+    )))
+}
+
+async fn retired(store: &Store) -> Result<Vec<String>> {
+    let ids = store.system_get_meta(RETIRED).await?.unwrap_or_default();
+    Ok(ids.split_ascii_whitespace().map(str::to_owned).collect())
+}
+
+fn conflict(detail: String) -> Error {
+    Error::Conflict { code: "conflict", detail }
+}
+
 /// The root key everything is to be wrapped under.
 async fn recorded(platform: &Platform) -> Result<String> {
     let check = platform.store.system_get_meta(CHECK).await?;
@@ -184,8 +256,13 @@ async fn wrap_anew(platform: &Platform) -> Result<()> {
         let rows = platform.store.system_data_keys_under_other_roots(root).await?;
         let mut changes = Vec::new();
         for row in rows {
-            let wrapped = platform.vault.sealer.rewrap(row.org, &row.wrapped).map_err(|error| unopened(&error))?;
-            changes.extend(wrapped.map(|wrapped| (row, wrapped)));
+            match platform.vault.sealer.rewrap(row.org, &row.wrapped) {
+                Ok(wrapped) => changes.extend(wrapped.map(|wrapped| (row, wrapped))),
+                // One that is damaged keeps no other from being wrapped anew.
+                Err(error) => {
+                    tracing::error!(org = %row.org, kid = row.kid, %error, "a data key cannot be wrapped anew")
+                }
+            }
         }
         if changes.is_empty() {
             return wrap_own_anew(platform).await;
@@ -260,6 +337,8 @@ async fn exchange(platform: &Platform, org: OrgId, column: SealedColumn, value: 
 const fn field_of(column: SealedColumn) -> &'static str {
     match column {
         SealedColumn::Connection => crate::connections::VALUE_FIELD,
+        SealedColumn::AccessToken => crate::connections::ACCESS_FIELD,
+        SealedColumn::RefreshToken => crate::connections::REFRESH_FIELD,
         SealedColumn::Provider => crate::providers::KEY_FIELD,
         SealedColumn::WebhookSecret | SealedColumn::WebhookOldSecret => crate::webhooks::SECRET_FIELD,
         SealedColumn::WebhookKey | SealedColumn::WebhookOldKey => crate::webhooks::KEY_FIELD,

@@ -72,13 +72,23 @@ async fn a_root_key_is_exchanged_and_the_old_one_can_go() {
     super::keep_up(&platform).await;
     assert_eq!(platform.vault(&caller.principal).await.unwrap(), told, "the chores begin no rotation");
 
-    let after = fresh(platform.rewrap(&caller).await.unwrap());
+    let wrong = super::Rewrap { root_key: told.root_key.clone() };
+    assert!(matches!(platform.rewrap(&caller, wrong).await, Err(Error::Conflict { .. })), "another node was meant");
+    let after = fresh(platform.rewrap(&caller, super::Rewrap { root_key: told.node_root_key.clone() }).await.unwrap());
+    assert_eq!(after.replaced, [told.root_key.clone()]);
     assert_eq!((after.root_key.as_str(), after.keys_pending), (told.node_root_key.as_str(), 0), "{after:?}");
     assert_eq!(after.root_keys, [super::RootKeyUse { id: told.node_root_key, keys: 2 }]);
     assert_eq!(value(&platform, &caller).await, VALUE);
     platform.shutdown().await;
 
     assert!(reopen(&data, keys(1, &[])).await.is_err(), "the old key alone is not the key any more");
+    // A node that was forgotten with the old key as its own takes nothing back, and wraps nothing with it.
+    let late = reopen(&data, keys(1, &[2])).await.unwrap();
+    let back = super::Rewrap { root_key: told.root_key };
+    assert!(matches!(late.rewrap(&caller, back).await, Err(Error::Conflict { .. })));
+    let order = RotateDataKey { organization: caller.principal.org };
+    assert!(matches!(late.rotate_data_key(&caller, order).await, Err(Error::Conflict { .. })));
+    late.shutdown().await;
     let platform = reopen(&data, keys(2, &[])).await.unwrap();
     assert_eq!(value(&platform, &caller).await, VALUE);
     let own = platform.store.system_list_receipt_keys().await.unwrap().remove(0);
@@ -100,6 +110,8 @@ async fn what_a_late_node_wraps_is_wrapped_anew() {
     };
     platform.store.write(move |tx| Box::pin(async move { tx.insert_data_key(&row).await })).await.unwrap();
     assert_eq!(platform.vault(&caller.principal).await.unwrap().keys_pending, 1);
+    let without = Vault::open(&platform.store, keys(2, &[]), Startup::begin(true)).await;
+    assert!(without.is_err_and(|error| error.to_string().contains("still wrapped under")), "a key is missing");
     super::keep_up(&platform).await;
     let view = platform.vault(&caller.principal).await.unwrap();
     assert_eq!((view.keys_pending, view.values_pending), (0, 0), "{view:?}");
@@ -172,7 +184,7 @@ async fn the_vault_is_the_operators() {
     let order = RotateDataKey { organization: caller.principal.org };
     let answers = [
         platform.vault(&caller.principal).await.map(drop),
-        platform.rewrap(&caller).await.map(drop),
+        platform.rewrap(&caller, super::Rewrap { root_key: String::new() }).await.map(drop),
         platform.rotate_data_key(&caller, order).await.map(drop),
     ];
     for answer in answers {

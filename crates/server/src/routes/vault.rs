@@ -4,12 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use livery_platform::{RotateDataKey, VaultView};
+use livery_platform::{Rewrap, RotateDataKey, VaultView};
 
 use crate::answer;
 use crate::app::App;
 use crate::auth::Reader;
-use crate::body::{Post, PostBare};
+use crate::body::Post;
 use crate::problem::Result;
 use crate::schemas;
 
@@ -30,11 +30,12 @@ pub(super) async fn get(State(app): State<App>, Reader(principal): Reader) -> Re
 /// Everything is wrapped under the root key of the node that answers, now and from now on. Give every node the new key first.
 #[utoipa::path(
     post, path = "/v1/vault/rewrap", operation_id = "rewrap_vault", tag = "system",
+    request_body = schemas::Rewrap,
     responses((status = 200, description = "The keys afterwards", body = schemas::Vault)),
     security(("api_key" = ["organizations:write"]))
 )]
-pub(super) async fn rewrap(State(app): State<App>, post: PostBare) -> Result<Response> {
-    answer::posted(app.platform.rewrap(&post.caller).await?, StatusCode::OK, None)
+pub(super) async fn rewrap(State(app): State<App>, post: Post<Rewrap>) -> Result<Response> {
+    answer::posted(app.platform.rewrap(&post.caller, post.body).await?, StatusCode::OK, None)
 }
 
 /// Rotate an organization's data key

@@ -94,7 +94,8 @@ async fn answers_fit_the_published_schemas() {
     published.check("rotate_receipt_key", &actor.post("/v1/receipt_keys", &json!({})).await);
     let vault = published.check("get_vault", &actor.get("/v1/vault").await);
     assert_eq!((&vault["keys_pending"], &vault["root_key"]), (&json!(0), &vault["node_root_key"]), "{vault}");
-    published.check("rewrap_vault", &actor.post("/v1/vault/rewrap", &json!({})).await);
+    published
+        .check("rewrap_vault", &actor.post("/v1/vault/rewrap", &json!({"root_key": vault["node_root_key"]})).await);
     let organization = json!({"organization": actor.get("/v1/runs?limit=1").await.json()["data"][0]["organization"]});
     published.check("rotate_data_key", &actor.post("/v1/vault/data_keys", &organization).await);
     published.check("list_receipt_keys", &site.nobody().get("/v1/receipt_keys").await);
