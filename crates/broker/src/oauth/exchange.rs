@@ -77,12 +77,16 @@ pub enum ExchangeFailed {
 }
 
 impl ExchangeFailed {
-    /// Whether asking again cannot help.
-    pub const fn is_final(&self) -> bool {
+    /// Whether asking again cannot help. `signed`: a signed assertion was what asked.
+    ///
+    /// A status without a word of the protocol may be a proxy's or a rate limit's: 401 is about the credential, and 404 is to an
+    /// assertion, whose key or installation is gone. Anything else passes.
+    pub const fn is_final(&self, signed: bool) -> bool {
         match self {
             Self::Refused(error) => error.is_final(),
-            // What a signed assertion is refused with: the key, or what it was for, is gone.
-            Self::Status(status) => matches!(status, 401 | 403 | 404),
+            Self::Status(401) => true,
+            Self::Status(404) => signed,
+            Self::Status(_) => false,
             Self::Unreachable(_) | Self::Malformed(_) => false,
         }
     }

@@ -68,6 +68,15 @@ fn what_is_no_token_is_refused_in_our_words() {
     assert!(matches!(refused(read_token(twice.as_bytes(), now())), Unreadable::Malformed(_)));
 }
 
+/// A bare status says little: 401 is about the credential, 404 about a signed assertion's key, and 403 may be anybody's.
+#[test]
+fn a_bare_status_is_final_where_it_is_about_the_credential() {
+    let is_final = |status| [false, true].map(|signed| ExchangeFailed::Status(status).is_final(signed));
+    assert_eq!((is_final(401), is_final(403), is_final(404)), ([true; 2], [false; 2], [false, true]));
+    assert_eq!((is_final(429), is_final(503)), ([false; 2], [false; 2]));
+    assert!(ExchangeFailed::Refused(OauthError::InvalidGrant).is_final(false));
+}
+
 #[test]
 fn a_device_code_is_plain_text_with_a_visible_host() {
     let device = |answer: Value| read_device(answer.to_string().as_bytes());

@@ -52,6 +52,11 @@ impl AuthKind {
         matches!(self, Self::Oauth2 | Self::ClientCredentials | Self::ServiceAccount | Self::GithubApp)
     }
 
+    /// Whether its key signs what is exchanged for a token.
+    pub const fn is_signed(self) -> bool {
+        matches!(self, Self::ServiceAccount | Self::GithubApp)
+    }
+
     /// Whether what is sent of it can be put there.
     pub const fn fits(self, slot: &CredentialSlot) -> bool {
         match slot {
