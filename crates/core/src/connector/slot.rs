@@ -36,6 +36,10 @@ const STRUCTURAL: &[&str] = &[
     "x-method-override",
 ];
 
+/// Services of AWS whose answers are credentials or tokens: whoever may ask them needs no connection any more.
+const VENDING_SERVICES: &[&str] =
+    &["sts", "sso", "sso-oauth", "awsssoportal", "oidc", "cognito-identity", "signin", "eks-auth"];
+
 /// Where a credential goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "in", rename_all = "snake_case", deny_unknown_fields)]
@@ -75,7 +79,8 @@ impl CredentialSlot {
     /// Checks what was read from a file or a request.
     ///
     /// # Errors
-    /// [`Malformed`] for a name or prefix that could not be sent, or that would change how the request is read.
+    /// [`Malformed`] for a name or prefix that could not be sent, or that would change how the request is read; and for a
+    /// service that hands credentials out.
     pub fn check(&self) -> Result<(), Malformed> {
         match self {
             Self::Header { name, prefix } => {
@@ -92,10 +97,15 @@ impl CredentialSlot {
                 true => Ok(()),
                 false => Err(Malformed("the slot's user name is 1 to 64 letters, digits, -, _ or .")),
             },
-            Self::Sigv4 { region, service } => match origin::is_label(region) && origin::is_label(service) {
-                true => Ok(()),
-                false => Err(Malformed("the slot's region and service are in lower case: eu-central-1, s3")),
-            },
+            Self::Sigv4 { region, service } => {
+                if !origin::is_label(region) || !origin::is_label(service) {
+                    return Err(Malformed("the slot's region and service are in lower case: eu-central-1, s3"));
+                }
+                match VENDING_SERVICES.contains(&service.strip_suffix("-fips").unwrap_or(service)) {
+                    true => Err(Malformed("the slot's service hands credentials out: no connection is for it")),
+                    false => Ok(()),
+                }
+            }
             Self::Query { name } => match is_slot_word(name) {
                 true => Ok(()),
                 false => Err(Malformed("the slot's query parameter is 1 to 64 letters, digits, -, _ or .")),

@@ -256,6 +256,27 @@ mod tests {
         assert_eq!(jira(json!({"value": "0123456789abcdef"})), Err("/credential".into()));
     }
 
+    /// R12: what answers with credentials is no connection's service.
+    #[test]
+    fn r12_a_service_that_hands_credentials_out_is_refused_by_its_field() {
+        let refused = |connector: &str, settings: Value| {
+            let settings = settings.as_object().unwrap().clone();
+            let settled = recipe(connector).unwrap().unwrap().settle(&settings);
+            settled.err().map(|errors| (errors[0].pointer.clone(), errors[0].detail.contains("hands credentials out")))
+        };
+        let slot = |service: &str| {
+            let slot = json!({"in": "sigv4", "region": "eu-central-1", "service": service});
+            json!({"base_url": "https://api.example.com", "slot": slot})
+        };
+        for service in ["sts", "sts-fips", "sso", "sso-oauth", "cognito-identity", "signin"] {
+            let aws = refused("aws", json!({"region": "eu-central-1", "service": service}));
+            assert_eq!(aws, Some(("/settings/service".to_owned(), true)), "{service}");
+            assert_eq!(refused("http", slot(service)), Some(("/settings/slot".to_owned(), true)), "{service}");
+        }
+        assert_eq!(refused("aws", json!({"region": "eu-central-1", "service": "s3"})), None);
+        assert_eq!(refused("http", slot("s3")), None);
+    }
+
     #[test]
     fn the_slot_decides_which_kinds_fit() {
         let base = "https://api.example.com";

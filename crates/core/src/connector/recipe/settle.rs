@@ -139,14 +139,25 @@ impl Reader<'_> {
     fn filled_slot(&mut self) -> CredentialSlot {
         let CredentialSlot::Sigv4 { region, service } = &self.recipe.slot else { return self.recipe.slot.clone() };
         let (mut region, mut service) = (region.clone(), service.clone());
+        let (mut complete, mut named) = (true, "service".to_owned());
         // A label that is missing or malformed is noted where the origins are made.
         for (name, setting) in &self.recipe.settings {
             if let (SettingKind::Label, Some(Value::String(label))) = (setting.kind, self.settings.get(name)) {
-                region = region.replace(&format!("{{{name}}}"), label);
-                service = service.replace(&format!("{{{name}}}"), label);
+                let place = format!("{{{name}}}");
+                if service.contains(&place) {
+                    named.clone_from(name);
+                }
+                complete &= origin::is_label(label);
+                region = region.replace(&place, label);
+                service = service.replace(&place, label);
             }
         }
-        CredentialSlot::Sigv4 { region, service }
+        let complete = complete && !region.contains('{') && !service.contains('{');
+        let slot = CredentialSlot::Sigv4 { region, service };
+        if let (true, Err(malformed)) = (complete, slot.check()) {
+            self.error(&named, malformed.to_string());
+        }
+        slot
     }
 
     /// Where tokens come from: what the file says, and what the connection says beside it.
