@@ -163,6 +163,15 @@ impl Reach {
         Ok(())
     }
 
+    /// Whether methods and paths are no more than those of `outer`, origins aside.
+    pub fn is_within(&self, outer: &Self) -> bool {
+        let all = |methods: &[Method]| if methods.is_empty() { Method::ALL.to_vec() } else { methods.to_vec() };
+        let allowed = all(&outer.methods);
+        let inside = |path: &PathPattern| outer.paths.iter().any(|outer| path.is_within(outer));
+        let paths = outer.paths.is_empty() || (!self.paths.is_empty() && self.paths.iter().all(inside));
+        paths && all(&self.methods).iter().all(|method| allowed.contains(method))
+    }
+
     /// The address that a path alone is appended to: `https://HOST[:PORT][/PATH]`. `None` for a reach without origins,
     /// which no recipe gives.
     pub fn base(&self) -> Option<String> {

@@ -6,7 +6,7 @@ use livery_core::{Error, Result, Timestamp};
 use livery_store::{ConnectionChange, ConnectionRow, ConnectionStatus, Json};
 use serde_json::{Value, json};
 
-use super::{ConnectionPatch, ConnectionView, catalogue, invalid_settings, revoked, view_of};
+use super::{ConnectionPatch, ConnectionView, catalogue, invalid_settings, revoked, settled, view_of};
 use crate::audit::note;
 use crate::{Caller, Platform};
 
@@ -15,7 +15,8 @@ impl Platform {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] for what does not fit the connector; [`Error::Conflict`] when it is revoked, the
-    /// name is in use on its level, or somebody else changed it at the same time.
+    /// name is in use on its level, or somebody else changed it at the same time; [`Error::Forbidden`] for an application's
+    /// key that widens or moves it.
     pub async fn change_connection(
         &self,
         caller: &Caller,
@@ -31,6 +32,7 @@ impl Platform {
             return Err(Error::invalid_field("/name", "a connection's name has 1 to 64 of a-z, 0-9, _ and -"));
         }
         let settings = narrowed(&row, [("methods", patch.methods), ("paths", patch.paths)])?;
+        self.check_not_wider(caller, &row, &settings).await?;
         let application = self.moved(caller, &row, patch.application).await?;
         let (org, actor, now) = (row.org, caller.principal.key, later(self.clock.now(), row.updated_at));
         let change = ConnectionChange { from: row.updated_at, name, settings, application };
@@ -64,6 +66,23 @@ impl Platform {
         write.await?;
         self.broker.forget(org, &id.to_string());
         view_of(changed)
+    }
+
+    /// What somebody else narrowed a connection to, an application's key narrows further and never widens. One that an
+    /// application's own key made is the application's to change.
+    async fn check_not_wider(&self, caller: &Caller, row: &ConnectionRow, settings: &Json) -> Result<()> {
+        let Some(app) = caller.principal.app else { return Ok(()) };
+        let changed = ConnectionRow { settings: settings.clone(), ..row.clone() };
+        if settled(&changed)?.reach.is_within(&settled(row)?.reach) {
+            return Ok(());
+        }
+        let maker = self.store.get_api_key(row.org, row.created_by).await?;
+        if maker.is_some_and(|key| key.application == Some(app)) {
+            return Ok(());
+        }
+        let detail =
+            "a key of an application does not widen the methods and paths of a connection that the organization made";
+        Err(Error::Forbidden { detail: detail.to_owned() })
     }
 
     /// Only a key of the whole organization moves a connection, and an end user's stays with its end user.

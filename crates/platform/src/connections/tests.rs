@@ -5,7 +5,7 @@ use livery_core::{Error, Timestamp};
 use livery_store::{ApplicationRow, ConnectionRow, EndUserRow, RunRow};
 use serde_json::{Value, json};
 
-use super::{ConnectionView, NewConnection, RotateConnection};
+use super::{ConnectionPatch, ConnectionView, NewConnection, RotateConnection};
 use crate::runs::{RunView, StartRun};
 use crate::testing::Node;
 use crate::{Caller, Platform, Posted};
@@ -221,6 +221,36 @@ async fn what_is_the_organizations_is_not_an_applications_to_change() {
     assert_eq!(mine.application, Some(site.app));
     let unseen = site.platform().get_connection(&elsewhere.principal, mine.id).await;
     assert!(matches!(unseen, Err(Error::NotFound { .. })));
+}
+
+/// What the organization narrowed, an application's key narrows further and does not widen.
+#[tokio::test]
+async fn an_applications_key_does_not_widen_what_the_organization_narrowed() {
+    let site = Site::new().await;
+    let (all, own) = (site.caller(None, None), site.caller(Some(site.app), None));
+    let body = json!({
+        "name": "shop", "connector": "stripe", "credential": {"value": KEY}, "application": site.app,
+        "settings": {"methods": ["GET"], "paths": ["/v1/invoices/**", "/v1/refunds"]},
+    });
+    let id = fresh(site.platform().create_connection(&all, read::<NewConnection>(body)).await.unwrap()).id;
+    let patch = async |caller: &Caller, patch: Value| {
+        site.platform().change_connection(caller, id, read::<ConnectionPatch>(patch)).await
+    };
+    for wider in [
+        json!({"methods": null}),
+        json!({"paths": null}),
+        json!({"methods": ["GET", "POST"]}),
+        json!({"paths": ["/v1/**"]}),
+        json!({"paths": ["/v1/invoices/**", "/v1/customers"], "methods": ["GET"]}),
+    ] {
+        assert!(matches!(patch(&own, wider.clone()).await, Err(Error::Forbidden { .. })), "{wider}");
+    }
+    patch(&own, json!({"name": "renamed"})).await.unwrap();
+    let narrower = patch(&own, json!({"methods": ["GET"], "paths": ["/v1/invoices/*"]})).await.unwrap();
+    assert!(narrower.settings.as_str().contains(r#""methods":["GET"]"#), "{}", narrower.settings.as_str());
+    assert!(matches!(patch(&own, json!({"methods": ["GET", "POST"]})).await, Err(Error::Forbidden { .. })));
+    let wider = patch(&all, json!({"methods": null, "paths": null})).await.unwrap();
+    assert_eq!(wider.settings.as_str(), "{}", "a key of the organization may");
 }
 
 /// R6: what is opened is what is there now. A value that was moved to another row or version does not open.
