@@ -259,13 +259,14 @@ impl Platform {
     }
 }
 
-/// Whether an answer is from the connection's own server (RFC 9207). One that says who it is must say so rightly; one whose
-/// server promised to say it must say it.
+/// Whether an answer is from the connection's own server (RFC 9207). One that says who it is must say so rightly, and
+/// be of a server whose name is known; one whose server promised to say it must say it.
 fn is_of(server: &OauthServer, issuer: Option<&str>) -> bool {
     match (&server.issuer, issuer) {
         (Some(known), Some(named)) => known.to_string() == named,
+        // Nobody knows whose it is.
+        (None, Some(_)) => false,
         (_, None) => !server.names_issuer,
-        (None, Some(_)) => true,
     }
 }
 

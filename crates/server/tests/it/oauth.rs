@@ -206,6 +206,66 @@ async fn f6_discovery_is_guarded_and_believes_the_named_issuer_alone() {
     assert_eq!(actor.post("/v1/connections", &fixed).await.status, 422);
 }
 
+/// F6: nobody gets a person's consent at one server and sends the code to another.
+#[tokio::test]
+async fn f6_endpoints_are_one_servers() {
+    let (site, fake) = (site().await, FakeOauth::start(CALLBACK).await.unwrap());
+    let elsewhere = FakeOauth::start(CALLBACK).await.unwrap();
+    let actor = site.operator();
+    let (own, theirs) = (fake.url(), elsewhere.url());
+    for (oauth, says) in [
+        (json!({"issuer": own, "token_endpoint": format!("{theirs}/token")}), "another token_endpoint"),
+        (
+            json!({"issuer": own, "authorization_endpoint": format!("{theirs}/authorize"), "token_endpoint": format!("{own}/token")}),
+            "another authorization_endpoint",
+        ),
+        (json!({"issuer": own, "names_issuer": false}), "names_issuer"),
+        (
+            json!({"authorization_endpoint": format!("{own}/authorize"), "token_endpoint": format!("{theirs}/token")}),
+            "without an issuer, authorization_endpoint",
+        ),
+        (
+            json!({"device_authorization_endpoint": format!("{own}/device"), "token_endpoint": format!("{theirs}/token")}),
+            "without an issuer, device_authorization_endpoint",
+        ),
+    ] {
+        let mut body = connection(&fake, "oauth2");
+        body["settings"]["oauth"] = oauth.clone();
+        let refused = actor.post("/v1/connections", &body).await;
+        assert_eq!(refused.status, 422, "{oauth}: {}", refused.text());
+        let error = &refused.json()["errors"][0];
+        assert_eq!(error["pointer"], "/settings/oauth");
+        assert!(error["detail"].as_str().unwrap().contains(says), "{error}");
+    }
+    let mut slack = json!({
+        "name": "s", "connector": "slack", "settings": {"oauth": {"device_authorization_endpoint": format!("{theirs}/device")}},
+        "credential": {"kind": "oauth2", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET},
+    });
+    let refused = actor.post("/v1/connections", &slack).await;
+    assert_eq!(refused.status, 422, "beside a connector's own endpoints: {}", refused.text());
+    slack["settings"] = json!({});
+    created(&actor, &slack).await;
+
+    // What its issuer says of itself may be said again.
+    let mut body = connection(&fake, "oauth2");
+    body["settings"]["oauth"] = json!({"issuer": own, "names_issuer": true, "token_endpoint": format!("{own}/token")});
+    let path = created(&actor, &body).await;
+    let (back, cookie) = agreed(&site, &actor, &fake, &path).await;
+    assert_eq!(visit(&site, &back, Some(&cookie)).await.status, 200);
+
+    // Where no issuer is known, an answer that names one is somebody else's.
+    body["name"] = json!("nameless");
+    body["settings"]["oauth"] =
+        json!({"authorization_endpoint": format!("{own}/authorize"), "token_endpoint": format!("{own}/token")});
+    let path = created(&actor, &body).await;
+    let (back, cookie) = agreed(&site, &actor, &fake, &path).await;
+    let named = visit(&site, &back, Some(&cookie)).await;
+    assert_eq!((named.status.as_u16(), named.text().contains("another_issuer")), (403, true), "{}", named.text());
+    let (back, cookie) = agreed(&site, &actor, &fake, &path).await;
+    let silent = visit(&site, back.split("&iss=").next().unwrap(), Some(&cookie)).await;
+    assert_eq!(silent.status, 200, "{}", silent.text());
+}
+
 /// F6: a token for another resource is not asked for, and none is given for it.
 #[tokio::test]
 async fn f6_a_wrong_resource_is_refused() {
