@@ -217,7 +217,7 @@ impl Platform {
     pub async fn revoke_connection(&self, caller: &Caller, id: ConnectionId) -> Result<()> {
         let row = self.writable_connection(caller, id).await?;
         let (org, actor, now) = (row.org, caller.principal.key, self.clock.now());
-        let what = self.to_give_back(&row).await?;
+        let what = self.to_give_back(&row).await;
         self.store
             .write(move |tx| {
                 Box::pin(async move {

@@ -22,8 +22,17 @@ pub(super) struct GiveBack {
 }
 
 impl Platform {
-    /// What of a connection's tokens its server takes back; read before the connection is revoked.
-    pub(super) async fn to_give_back(&self, row: &ConnectionRow) -> Result<Option<GiveBack>> {
+    /// What of a connection's tokens its server takes back; read before the connection is revoked. What cannot be read cannot be
+    /// given back, and keeps nobody from revoking it.
+    pub(super) async fn to_give_back(&self, row: &ConnectionRow) -> Option<GiveBack> {
+        let read = self.read_give_back(row).await;
+        read.unwrap_or_else(|error| {
+            tracing::warn!(connection = %row.id, %error, "the tokens of a connection cannot be read, and are not given back");
+            None
+        })
+    }
+
+    async fn read_give_back(&self, row: &ConnectionRow) -> Result<Option<GiveBack>> {
         let knows = |connector: livery_core::connector::Connector| {
             connector.oauth.is_some_and(|server| server.revocation_endpoint.is_some())
         };

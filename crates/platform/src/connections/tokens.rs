@@ -22,9 +22,10 @@ use livery_core::id::{ConnectionId, OrgId};
 use livery_core::{Error, Result, Timestamp};
 use livery_store::{ConnectionRow, ConnectionStatus, ConnectionTokenRow, Json, TokenClaim};
 use serde_json::json;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::device::Flows;
 use super::mint::Unminted;
 use super::{VALUE_FIELD, auth_of, settled};
 use crate::Platform;
@@ -47,19 +48,12 @@ const TRUSTED_MS: i64 = 10_000;
 /// How often writing a token is tried: what is not written is lost.
 const WRITES_MAX: u32 = 20;
 const BETWEEN_WRITES: Duration = Duration::from_millis(500);
-/// Device codes that are waited for at a time.
-const DEVICES_MAX: usize = 64;
 
 /// What of tokens is under way on this node.
+#[derive(Default)]
 pub(crate) struct Tokens {
     renewals: Mutex<HashMap<ConnectionId, watch::Receiver<Option<Result<()>>>>>,
-    pub(super) devices: Arc<Semaphore>,
-}
-
-impl Default for Tokens {
-    fn default() -> Self {
-        Self { renewals: Mutex::default(), devices: Arc::new(Semaphore::new(DEVICES_MAX)) }
-    }
+    pub(super) devices: Arc<Flows>,
 }
 
 impl Platform {
@@ -225,7 +219,7 @@ impl Platform {
                 self.keep_token(row, next).await
             }
             Err(Unminted::Own(error)) => Err(error),
-            Err(Unminted::Exchange(failed)) if failed.is_final() => {
+            Err(Unminted::Exchange(failed)) if failed.is_final(auth_of(row)?.is_signed()) => {
                 self.note_reauth(row, &failed.to_string()).await?;
                 Err(needs_reauth())
             }

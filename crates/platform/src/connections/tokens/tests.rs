@@ -240,6 +240,70 @@ async fn a_server_that_is_away_is_asked_again() {
     assert_eq!(site.row(id).await.status, ConnectionStatus::NeedsReauth, "the client's secret is wrong for good");
 }
 
+/// A status without a word of the protocol, as a proxy sends it, changes nothing either.
+#[tokio::test]
+async fn a_bare_403_of_a_token_endpoint_passes() {
+    let site = Site::new().await;
+    let id = site.create(json!({"issuer": site.fake.url()}), client()).await;
+    for status in [403, 404] {
+        site.fake.set(|knobs| knobs.token_status = Some(status));
+        assert!(matches!(site.opened(id).await, Err(Error::Unavailable { .. })), "{status}");
+        assert_eq!(site.row(id).await.status, ConnectionStatus::Active);
+    }
+    site.fake.set(|knobs| knobs.token_status = None);
+    assert!(site.opened(id).await.is_ok());
+}
+
+/// What cannot be opened cannot be given back, and is revoked all the same.
+#[tokio::test]
+async fn a_connection_whose_token_does_not_open_is_revoked() {
+    let site = Site::new().await;
+    let id = site.agreed().await;
+    let (org, now) = (site.org(), site.platform().now());
+    let broken = ConnectionTokenRow { sealed_refresh: Some("v1:broken".into()), generation: 2, ..site.token(id).await };
+    let write = site
+        .platform()
+        .store
+        .write(move |tx| Box::pin(async move { tx.replace_connection_token(org, id, &broken, now).await }));
+    assert!(write.await.unwrap());
+    site.platform().revoke_connection(site.caller(), id).await.unwrap();
+    assert_eq!(site.row(id).await.status, ConnectionStatus::Revoked);
+    assert!(site.platform().store.get_connection_token(org, id).await.unwrap().is_none());
+    assert!(site.fake.seen().revoked.is_empty());
+}
+
+/// Nobody asks about a device's code any more once its connection is another one, or gone, or a later code was asked for.
+#[tokio::test]
+async fn a_device_flow_ends_with_what_it_was_for() {
+    let site = Site::new().await;
+    let client = json!({"kind": "oauth2", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET});
+    let id = site.create(json!({"issuer": site.fake.url()}), client.clone()).await;
+    let flows = &site.platform().tokens.devices;
+    let begin = async || {
+        let device = read::<AuthorizeConnection>(json!({"flow": "device"}));
+        site.platform().authorize_connection(site.caller(), id, device).await.map(fresh)
+    };
+    // Each flow that is under way holds on to the list it stands in.
+    let left = async |count: usize| {
+        let ended = async || {
+            while Arc::strong_count(flows) != count + 1 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(LONG, ended()).await.unwrap();
+    };
+    begin().await.unwrap();
+    begin().await.unwrap();
+    left(1).await;
+    let rotate = read::<RotateConnection>(json!({"credential": client}));
+    site.platform().rotate_connection(site.caller(), id, rotate).await.unwrap();
+    left(0).await;
+    begin().await.unwrap();
+    site.platform().revoke_connection(site.caller(), id).await.unwrap();
+    left(0).await;
+    assert!(site.fake.seen().tokens.is_empty());
+}
+
 /// R9: a token that an upstream does not take is replaced once; one that was just got is not doubted.
 #[tokio::test]
 async fn r9_a_doubted_token_is_replaced_once() {
