@@ -1,6 +1,6 @@
 //! Which connection fills a slot, who may name one, and what its value is bound to.
 
-use livery_core::id::{AppId, ConnectionId, EndUserId, RunId};
+use livery_core::id::{AppId, ConnectionId, EndUserId, KeyId, RunId};
 use livery_core::{Error, Timestamp};
 use livery_store::{ApplicationRow, ConnectionRow, EndUserRow, RunRow};
 use serde_json::{Value, json};
@@ -227,7 +227,9 @@ async fn what_is_the_organizations_is_not_an_applications_to_change() {
 #[tokio::test]
 async fn an_applications_key_does_not_widen_what_the_organization_narrowed() {
     let site = Site::new().await;
-    let (all, own) = (site.caller(None, None), site.caller(Some(site.app), None));
+    let (mut all, own) = (site.caller(None, None), site.caller(Some(site.app), None));
+    // The first key is bound to the first application; this one is not.
+    all.principal.key = KeyId::from_bits(9);
     let body = json!({
         "name": "shop", "connector": "stripe", "credential": {"value": KEY}, "application": site.app,
         "settings": {"methods": ["GET"], "paths": ["/v1/invoices/**", "/v1/refunds"]},
@@ -243,7 +245,8 @@ async fn an_applications_key_does_not_widen_what_the_organization_narrowed() {
         json!({"paths": ["/v1/**"]}),
         json!({"paths": ["/v1/invoices/**", "/v1/customers"], "methods": ["GET"]}),
     ] {
-        assert!(matches!(patch(&own, wider.clone()).await, Err(Error::Forbidden { .. })), "{wider}");
+        let answer = patch(&own, wider.clone()).await;
+        assert!(matches!(answer, Err(Error::Forbidden { .. })), "{wider}: {answer:?}");
     }
     patch(&own, json!({"name": "renamed"})).await.unwrap();
     let narrower = patch(&own, json!({"methods": ["GET"], "paths": ["/v1/invoices/*"]})).await.unwrap();
@@ -251,6 +254,11 @@ async fn an_applications_key_does_not_widen_what_the_organization_narrowed() {
     assert!(matches!(patch(&own, json!({"methods": ["GET", "POST"]})).await, Err(Error::Forbidden { .. })));
     let wider = patch(&all, json!({"methods": null, "paths": null})).await.unwrap();
     assert_eq!(wider.settings.as_str(), "{}", "a key of the organization may");
+    let body =
+        json!({"name": "own", "connector": "stripe", "credential": {"value": KEY}, "settings": {"methods": ["GET"]}});
+    let mine = fresh(site.platform().create_connection(&own, read::<NewConnection>(body)).await.unwrap()).id;
+    let widen = read::<ConnectionPatch>(json!({"methods": null}));
+    assert!(site.platform().change_connection(&own, mine, widen).await.is_ok(), "one that its own key made");
 }
 
 /// R6: what is opened is what is there now. A value that was moved to another row or version does not open.
