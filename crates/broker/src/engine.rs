@@ -11,6 +11,7 @@
 //!
 //! Read next: `engine/prepare.rs`, then `engine/perform.rs`.
 
+mod overrides;
 mod perform;
 mod prepare;
 

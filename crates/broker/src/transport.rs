@@ -31,7 +31,7 @@ pub use outbound::{Credential, Finding, Inbound, Outbound, Place, Relayed, Slot,
 pub use send::Broker;
 pub use upload::Upload;
 
-pub(crate) use headers::is_authentication_parameter;
+pub(crate) use headers::{folded, is_authentication_parameter, taken};
 pub(crate) use sigv4::BODY_BYTES_MAX as SIGNED_BYTES_MAX;
 
 #[cfg(test)]

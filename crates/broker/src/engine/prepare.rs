@@ -2,17 +2,13 @@
 
 use livery_core::connector::{CredentialSlot, Method};
 use sha2::{Digest, Sha256};
-use url::form_urlencoded;
 
+use super::overrides::refuse_method_overrides;
 use super::{Access, Call, Passing, Refusal};
 use crate::guard::{CanonicalRequest, Target, UrlRefused};
 use crate::policy::Sent;
 use crate::proxy::placeholder::Finder;
-use crate::transport::{Upload, is_authentication_parameter};
-
-/// A parameter by which some frameworks take one method for another.
-const METHOD_PARAMETER: &str = "_method";
-const FORM: &str = "application/x-www-form-urlencoded";
+use crate::transport::{Upload, folded, is_authentication_parameter, taken};
 
 /// A request that may leave, in the form in which it leaves.
 #[derive(Debug)]
@@ -146,11 +142,10 @@ impl Prepared {
             Some([]) => return Sent::Nothing,
             Some(bytes) => bytes,
         };
-        let named = |name: &'static str| {
-            self.headers.iter().filter(move |(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-        };
+        // `Content_Type` is a second opinion: some servers take it for the first.
+        let named = |name: &'static str| self.headers.iter().filter(move |(header, _)| folded(header) == name);
         let mut types = named("content-type");
-        let is_json = types.next().is_some_and(|value| is_json(value))
+        let is_json = types.next().is_some_and(|(name, value)| !name.contains('_') && is_json(value))
             && types.next().is_none()
             && named("content-encoding").next().is_none();
         Sent::Whole { bytes, is_json }
@@ -203,29 +198,12 @@ fn refuse_placeholders(call: &Call) -> Result<(), Refusal> {
     if texts.any(|text| !Finder::all_in(text).is_empty()) { Err(Refusal::Placeholder) } else { Ok(()) }
 }
 
-/// The header overrides are stripped with the others; a parameter changes what the request says, so it is refused.
-fn refuse_method_overrides(
-    request: &CanonicalRequest,
-    headers: &[(String, String)],
-    body: &Upload,
-) -> Result<(), Refusal> {
-    let is_override = |name: &str| name.eq_ignore_ascii_case(METHOD_PARAMETER);
-    let mut content_types = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-    let is_form = content_types
-        .any(|(_, value)| value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(FORM)));
-    let in_body = match body {
-        _ if !is_form => false,
-        Upload::Whole(bytes) => form_urlencoded::parse(bytes).any(|(name, _)| is_override(&name)),
-        Upload::Pieces { .. } => return Err(Refusal::LargeForm),
-    };
-    let in_query = request.query_keys().iter().any(|name| is_override(name));
-    if in_body || in_query { Err(Refusal::MethodOverride) } else { Ok(()) }
-}
-
-/// The caller's headers, with the connection's own in place of those of the same name.
+/// The caller's headers as far as they are sent, with the connection's own in place of those of the same name. The transport
+/// takes away nothing more but what makes room for the credential, so policies, digest and card show what leaves.
 fn headers_of(access: &Access, given: Vec<(String, String)>) -> Vec<(String, String)> {
-    let is_own = |name: &str| access.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
-    let mut headers: Vec<(String, String)> = given.into_iter().filter(|(name, _)| !is_own(name)).collect();
+    let (is_taken, own) = (taken(&given), access.headers.iter().map(|(own, _)| folded(own)).collect::<Vec<_>>());
+    let mut headers: Vec<(String, String)> =
+        given.into_iter().filter(|(name, _)| is_taken(name) && !own.contains(&folded(name))).collect();
     headers.extend(access.headers.iter().cloned());
     headers
 }

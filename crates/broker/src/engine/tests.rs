@@ -4,8 +4,10 @@ use livery_core::connector::{CredentialSlot, Method, Reach};
 use livery_core::id::OrgId;
 use proptest::prelude::*;
 
-use super::{Access, Call, Prepared, Refusal};
+use super::{Access, Call, Passing, Prepared, Refusal};
 use crate::guard::CanonicalRequest;
+use crate::policy::Sent;
+use crate::transport::Upload;
 
 fn reach(origins: &[&str], paths: &[&str]) -> Reach {
     Reach {
@@ -156,6 +158,59 @@ fn d2_one_method_in_the_clothes_of_another_is_refused() {
 }
 
 #[test]
+fn d2_a_body_that_says_another_method_is_refused_however_it_is_written() {
+    let rule = |method: &str, types: &[(&str, &str)], body: Upload| {
+        let target = crate::guard::Target::full_url("https://api.stripe.com/v1/x").unwrap();
+        let passing = Passing { target, method: method.to_owned(), headers: pairs(types), body };
+        Prepared::passing(access(), passing).err().map_or("", |refusal| refusal.rule())
+    };
+    let pieces = |first: &str| Upload::Pieces {
+        first: first.to_owned().into(),
+        pieces: Box::pin(futures_util::stream::empty()),
+        length: None,
+    };
+    let whole = |text: &str| Upload::from(text.to_owned());
+    let (form, parts) =
+        (("Content_Type", "application/x-www-form-urlencoded"), ("Content-Type", "multipart/form-data; boundary=b"));
+    let (json, none) = (("Content-Type", "application/json"), &[][..]);
+    assert_eq!(rule("POST", none, whole("a=1&_method=delete")), "method_override");
+    assert_eq!(rule("POST", none, whole("a=1&%2eMethod=delete")), "method_override", "PHP's reading");
+    assert_eq!(rule("POST", &[form], whole("_method=delete")), "method_override");
+    assert_eq!(rule("PUT", none, whole("a=1&_method=delete")), "", "an upload without a type");
+    assert_eq!(rule("POST", none, pieces("a=1")), "large_form");
+    assert_eq!(rule("PUT", none, pieces("a=1")), "");
+    let part = |head: &str| {
+        format!(
+            "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--b\r\n{head}\r\n\r\nDELETE\r\n--b--\r\n"
+        )
+    };
+    for head in [
+        "Content-Disposition: form-data; name=\"_method\"",
+        "content-disposition:form-data;name=_METHOD",
+        "Content-Type: text/plain\r\nCONTENT-DISPOSITION: form-data; filename=\"x\"; Name = '_method'",
+        "Content-Disposition: form-data;\r\n name=\"_method\"\r\nX: y",
+        "Content-Disposition: form-data; name*=utf-8''%5Fmethod",
+        "Content-Disposition: form-data; name*0=\"_method\"",
+    ] {
+        assert_eq!(rule("POST", &[parts], whole(&part(head))), "method_override", "{head}");
+        assert_eq!(rule("POST", &[parts], pieces(&part(head))), "method_override", "{head}");
+    }
+    for head in [
+        "Content-Disposition: form-data; name=\"file\"; filename=\"_method\"",
+        "Content-Disposition: form-data; name=\"_methodology\"",
+        "X: y\r\n\r\n<input name=\"_method\">",
+    ] {
+        assert_eq!(rule("POST", &[parts], whole(&part(head))), "", "{head}");
+        assert_eq!(rule("POST", &[parts], pieces(&part(head))), "", "{head}");
+    }
+    for body in ["{\"a\": [{}], \"_method\": \"DELETE\"}", "\u{feff} {\"\\u005fMethod\": 1}", "{\"_method\": 1, broken"]
+    {
+        assert_eq!(rule("POST", &[json], whole(body)), "method_override", "{body}");
+    }
+    assert_eq!(rule("POST", &[json], whole("{\"a\": {\"_method\": 1}, \"b\": \"_method\"}")), "");
+}
+
+#[test]
 fn d3_methods_are_upper_case_and_on_the_list() {
     let long = "G".repeat(200);
     for method in ["get", "PoSt", "TRACE", "TRACK", "CONNECT", "OPTIONS", "PURGE", "", "GET ", "GET /v1", &long] {
@@ -228,6 +283,41 @@ fn the_digest_tells_requests_apart_and_the_connections_headers_win() {
         digest(&|call| call.headers = pairs(&[("a", "bc")])),
         digest(&|call| call.headers = pairs(&[("ab", "c")]))
     );
+}
+
+/// `Connection` in a caller's hand takes away neither what the rules looked at nor what the connection adds.
+#[test]
+fn what_was_judged_is_what_is_sent_whatever_connection_names() {
+    let mut asked = call("POST", "/v1/x");
+    asked.body = "{}".into();
+    asked.headers = pairs(&[
+        ("Content-Type", "application/json"),
+        ("Connection", "close, content-type, Content_Encoding, Stripe-Version, x-hop"),
+        ("X_Hop", "theirs"),
+        ("Stripe_Version", "theirs"),
+        ("Authorization", "theirs"),
+        ("X-Kept", "1"),
+    ]);
+    let prepared = Prepared::new(access(), asked).unwrap();
+    let kept = pairs(&[("Content-Type", "application/json"), ("X-Kept", "1"), ("stripe-version", "2026-01-01")]);
+    assert_eq!(prepared.headers(), kept);
+    let is_taken = crate::transport::taken(prepared.headers());
+    assert!(prepared.headers().iter().all(|(name, _)| is_taken(name)), "the transport takes nothing more away");
+}
+
+#[test]
+fn a_second_spelling_of_the_content_type_is_no_json() {
+    let is_json = |headers: &[(&str, &str)]| {
+        let mut asked = call("POST", "/v1/x");
+        (asked.body, asked.headers) = ("{}".into(), pairs(headers));
+        matches!(Prepared::new(access(), asked).unwrap().sent(), Sent::Whole { is_json: true, .. })
+    };
+    let json = ("Content-Type", "application/json");
+    assert!(is_json(&[json]) && is_json(&[json, ("Connection", "content-type")]));
+    assert!(!is_json(&[json, ("Content_Type", "text/plain")]));
+    assert!(!is_json(&[("content_type", "application/json")]));
+    assert!(!is_json(&[json, ("content_encoding", "gzip")]));
+    assert!(!is_json(&[json, ("content-encoding", "gzip"), ("connection", "content-encoding")]));
 }
 
 proptest! {

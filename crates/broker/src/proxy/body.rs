@@ -100,7 +100,8 @@ impl AskedBody {
         }
         let account = Account::default();
         let counted = account.clone();
-        let pieces = futures_util::stream::unfold((Some(first.freeze()), Some(self)), move |(first, body)| {
+        let first = first.freeze();
+        let pieces = futures_util::stream::unfold((Some(first.clone()), Some(self)), move |(first, body)| {
             let account = counted.clone();
             async move {
                 let mut body = body?;
@@ -113,7 +114,7 @@ impl AskedBody {
                 Some((piece, (None, body)))
             }
         });
-        Ok((Upload::Pieces { pieces: Box::pin(pieces), length }, Some(account)))
+        Ok((Upload::Pieces { first, pieces: Box::pin(pieces), length }, Some(account)))
     }
 
     /// The next piece, `None` after the last.

@@ -1,5 +1,7 @@
 //! The two header policies: what a caller may send, and what of an answer comes back.
 
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
@@ -50,6 +52,9 @@ const STRIPPED: &[&str] = &[
     "range",
     "if-range",
 ];
+
+/// Never hop-by-hop, whatever `Connection` says: without them a body means something else.
+const OF_THE_BODY: &[&str] = &["content-type", "content-encoding"];
 
 /// Query parameters that authenticate; removed when the broker brings its own credential.
 const STRIPPED_PARAMETERS: &[&str] = &["key", "api_key", "apikey", "access_token", "token", "auth", "sig"];
@@ -210,27 +215,38 @@ fn caller_headers(given: &[(String, String)], limits: &Limits) -> Result<HeaderM
     if given.len() > limits.request_headers_max || bytes > limits.request_head_bytes_max {
         return Err(Error::TooLarge { what: "the request head" });
     }
-    // Names listed in `Connection` are hop-by-hop by the sender's own word.
-    let nominated: Vec<String> = given
-        .iter()
-        .filter(|(name, _)| name.eq_ignore_ascii_case("connection"))
-        .flat_map(|(_, value)| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
-        .collect();
+    let is_taken = taken(given);
     let mut headers = HeaderMap::with_capacity(given.len() + 6);
     for (name, text) in given {
+        let is_taken = is_taken(name);
         let name = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| Error::BadRequest { why: "a header name is malformed" })?;
-        if is_stripped(name.as_str()) || nominated.iter().any(|other| other == name.as_str()) {
-            continue;
+        if is_taken {
+            headers.append(name, value(text.as_bytes())?);
         }
-        headers.append(name, value(text.as_bytes())?);
     }
     Ok(headers)
 }
 
-fn is_stripped(name: &str) -> bool {
-    let name = name.replace('_', "-");
-    STRIPPED.contains(&name.as_str()) || name.starts_with("x-forwarded-")
+/// Which of a caller's headers are sent: not what is stripped, nor what they name in `Connection`, hop-by-hop by the sender's
+/// own word. Whoever judges a request asks this first, so that what is judged is what is sent.
+pub(crate) fn taken(given: &[(String, String)]) -> impl Fn(&str) -> bool + use<> {
+    let nominated: HashSet<String> = given
+        .iter()
+        .filter(|(name, _)| folded(name) == "connection")
+        .flat_map(|(_, value)| value.split(',').map(|name| folded(name.trim())))
+        .filter(|name| !OF_THE_BODY.contains(&name.as_str()))
+        .collect();
+    move |name| {
+        let name = folded(name);
+        let is_stripped = STRIPPED.contains(&name.as_str()) || name.starts_with("x-forwarded-");
+        !is_stripped && !nominated.contains(&name)
+    }
+}
+
+/// A header's name as the most careless server reads it: lower case, `_` as `-`.
+pub(crate) fn folded(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
 }
 
 /// Removes what is stripped anyway, under every spelling of the slot's own name too, then puts the credential in.

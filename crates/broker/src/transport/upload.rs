@@ -25,6 +25,8 @@ pub enum Upload {
     /// The rest is still coming: sent once, while it comes. An error ends the connection in the middle of the message, so that
     /// no part of it passes for the whole.
     Pieces {
+        /// What of it is here already, for whoever looks at it before it is sent; `pieces` begin with it.
+        first: Bytes,
         /// The pieces, in order.
         pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
         /// All bytes together, where the sender has said so.
@@ -115,7 +117,7 @@ impl Outgoing {
         let pulse = Pulse::new();
         let (whole, first) = match upload {
             Upload::Whole(bytes) => (Some(bytes), None),
-            Upload::Pieces { pieces, length } => {
+            Upload::Pieces { pieces, length, .. } => {
                 let body = Pieces { pieces, left: length, pulse: pulse.clone() }.boxed_unsync();
                 (None, Some(head.clone().map(|()| body)))
             }

@@ -1,0 +1,120 @@
+//! One method in the clothes of another: a field `_method` by which some frameworks take a `POST` for a `DELETE`. The header
+//! overrides are stripped with the others; a field changes what the request says, so it is refused.
+
+use std::fmt;
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use url::form_urlencoded;
+
+use super::Refusal;
+use crate::guard::CanonicalRequest;
+use crate::transport::{Upload, folded};
+
+/// The field.
+const METHOD_FIELD: &str = "_method";
+const FORM: &str = "application/x-www-form-urlencoded";
+const MULTIPART: &str = "multipart/form-data";
+const DISPOSITION: &[u8] = b"content-disposition";
+
+/// Refuses a request that says it is another, in its query or in its body.
+///
+/// # Errors
+/// [`Refusal::MethodOverride`]; [`Refusal::LargeForm`] for a form whose end is not here yet.
+pub(super) fn refuse_method_overrides(
+    request: &CanonicalRequest,
+    headers: &[(String, String)],
+    body: &Upload,
+) -> Result<(), Refusal> {
+    let essences: Vec<String> = headers
+        .iter()
+        .filter(|(name, _)| folded(name) == "content-type")
+        .map(|(_, value)| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+        .collect();
+    let is = |kind: &str| essences.iter().any(|essence| essence == kind);
+    // A server that is told nothing may take it for a form.
+    let is_form = is(FORM) || (essences.is_empty() && request.method().as_str() == "POST");
+    let (bytes, is_whole) = match body {
+        Upload::Whole(bytes) => (bytes, true),
+        Upload::Pieces { .. } if is_form => return Err(Refusal::LargeForm),
+        Upload::Pieces { first, .. } => (first, false),
+    };
+    let in_query = request.query_keys().iter().any(|name| is_override(name));
+    let in_body = (is_form && form_urlencoded::parse(bytes).any(|(name, _)| is_override(&name)))
+        || (is(MULTIPART) && has_part(bytes))
+        || (is_whole && has_key(bytes));
+    if in_body || in_query { Err(Refusal::MethodOverride) } else { Ok(()) }
+}
+
+/// Also as PHP reads a name: without blanks before it, and with `_` for `.`, ` ` and `[`.
+fn is_override(name: &str) -> bool {
+    name.trim_start().replace(['.', ' ', '['], "_").eq_ignore_ascii_case(METHOD_FIELD)
+}
+
+/// Whether a part of a multipart form has that name. Boundaries are not looked for: what any reader could take for the head of
+/// a part is one.
+fn has_part(bytes: &[u8]) -> bool {
+    let lower = bytes.to_ascii_lowercase();
+    let mut rest = lower.as_slice();
+    while let Some(at) = memchr::memmem::find(rest, DISPOSITION) {
+        rest = &rest[at + DISPOSITION.len()..];
+        let ends = [&b"\n\r\n"[..], b"\n\n"].map(|end| memchr::memmem::find(rest, end));
+        let end = ends.into_iter().flatten().min().unwrap_or(rest.len());
+        if is_named(&rest[..end]) {
+            return true;
+        }
+        rest = &rest[end..];
+    }
+    false
+}
+
+/// `name="_method"`, `name=_method`, `name*=utf-8''%5fmethod` and the like, in the head of a part.
+fn is_named(head: &[u8]) -> bool {
+    let plain: Vec<u8> = head
+        .iter()
+        .filter(|byte| !matches!(byte, b'"' | b'\'' | b'\\' | b' ' | b'\t' | b'\r'))
+        .map(|byte| if *byte == b'\n' { b';' } else { *byte })
+        .collect();
+    let plain = String::from_utf8_lossy(&plain);
+    plain.split(';').any(|field| {
+        let Some((name, value)) = field.split_once('=') else { return false };
+        let value = form_urlencoded::parse(value.as_bytes()).next().map(|(value, _)| value).unwrap_or_default();
+        match name.trim_end_matches(|last: char| last == '*' || last.is_ascii_digit()) {
+            "name" if name == "name" => is_override(&value),
+            // Behind a character set and a language, whose quotes are gone.
+            "name" => value.to_ascii_lowercase().ends_with(METHOD_FIELD),
+            _ => false,
+        }
+    })
+}
+
+/// Whether it is a JSON object with that key, whatever it is called.
+fn has_key(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return false;
+    }
+    let mut found = false;
+    // What is wrong with it behind the key is for its reader to say.
+    let _ = serde_json::Deserializer::from_slice(bytes).deserialize_map(Keys { found: &mut found });
+    found
+}
+
+struct Keys<'a> {
+    found: &'a mut bool,
+}
+
+impl<'de> Visitor<'de> for Keys<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        while let Some(name) = fields.next_key::<String>()? {
+            *self.found |= is_override(&name);
+            fields.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+}
