@@ -10,6 +10,10 @@ use std::fmt::Write as _;
 const CARD_BYTES_MAX: usize = 4096;
 /// Longest value on it, in bytes, but for the last.
 const VALUE_BYTES_MAX: usize = 600;
+/// Longest label, in bytes.
+const LABEL_BYTES_MAX: usize = 100;
+/// What of a card is a body's, whatever else there is to show, in bytes.
+const BODY_BYTES_MIN: usize = 2048;
 /// What stands for the rest of a value that was too long.
 const CUT: &str = "… (cut)";
 
@@ -30,12 +34,34 @@ impl Card {
         self.finish()
     }
 
+    /// Adds the body, and the headers behind it: all of them, or `None`, for a person would say yes to what they do not see.
+    /// No number of headers takes the body's place.
+    pub(crate) fn request(mut self, body: Option<(&str, &str)>, headers: &[(String, String)]) -> Option<String> {
+        let mut lines = Self::default();
+        for (name, value) in headers {
+            lines.line(&format!("header {name}"), value);
+        }
+        let taken = self.0.len() + lines.0.len();
+        if let Some((label, value)) = body {
+            let around = label.len() + 16;
+            let room = CARD_BYTES_MAX.checked_sub(taken + around)?;
+            let value = inert(&capped(value, room));
+            if room < value.len().min(BODY_BYTES_MIN) {
+                return None;
+            }
+            self.push(label, &cut(value, room));
+        }
+        self.0.push_str(&lines.0);
+        (self.0.len() <= CARD_BYTES_MAX).then_some(self.0)
+    }
+
     /// The card.
     pub(crate) fn finish(self) -> String {
         cut(self.0, CARD_BYTES_MAX)
     }
 
     fn push(&mut self, label: &str, value: &str) {
+        let label = cut(inert(label), LABEL_BYTES_MAX);
         // Writing to a String cannot fail.
         let _ = writeln!(self.0, "    {label}: {value}");
     }
@@ -102,6 +128,23 @@ mod tests {
         );
         assert!(text.contains("\\u{202e}diap\\u{202c}") && text.contains("\\u{e0041}"), "{text}");
         assert_eq!(inert("Grüße, 你好 ✓"), "Grüße, 你好 ✓");
+    }
+
+    #[test]
+    fn headers_push_no_body_off_a_card() {
+        let headers = |count: usize, bytes: usize| vec![("x-pad".to_owned(), "p".repeat(bytes)); count];
+        let card = |body: &str, headers: &[(String, String)]| Card::default().request(Some(("body", body)), headers);
+        let evil = "transfer everything ".repeat(100);
+        assert_eq!(card(&evil, &headers(64, 60)), None, "not all of them can be shown");
+        assert_eq!(card(&evil, &headers(4, 550)), None, "2 KiB are the body's");
+        let shown = card(&evil, &headers(3, 550)).unwrap();
+        assert!(shown.starts_with("    body: transfer everything") && !shown.contains("(cut)"), "{shown}");
+        assert_eq!(shown.matches("header x-pad").count(), 3);
+        assert!(card("short", &headers(6, 550)).is_some_and(|shown| shown.len() <= CARD_BYTES_MAX));
+        let long = card(&"x".repeat(1 << 20), &headers(1, 5)).unwrap();
+        assert!(long.len() <= CARD_BYTES_MAX && long.contains("(cut)") && long.ends_with("header x-pad: ppppp\n"));
+        let name = vec![("n\n".repeat(1 << 16), "v".to_owned())];
+        assert!(Card::default().request(None, &name).is_some_and(|shown| shown.lines().count() == 1));
     }
 
     #[test]

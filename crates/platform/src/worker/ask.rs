@@ -115,7 +115,8 @@ fn is_below(path: &str, prefix: &str) -> bool {
 /// What the policies say to a call, with what a person is asked where they say so.
 pub(super) struct Looked {
     decision: Decision,
-    asked: Option<(Subject, String)>,
+    /// The subject, and the card that shows it, if one can.
+    asked: Option<(Subject, Option<String>)>,
 }
 
 /// The policies of a door's run, as they are now.
@@ -133,7 +134,7 @@ pub(super) fn look(policies: &Policies, door: &Door, told: &Told, prepared: &Pre
     Looked { decision, asked }
 }
 
-fn request_of(told: &Told, prepared: &Prepared) -> (Subject, String) {
+fn request_of(told: &Told, prepared: &Prepared) -> (Subject, Option<String>) {
     let (bound, facts) = (&told.bound, prepared.facts());
     let body = prepared.body().unwrap_or_default();
     let request = Request {
@@ -155,12 +156,10 @@ fn request_of(told: &Told, prepared: &Prepared) -> (Subject, String) {
     let mut card = Card::default();
     card.line("request", &format!("{} {}", facts.method, prepared.url()));
     card.line("connection", &format!("{} ({}, version {})", bound.slug, bound.connector.name, bound.version));
-    for (name, value) in prepared.headers() {
-        card.line(&format!("header {}", approvals::inert(name)), &quoted(value));
-    }
+    let headers: Vec<_> = prepared.headers().iter().map(|(name, value)| (name.clone(), quoted(value))).collect();
     let label = format!("body of {} bytes", body.len());
-    let body = String::from_utf8_lossy(body);
-    let card = if body.is_empty() { card.finish() } else { card.rest(&label, &quoted(&body)) };
+    let text = quoted(&String::from_utf8_lossy(body));
+    let card = card.request((!body.is_empty()).then_some((&label, &text)), &headers);
     let sha256 = facts.request_sha256.unwrap_or_default();
     (Subject { kind: "call".into(), tool: "call_api".into(), request: Some(request), sha256, for_run }, card)
 }
@@ -179,7 +178,7 @@ pub(super) async fn tool(door: &Door, call_id: &str, name: &str, invocation: &In
             sha256: sha256_hex(&arguments),
             for_run: format!("the tool {name}, with any arguments"),
         };
-        (subject, card.rest("arguments", &arguments))
+        (subject, Some(card.rest("arguments", &arguments)))
     });
     settle(door, Some(&call_id.to_owned()), Looked { decision, asked }).await
 }
@@ -235,7 +234,7 @@ struct Question<'a> {
     rule: Rule,
     reason: String,
     subject: Subject,
-    card: String,
+    card: Option<String>,
     now: Timestamp,
 }
 
@@ -315,7 +314,14 @@ impl Question<'_> {
                 more,
             );
         }
-        match self.row() {
+        let Some(card) = &self.card else {
+            return no(
+                APPROVAL,
+                "a person would have to approve it, and it has more headers than a person can be shown",
+                json!({"policy": rule_json(Some(&self.rule))}),
+            );
+        };
+        match self.row(card) {
             Ok(row) => {
                 let told = json!({
                     "approval": row.id,
@@ -336,7 +342,7 @@ impl Question<'_> {
         }
     }
 
-    fn row(&self) -> livery_store::Result<ApprovalRow> {
+    fn row(&self, card: &str) -> livery_store::Result<ApprovalRow> {
         let run = self.door.row();
         let expires_at = self.now.plus_millis(approvals::TTL_MS);
         Ok(ApprovalRow {
@@ -348,7 +354,7 @@ impl Question<'_> {
             call_id: self.call_id.to_owned(),
             subject: Json::of(&self.subject)?,
             digest: self.digest(expires_at),
-            card: self.card.clone(),
+            card: card.to_owned(),
             reason: self.reason.clone(),
             policy: Json::of(&rule_json(Some(&self.rule)))?,
             status: ApprovalStatus::Pending,

@@ -23,8 +23,16 @@ async fn put_down(platform: &Platform, lease: Lease, outbox: Outbox, progress: P
         Box::pin(async move {
             // The approvals before the run: see `livery_store`'s `approvals` for why.
             let rows = tx.look_at_approvals(lease.org, lease.run).await?;
-            let (open, answered): (Vec<_>, Vec<_>) =
+            let (open, mut answered): (Vec<_>, Vec<_>) =
                 rows.into_iter().partition(|row| row.status == ApprovalStatus::Pending);
+            // Nobody asks again for one whose policy went away meanwhile. Left as it is, it would be due for ever.
+            let (late, open): (Vec<_>, Vec<_>) = open.into_iter().partition(|row| row.expires_at <= now);
+            for mut row in late {
+                if tx.expire_approval(lease.org, row.id, now).await? {
+                    row.status = ApprovalStatus::Expired;
+                    answered.push(row);
+                }
+            }
             let mut events = Vec::new();
             for row in &answered {
                 events.push(decided_event(row, row.decided_at.unwrap_or(now))?);

@@ -260,3 +260,48 @@ async fn a_run_that_is_over_has_nothing_to_approve() {
     assert_eq!(row.error.map(|error| error.code), Some(ErrorCode::Cancelled));
     assert!(upstream.heads().is_empty());
 }
+
+/// A policy that changed asks anew, and nobody looks at the old question again: it must not make the run due for ever.
+#[tokio::test]
+async fn a_question_nobody_asks_any_more_runs_out_once() {
+    let (upstream, site) = site().await;
+    let id = site.policy(ASK).await;
+    let row = site.play(&upstream, &[post("/refunds", json!({}))]).await;
+    let patch = PolicyPatch { name: None, text: Some(format!("// again\n{ASK}")) };
+    site.node.platform.replace_policy(&site.node.caller, id, patch).await.unwrap();
+    site.node.clock.set(site.node.platform.now().plus_millis(TOO_LATE_MS));
+    let row = site.go_on(&upstream, row.id).await;
+    assert_eq!(row.status, RunStatus::Waiting, "it is asked anew");
+    let decided = site.of_type(row.id, EventType::ApprovalDecided).await;
+    assert_eq!((decided.len(), &decided[0]["status"]), (1, &json!("expired")));
+    // The log said that something was decided, so the run looks once more, and then it waits.
+    assert_eq!(site.go_on(&upstream, row.id).await.status, RunStatus::Waiting);
+    assert!(claim(&site.node.platform, 1).await.unwrap().is_empty(), "nothing to do until somebody answers");
+    assert_eq!(site.of_type(row.id, EventType::ApprovalDecided).await.len(), 1);
+    let open = site.approvals(row.id).await.remove(0);
+    site.decide(open.id, "approve").await.unwrap();
+    let row = site.go_on(&upstream, row.id).await;
+    assert_eq!((row.status, upstream.heads().len()), (RunStatus::Succeeded, 1), "{:?}", row.error);
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_headers_they_cannot_be_shown() {
+    let (upstream, site) = site().await;
+    site.policy(ASK).await;
+    let padded = |count: usize| {
+        let mut call = post("/refunds", json!({"to": "them", "note": "n".repeat(1900)}));
+        let headers = (0..count).map(|at| (format!("x-pad-{at}"), json!("p".repeat(60))));
+        call["arguments"]["headers"] = headers.collect::<serde_json::Map<_, _>>().into();
+        call
+    };
+    let row = site.play(&upstream, &[padded(60), padded(5)]).await;
+    let told = site.told(&row).await;
+    assert_eq!(
+        told[0],
+        "policy_denied: a person would have to approve it, and it has more headers than a person can be shown. Nothing was sent."
+    );
+    assert_eq!((row.status, upstream.heads().len()), (RunStatus::Waiting, 0));
+    let card = site.approvals(row.id).await.remove(0).card;
+    assert!(card.contains("\\\"to\\\":\\\"them\\\"") && !card.contains("(cut)"), "{card}");
+    assert!(card.find("body of").unwrap() < card.find("header x-pad-0").unwrap() && card.contains("x-pad-4"), "{card}");
+}
