@@ -35,6 +35,13 @@ pub const STATEMENTS_MAX: usize = 100;
 pub const REASON_CHARS_MAX: usize = 500;
 /// Largest body that policies look into, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Most values in a body that policies look into.
+pub const BODY_NODES_MAX: usize = 20_000;
+/// Most values and operations in the conditions of one policy.
+pub const NODES_MAX: usize = 5000;
+/// Most steps of one decision, through all policies: a value, an operation, a character that `like` looks at. It bounds the
+/// time that whoever writes a body or a policy can take from everybody else.
+pub const STEPS_MAX: u64 = 2_000_000;
 
 /// What is wrong with a text, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]

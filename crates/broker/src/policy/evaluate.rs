@@ -1,10 +1,12 @@
 //! Whether a statement matches, as the Cedar language says: types are strict, `&&` and `||` stop early, sums do not wrap.
 //! A value of the wrong kind, a missing attribute, a sum too large are errors, and the caller takes an error for a no.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::STEPS_MAX;
 use super::lex::Piece;
 use super::syntax::{Access, Actions, Comparison, Expr, Method, Scope, Statement, Variable};
 use super::value::{Record, Uid, Value, decimal};
@@ -17,6 +19,8 @@ pub(super) struct Facts {
     pub(super) action: Option<Uid>,
     pub(super) resource: Option<Uid>,
     pub(super) context: Record,
+    /// Steps taken so far in this decision.
+    pub(super) steps: Cell<u64>,
 }
 
 /// One of them.
@@ -65,6 +69,12 @@ impl Facts {
         uid == other || self.things.get(uid).is_some_and(|thing| thing.within.contains(other))
     }
 
+    /// Counts work before it is done, or as it is: what takes longer than a decision may is not decided.
+    fn take(&self, steps: u64) -> Result<()> {
+        self.steps.set(self.steps.get().saturating_add(steps));
+        if self.steps.get() > STEPS_MAX { Err(format!("it takes more than {STEPS_MAX} steps")) } else { Ok(()) }
+    }
+
     fn truth(&self, expr: &Expr) -> Result<bool> {
         match self.value(expr)? {
             Value::Bool(truth) => Ok(truth),
@@ -80,16 +90,20 @@ impl Facts {
     }
 
     fn value(&self, expr: &Expr) -> Result<Value> {
+        self.take(1)?;
         Ok(match expr {
             Expr::Value(value) => value.clone(),
             Expr::Variable(variable) => self.variable(*variable)?,
-            Expr::Set(items) => Value::Set(Arc::new(items.iter().map(|item| self.value(item)).collect::<Result<_>>()?)),
+            Expr::Set(items) => self.set_of(items)?,
             Expr::Record(fields) => {
                 let fields = fields.iter().map(|(name, field)| Ok((name.clone(), self.value(field)?)));
                 Value::Record(Arc::new(fields.collect::<Result<_>>()?))
             }
             Expr::Decimal(text) => match self.value(text)? {
-                Value::Text(text) => decimal(&text).map(Value::Decimal).ok_or("a decimal is written \"1.5\"")?,
+                Value::Text(text) => {
+                    self.take(text.len() as u64)?;
+                    decimal(&text).map(Value::Decimal).ok_or("a decimal is written \"1.5\"")?
+                }
                 other => return Err(wrong("a string", &other)),
             },
             Expr::Or(items) => Value::Bool(self.any(items)?),
@@ -120,13 +134,14 @@ impl Facts {
             }
             Expr::Has(inner, names) => Value::Bool(self.has(self.value(inner)?, names)?),
             Expr::Like(inner, pattern) => match self.value(inner)? {
-                Value::Text(text) => Value::Bool(is_like(&text, pattern)),
+                Value::Text(text) => Value::Bool(self.is_like(&text, pattern)?),
                 other => return Err(wrong("a string", &other)),
             },
             Expr::Is(inner, kind, within) => Value::Bool(self.is(&self.value(inner)?, kind, within.as_deref())?),
             Expr::Get(inner, accesses) => {
                 let mut value = self.value(inner)?;
                 for access in accesses {
+                    self.take(1)?;
                     value = match access {
                         Access::Attribute(name) => self.attribute(&value, name)?,
                         Access::Call(method, arguments) => self.call(&value, *method, arguments)?,
@@ -135,6 +150,16 @@ impl Facts {
                 value
             }
         })
+    }
+
+    fn set_of(&self, items: &[Expr]) -> Result<Value> {
+        let mut set = BTreeSet::new();
+        for item in items {
+            let item = self.value(item)?;
+            self.take(search(&item, set.len()))?;
+            set.insert(item);
+        }
+        Ok(Value::Set(Arc::new(set)))
     }
 
     fn any(&self, items: &[Expr]) -> Result<bool> {
@@ -180,6 +205,7 @@ impl Facts {
 
     fn has(&self, mut value: Value, names: &[String]) -> Result<bool> {
         for name in names {
+            self.take(1)?;
             let Some(next) = self.attributes(&value)?.and_then(|attributes| attributes.get(name)).cloned() else {
                 return Ok(false);
             };
@@ -202,6 +228,9 @@ impl Facts {
             (Value::Long(left), Value::Long(right)) => Ok(left.cmp(right)),
             (Value::Long(_), other) | (other, _) => Err(wrong("a long", other)),
         };
+        if matches!(comparison, Comparison::Equal | Comparison::NotEqual) {
+            self.take(left.weight().saturating_add(right.weight()))?;
+        }
         Ok(match comparison {
             Comparison::Equal => left == right,
             Comparison::NotEqual => left != right,
@@ -221,13 +250,20 @@ impl Facts {
         };
         match right {
             // Every one is looked at: a set with something else in it is an error wherever that stands.
-            Value::Set(set) => Ok(set.iter().map(one).collect::<Result<Vec<_>>>()?.contains(&true)),
+            Value::Set(set) => {
+                self.take(set.len() as u64)?;
+                Ok(set.iter().map(one).collect::<Result<Vec<_>>>()?.contains(&true))
+            }
             other => one(other),
         }
     }
 
     fn call(&self, value: &Value, method: Method, arguments: &[Expr]) -> Result<Value> {
         let argument = arguments.first().map(|argument| self.value(argument)).transpose()?;
+        if let (Value::Set(set), Some(argument)) = (value, &argument) {
+            let every = if method == Method::Contains { 0 } else { value.weight() };
+            self.take(search(argument, set.len()).saturating_add(every))?;
+        }
         let none = || "an argument is missing".to_owned();
         Ok(Value::Bool(match method {
             Method::IsEmpty => set(value)?.is_empty(),
@@ -239,6 +275,32 @@ impl Facts {
             Method::GreaterThan => ten_thousandths(value)? > ten_thousandths(&argument.ok_or_else(none)?)?,
             Method::GreaterThanOrEqual => ten_thousandths(value)? >= ten_thousandths(&argument.ok_or_else(none)?)?,
         }))
+    }
+
+    /// Goes back to the last star alone, so the work is at most the product of both lengths.
+    fn is_like(&self, text: &str, pattern: &[Piece]) -> Result<bool> {
+        self.take(text.len() as u64 / 16)?;
+        let text: Vec<char> = text.chars().collect();
+        let (mut at, mut place, mut star) = (0, 0, None);
+        while at < text.len() {
+            self.take(1)?;
+            match pattern.get(place) {
+                Some(Piece::Any) => {
+                    star = Some((place, at));
+                    place += 1;
+                }
+                Some(Piece::One(character)) if *character == text[at] => (at, place) = (at + 1, place + 1),
+                Some(Piece::Star) if text[at] == '*' => (at, place) = (at + 1, place + 1),
+                _ => match star {
+                    Some((star_place, star_at)) => {
+                        (at, place) = (star_at + 1, star_place + 1);
+                        star = Some((star_place, star_at + 1));
+                    }
+                    None => return Ok(false),
+                },
+            }
+        }
+        Ok(pattern[place..].iter().all(|piece| *piece == Piece::Any))
     }
 }
 
@@ -262,26 +324,7 @@ fn ten_thousandths(value: &Value) -> Result<i64> {
     }
 }
 
-/// Goes back to the last star alone, so the work is at most the product of both lengths.
-fn is_like(text: &str, pattern: &[Piece]) -> bool {
-    let text: Vec<char> = text.chars().collect();
-    let (mut at, mut place, mut star) = (0, 0, None);
-    while at < text.len() {
-        match pattern.get(place) {
-            Some(Piece::Any) => {
-                star = Some((place, at));
-                place += 1;
-            }
-            Some(Piece::One(character)) if *character == text[at] => (at, place) = (at + 1, place + 1),
-            Some(Piece::Star) if text[at] == '*' => (at, place) = (at + 1, place + 1),
-            _ => match star {
-                Some((star_place, star_at)) => {
-                    (at, place) = (star_at + 1, star_place + 1);
-                    star = Some((star_place, star_at + 1));
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[place..].iter().all(|piece| *piece == Piece::Any)
+/// What looking for a value, or for each in it, among `count` costs at most.
+fn search(value: &Value, count: usize) -> u64 {
+    value.weight().saturating_mul(u64::from(count.checked_ilog2().unwrap_or(0)) + 1)
 }

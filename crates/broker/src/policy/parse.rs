@@ -6,7 +6,7 @@ mod expression;
 use super::lex::{Piece, Placed, Token, tokens};
 use super::syntax::{Actions, Scope, Statement};
 use super::value::Uid;
-use super::{Fault, REASON_CHARS_MAX, STATEMENTS_MAX, Subject, TEXT_BYTES_MAX};
+use super::{Fault, NODES_MAX, REASON_CHARS_MAX, STATEMENTS_MAX, Subject, TEXT_BYTES_MAX};
 
 /// Actions of requests.
 const CALL_ACTIONS: &[&str] = &["call", "read", "write", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
@@ -20,8 +20,23 @@ const TOOL: &[&str] = &["name"];
 const CONTEXT: &[&str] = &["front_end"];
 const CALL_TYPES: &[&str] = &["Agent", "Application", "Organization", "Action", "Request", "Connection", "Connector"];
 const TOOL_TYPES: &[&str] = &["Agent", "Application", "Organization", "Action", "Tool"];
+/// The tool whose calls are requests.
+const CALL_TOOL: &str = "call_api";
 /// Words that are no names.
 const RESERVED: &[&str] = &["true", "false", "if", "then", "else", "in", "is", "like", "has"];
+
+/// What may stand in a statement's head, by place.
+struct Place {
+    word: &'static str,
+    /// The type of what is there.
+    is: &'static str,
+    /// Types of what that is in.
+    within: &'static [&'static str],
+}
+
+const PRINCIPAL_PLACE: Place = Place { word: "principal", is: "Agent", within: &["Organization", "Application"] };
+const REQUEST_PLACE: Place = Place { word: "resource", is: "Request", within: &["Connection", "Connector"] };
+const TOOL_PLACE: Place = Place { word: "resource", is: "Tool", within: &[] };
 
 type Result<T> = std::result::Result<T, Fault>;
 
@@ -35,7 +50,7 @@ pub(super) fn statements(text: &str) -> std::result::Result<Vec<Statement>, Vec<
         return Err(whole(format!("a policy has at most {TEXT_BYTES_MAX} bytes")));
     }
     let tokens = tokens(text).map_err(|fault| vec![fault])?;
-    let mut parser = Parser { tokens, at: 0, depth: 0, subject: Subject::Calls, reads_body: false };
+    let mut parser = Parser { tokens, at: 0, depth: 0, subject: Subject::Calls, reads_body: false, nodes: 0 };
     let (mut read, mut faults) = (Vec::new(), Vec::new());
     while *parser.peek() != Token::End {
         let number = read.len() + faults.len() + 1;
@@ -62,9 +77,20 @@ struct Parser {
     depth: u32,
     subject: Subject,
     reads_body: bool,
+    /// Values and operations so far, in the whole text.
+    nodes: usize,
 }
 
 impl Parser {
+    /// Counts one more value or operation.
+    fn node(&mut self) -> Result<()> {
+        self.nodes += 1;
+        if self.nodes > NODES_MAX {
+            return Err(self.fault(format!("a policy has at most {NODES_MAX} values and operations")));
+        }
+        Ok(())
+    }
+
     fn peek(&self) -> &Token {
         self.tokens.get(self.at).map_or(&Token::End, |placed| &placed.token)
     }
@@ -160,13 +186,13 @@ impl Parser {
         // What it is about decides which words there are, and stands behind the principal.
         self.subject = self.subject_ahead();
         self.word("principal")?;
-        let principal = self.scope()?;
+        let principal = self.scope(&PRINCIPAL_PLACE)?;
         self.mark(",")?;
         self.word("action")?;
         let actions = self.actions()?;
         self.mark(",")?;
         self.word("resource")?;
-        let resource = self.scope()?;
+        let resource = self.scope(self.resource_place())?;
         self.mark(")")?;
         let mut conditions = Vec::new();
         while !self.takes(";") {
@@ -240,6 +266,10 @@ impl Parser {
         if kind == "Action" {
             self.check_action(at, &id)?;
         }
+        if kind == "Tool" && id == CALL_TOOL {
+            let hint = "what call_api does is a request: write `action in Action::\"call\"`, and `resource in Connection::\"NAME\"`";
+            return Err(self.fault_at(at, hint));
+        }
         Ok(Uid::new(&kind, &id))
     }
 
@@ -258,19 +288,50 @@ impl Parser {
         Err(self.fault_at(at, known))
     }
 
-    fn scope(&mut self) -> Result<Scope> {
-        let mut scope = Scope::default();
+    const fn resource_place(&self) -> &'static Place {
+        match self.subject {
+            Subject::Calls => &REQUEST_PLACE,
+            Subject::Tools => &TOOL_PLACE,
+        }
+    }
+
+    fn scope(&mut self, place: &Place) -> Result<Scope> {
+        let (mut scope, at) = (Scope::default(), self.at);
         if self.takes("==") {
-            scope.equals = Some(self.entity()?);
+            let equals = self.entity()?;
+            self.check_place(at, place, &equals.kind, &[place.is])?;
+            scope.equals = Some(equals);
             return Ok(scope);
         }
         if self.takes_word("is") {
-            scope.kind = Some(self.kind()?);
+            let kind = self.kind()?;
+            self.check_place(at, place, &kind, &[place.is])?;
+            scope.kind = Some(kind);
         }
+        let at = self.at;
         if self.takes_word("in") {
-            scope.within = Some(self.entity()?);
+            let within = self.entity()?;
+            self.check_place(at, place, &within.kind, place.within)?;
+            scope.within = Some(within);
         }
         Ok(scope)
+    }
+
+    /// A type that is never there would make a statement that never matches: a forbid that forbids nothing.
+    fn check_place(&self, at: usize, place: &Place, kind: &str, fitting: &[&str]) -> Result<()> {
+        if fitting.contains(&kind) {
+            return Ok(());
+        }
+        let within = if place.within.is_empty() {
+            "it is in nothing".to_owned()
+        } else {
+            format!("write `{} in {}::\"…\"`", place.word, place.within.join("::\"…\"` or `in "))
+        };
+        let word = place.word;
+        Err(self.fault_at(
+            at,
+            format!("a {word} here is never {kind}: it is one {}, `{word} == {}::\"…\"`; {within}", place.is, place.is),
+        ))
     }
 
     fn actions(&mut self) -> Result<Actions> {

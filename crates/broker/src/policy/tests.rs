@@ -114,7 +114,6 @@ fn scopes_name_agents_connections_and_actions() {
         "principal, action == Action::\"PUT\", resource",
         "principal, action in Action::\"read\", resource",
         "principal, action in Action::\"call\", resource in Connection::\"stripe\"",
-        "principal is Organization, action in Action::\"call\", resource",
     ] {
         assert_eq!(of(scope), "deny", "{scope}");
     }
@@ -222,6 +221,52 @@ fn a_body_that_cannot_be_read_is_denied_where_a_statement_looks_at_bodies() {
     assert_eq!(decide(&[limit], request(Method::Get, "/x")), "permit 0/1");
 }
 
+/// However it is reached, the body that is looked at has to be readable.
+#[test]
+fn a_statement_that_reaches_the_body_by_a_detour_looks_at_it() {
+    let unread = Request { body: Sent::Unseen, ..request(Method::Post, "/x") };
+    for condition in [
+        "resource.body has amount",
+        "resource[\"body\"] has amount",
+        "(resource).body has amount",
+        "(if true then resource else resource) has body",
+        "(if true then resource else resource).body has amount",
+        "{of: resource}.of.body has amount",
+        "{of: resource} has of.body",
+        "Request::\"request\" has body",
+    ] {
+        let text = format!("forbid (principal, action in Action::\"call\", resource) when {{ {condition} }};");
+        assert_eq!(decide(&[PERMIT_ALL, &text], unread), "deny", "{condition}");
+    }
+}
+
+#[test]
+fn what_takes_too_long_is_denied() {
+    let text =
+        |condition: &str| format!("permit (principal, action in Action::\"call\", resource) when {{ {condition} }};");
+    let long = format!("{{\"text\": \"{}\"}}", "a".repeat(500_000));
+    let slow = format!("!(resource.body.text like \"*{}b\")", "a".repeat(200));
+    let answer = holds(&slow, json(&long)).unwrap_err();
+    assert!(answer.contains("more than 2000000 steps"), "{answer}");
+    assert_eq!(holds("!(resource.body.text like \"*b\")", json(&long)), Ok(true), "once through is no trouble");
+    let items = (0..15_000).map(|at| at.to_string()).collect::<Vec<_>>().join(",");
+    let items = format!("{{\"a\": [{items}], \"b\": [{items}]}}");
+    assert_eq!(holds("resource.body.a == resource.body.b", json(&items)), Ok(false), "more values than are looked at");
+    let items = (0..15_000).map(|at| at.to_string()).collect::<Vec<_>>().join(",");
+    let items = format!("{{\"a\": [{items}]}}");
+    let many = vec!["resource.body.a.containsAll(resource.body.a)"; 20].join(" && ");
+    let answer = holds(&many, json(&items)).unwrap_err();
+    assert!(answer.contains("more than 2000000 steps"), "{answer}");
+    assert_eq!(holds("resource.body.a.contains(14999)", json(&items)), Ok(true));
+    let wide = format!("{}1 > 0", "1 + ".repeat(6000));
+    let faults = check(&text(&wide)).unwrap_err();
+    assert!(faults[0].detail.contains("at most 5000 values and operations"), "{faults:?}");
+    assert!(check(&text(&format!("{}1 > 0", "1 + ".repeat(4000)))).is_ok());
+    let apart = text(&format!("{}1 > 0", "1 + ".repeat(1500))).repeat(4);
+    assert_eq!(check(&apart).unwrap_err()[0].line, 1, "the limit is the text's, not a statement's");
+    assert!(check(&text(&format!("true{}", ".a".repeat(6000)))).is_err());
+}
+
 #[test]
 fn a_tool_may_be_used_unless_a_policy_says_otherwise() {
     let no_shell = "forbid (principal, action == Action::\"use_tool\", resource == Tool::\"shell\");";
@@ -258,6 +303,28 @@ fn what_is_wrong_is_said_with_its_place() {
             "there is no context.body",
         ),
         ("permit (principal, action in Action::\"call\", resource == Tool::\"shell\");", "there is no type Tool here"),
+        (
+            "forbid (principal, action in Action::\"call\", resource == Connection::\"billing\");",
+            "1:55 a resource here is never Connection: it is one Request, `resource == Request::\"…\"`; write `resource in \
+             Connection::\"…\"` or `in Connector::\"…\"`",
+        ),
+        (
+            "forbid (principal, action in Action::\"call\", resource is Connector);",
+            "1:55 a resource here is never Connector",
+        ),
+        ("forbid (principal, action in Action::\"call\", resource in Application::\"a\");", "never Application"),
+        (
+            "forbid (principal in Agent::\"a\", action in Action::\"call\", resource);",
+            "1:19 a principal here is never Agent",
+        ),
+        ("forbid (principal == Organization::\"a\", action in Action::\"call\", resource);", "never Organization"),
+        ("forbid (principal is Application, action in Action::\"call\", resource);", "it is one Agent"),
+        ("forbid (principal, action == Action::\"use_tool\", resource in Tool::\"shell\");", "it is in nothing"),
+        ("forbid (principal, action == Action::\"use_tool\", resource == Agent::\"shell\");", "it is one Tool"),
+        (
+            "forbid (principal, action == Action::\"use_tool\", resource == Tool::\"call_api\");",
+            "what call_api does is a request: write `action in Action::\"call\"`",
+        ),
         ("permit (principal, action in Action::\"call\", resource) when { ip(\"::1\") };", "there is no function ip"),
         (
             "permit (principal, action in Action::\"call\", resource) when { resource.path.matches(\"x\") };",

@@ -4,13 +4,14 @@
 //! No two of these compare with each other: `amount < 100` on `99.5` is an error, and an error is a no. `null` is an empty
 //! record. Lists are sets.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::BODY_BYTES_MAX;
+use super::{BODY_BYTES_MAX, BODY_NODES_MAX};
 
 /// Beyond this a float no longer names one whole number.
 const WHOLE_FLOAT_MAX: f64 = 9_007_199_254_740_992.0;
@@ -18,6 +19,8 @@ const WHOLE_FLOAT_MAX: f64 = 9_007_199_254_740_992.0;
 const DECIMAL_UNIT: i64 = 10_000;
 /// Digits of a decimal behind its point.
 const DECIMAL_DIGITS: usize = 4;
+
+const TEXT_BYTES_PER_STEP: u64 = 64;
 
 /// A value. Cheap to copy: what is large is shared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +62,16 @@ impl Value {
         Self::Text(text.into())
     }
 
+    /// What comparing it costs at most, in steps of an evaluation: one for each value in it, and for each 64 bytes of text.
+    pub(super) fn weight(&self) -> u64 {
+        1 + match self {
+            Self::Text(text) => text.len() as u64 / TEXT_BYTES_PER_STEP,
+            Self::Set(set) => set.iter().map(Self::weight).sum(),
+            Self::Record(record) => record.values().map(Self::weight).sum(),
+            Self::Bool(_) | Self::Long(_) | Self::Decimal(_) | Self::Entity(_) => 0,
+        }
+    }
+
     /// What kind of value it is, for the one who wrote the policy.
     pub(super) const fn kind(&self) -> &'static str {
         match self {
@@ -91,7 +104,10 @@ pub(super) fn body(bytes: &[u8]) -> Option<Value> {
     if bytes.len() > BODY_BYTES_MAX {
         return None;
     }
-    let value: Value = serde_json::from_slice(bytes).ok()?;
+    let left = Cell::new(BODY_NODES_MAX);
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = Reader { left: &left }.deserialize(&mut json).ok()?;
+    json.end().ok()?;
     matches!(value, Value::Record(_)).then_some(value)
 }
 
@@ -104,15 +120,23 @@ fn float(number: f64) -> Value {
     decimal(&text).map_or_else(|| Value::text(&text), Value::Decimal)
 }
 
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader)
+/// Reads one value, and counts it.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    left: &'a Cell<usize>,
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let left = self.left.get().checked_sub(1).ok_or_else(|| D::Error::custom("too many values"))?;
+        self.left.set(left);
+        deserializer.deserialize_any(self)
     }
 }
 
-struct Reader;
-
-impl<'de> Visitor<'de> for Reader {
+impl<'de> Visitor<'de> for Reader<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,7 +169,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut set = BTreeSet::new();
-        while let Some(item) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(self)? {
             set.insert(item);
         }
         Ok(Value::Set(Arc::new(set)))
@@ -154,7 +178,8 @@ impl<'de> Visitor<'de> for Reader {
     /// Upstreams differ in which of two equal keys they believe, and some take `Amount` for `amount`.
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let (mut record, mut folded) = (BTreeMap::new(), BTreeSet::new());
-        while let Some((name, value)) = fields.next_entry::<String, Value>()? {
+        while let Some(name) = fields.next_key::<String>()? {
+            let value = fields.next_value_seed(self)?;
             if !folded.insert(name.to_lowercase()) {
                 return Err(A::Error::custom("a key twice"));
             }

@@ -13,6 +13,9 @@ const PATTERN_MAX: usize = 256;
 /// `!` or `-` in a row.
 const SIGNS_MAX: usize = 4;
 
+/// The attribute whose reading costs a request that has no readable one.
+const BODY: &str = "body";
+
 impl Parser {
     pub(super) fn expr(&mut self) -> Result<Expr> {
         self.depth += 1;
@@ -90,10 +93,13 @@ impl Parser {
         } else {
             names.push(self.name()?);
             while self.takes(".") {
+                self.node()?;
                 names.push(self.name()?);
             }
         }
         self.check_attribute(at, &left, &names[0])?;
+        let has_body = |names: &[String]| names.iter().any(|name| name == BODY);
+        self.reads_body |= has_body(&names[1..]) || (has_body(&names[..1]) && may_be_a_request(&left));
         Ok(Expr::Has(Box::new(left), names))
     }
 
@@ -132,6 +138,7 @@ impl Parser {
     fn signed(&mut self) -> Result<Expr> {
         let mut signs = Vec::new();
         while matches!(self.peek(), Token::Mark("!" | "-")) {
+            self.node()?;
             signs.push(self.next());
             if signs.len() > SIGNS_MAX {
                 return Err(self.fault(format!("at most {SIGNS_MAX} signs in a row")));
@@ -160,8 +167,12 @@ impl Parser {
             } else {
                 break;
             };
-            if let (Access::Attribute(name), true) = (&access, accesses.is_empty()) {
-                self.check_attribute(at, &primary, name)?;
+            self.node()?;
+            if let Access::Attribute(name) = &access {
+                if accesses.is_empty() {
+                    self.check_attribute(at, &primary, name)?;
+                }
+                self.reads_body |= name == BODY && (!accesses.is_empty() || may_be_a_request(&primary));
             }
             accesses.push(access);
         }
@@ -177,7 +188,7 @@ impl Parser {
         }
     }
 
-    fn check_attribute(&mut self, at: usize, of: &Expr, name: &str) -> Result<()> {
+    fn check_attribute(&self, at: usize, of: &Expr, name: &str) -> Result<()> {
         let Expr::Variable(variable) = of else { return Ok(()) };
         let (owner, known) = match variable {
             Variable::Principal => ("principal", PRINCIPAL),
@@ -190,7 +201,6 @@ impl Parser {
             let there = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             return Err(self.fault_at(at, format!("there is no {owner}.{name}; there are {there}")));
         }
-        self.reads_body |= *variable == Variable::Resource && name == "body";
         Ok(())
     }
 
@@ -206,6 +216,7 @@ impl Parser {
     }
 
     fn primary(&mut self) -> Result<Expr> {
+        self.node()?;
         let at = self.at;
         match self.peek().clone() {
             Token::Whole(number) => {
@@ -276,6 +287,11 @@ impl Parser {
         }
         Ok(Expr::Record(fields))
     }
+}
+
+/// Whether `.body` of it can be a request's: of everything but what is plainly something else.
+const fn may_be_a_request(of: &Expr) -> bool {
+    !matches!(of, Expr::Variable(Variable::Principal | Variable::Action | Variable::Context))
 }
 
 fn single(mut items: Vec<Expr>, many: impl FnOnce(Vec<Expr>) -> Expr) -> Expr {
