@@ -75,7 +75,7 @@ async fn a_root_key_is_exchanged_and_the_old_one_can_go() {
     let wrong = super::Rewrap { root_key: told.root_key.clone() };
     assert!(matches!(platform.rewrap(&caller, wrong).await, Err(Error::Conflict { .. })), "another node was meant");
     let after = fresh(platform.rewrap(&caller, super::Rewrap { root_key: told.node_root_key.clone() }).await.unwrap());
-    assert_eq!(after.replaced, [told.root_key.clone()]);
+    assert_eq!(after.replaced, std::slice::from_ref(&told.root_key));
     assert_eq!((after.root_key.as_str(), after.keys_pending), (told.node_root_key.as_str(), 0), "{after:?}");
     assert_eq!(after.root_keys, [super::RootKeyUse { id: told.node_root_key, keys: 2 }]);
     assert_eq!(value(&platform, &caller).await, VALUE);
