@@ -83,7 +83,7 @@ fn a24_f2_curl_and_git_use_a_key_that_is_nowhere_in_the_sandbox() {
         curl -sS -o /dev/null -w '%{http_code}' -d \"note=$LIVERY_API_KEY\" $URL/store; echo body=$?
         head -c 3000000 /dev/urandom > big
         test \"$(sha256sum < big | cut -d' ' -f1)\" = \"$(curl -sS -H 'Content-Type: application/octet-stream' --data-binary @big $URL/upload)\"; echo length=$?
-        test \"$(sha256sum < big | cut -d' ' -f1)\" = \"$(curl -sS -H 'Transfer-Encoding: chunked' -T - -X POST $URL/upload < big)\"; echo chunked=$?
+        test \"$(sha256sum < big | cut -d' ' -f1)\" = \"$(curl -sS -H 'Content-Type: application/octet-stream' -H 'Transfer-Encoding: chunked' -T - -X POST $URL/upload < big)\"; echo chunked=$?
         /usr/bin/git clone -q https://user:$LIVERY_API_KEY@${URL#https://}/repo.git clone && cat clone/file; echo git=$?
         env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr '\\0' '\\n'; ls -a .livery; echo done";
     let (text, events) = site.printed("broker", command);
