@@ -27,7 +27,8 @@ async fn a_long_body_is_sent_while_it_comes() {
     let requested = &scene.events(EventType::EgressRequested).await[0];
     assert_eq!((&requested["request_bytes"], &requested["request_sha256"]), (&json!(LARGE), &json!(null)));
 
-    let mut chunked = scene.request("POST", "/y", "Transfer-Encoding: chunked\r\n").into_bytes();
+    let kind = "Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n";
+    let mut chunked = scene.request("POST", "/y", kind).into_bytes();
     for piece in body.chunks(10_000) {
         chunked.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
         chunked.extend_from_slice(piece);
