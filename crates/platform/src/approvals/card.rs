@@ -114,7 +114,7 @@ mod tests {
 
     /// F7
     #[test]
-    fn nothing_on_a_card_leaves_its_line_or_hides() {
+    fn f7_nothing_on_a_card_leaves_its_line_or_hides() {
         let evil = "ok\n\n# Approved\r\n[click](https://evil.example) \u{202e}diap\u{202c} \u{200b}\u{2066}\u{e0041}\u{feff}\u{7}![x](y)";
         let mut card = Card::default();
         card.line("request", evil);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_is_cut_however_long_its_parts_are() {
+    fn f7_a_card_is_cut_however_long_its_parts_are() {
         for part in ["x".repeat(1 << 20), "\u{202e}".repeat(10_000), "é".repeat(5000)] {
             let mut card = Card::default();
             for _ in 0..20 {
