@@ -8,6 +8,7 @@
 
 pub mod broker;
 pub mod durable;
+mod example;
 pub mod http;
 pub mod load;
 pub mod memory;

@@ -2,15 +2,14 @@
 //! says.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Context as _;
 
-use super::sandbox::milliseconds;
+use super::example::{line, said_by, time};
 use super::{Figures, progress};
 
 /// The example, beside the binary that is measured.
-const EXAMPLE: &str = "examples/overhead";
+const EXAMPLE: &str = "overhead";
 
 /// What the example said.
 #[derive(Debug, PartialEq)]
@@ -24,7 +23,7 @@ struct Said {
 /// Adds the broker's four figures.
 pub fn overhead(binary: &Path, figures: &mut Figures) {
     progress("requests through the broker");
-    match measure(&binary.with_file_name(EXAMPLE)) {
+    match said_by(binary, EXAMPLE).and_then(|text| read(&text)) {
         Ok(said) => {
             figures.add("broker_added_p50_us", said.p50_us);
             figures.add("broker_added_p99_us", said.p99_us);
@@ -39,28 +38,15 @@ pub fn overhead(binary: &Path, figures: &mut Figures) {
     }
 }
 
-fn measure(example: &Path) -> anyhow::Result<Said> {
-    let output = Command::new(example).output().with_context(|| format!("cannot start {}", example.display()))?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "{}", errors.lines().last().unwrap_or("the example failed"));
-    read(&String::from_utf8_lossy(&output.stdout))
-}
-
 fn read(text: &str) -> anyhow::Result<Said> {
-    let line =
-        |start: &str| text.lines().find_map(|line| line.strip_prefix(start)).context("the example said something else");
     let number = |start: &str, unit: &str| {
-        let number = line(start)?.strip_suffix(unit).and_then(|number| number.parse::<f64>().ok());
+        let number = line(text, start)?.strip_suffix(unit).and_then(|number| number.parse::<f64>().ok());
         number.with_context(|| format!("no number behind {start:?}"))
     };
-    let added = line("added: ")?;
-    let time = |name: &str| {
-        let part = added.split(", ").find_map(|part| part.strip_prefix(name));
-        part.and_then(|part| milliseconds(part.trim())).with_context(|| format!("no {name} in {added:?}"))
-    };
+    let added = line(text, "added: ")?;
     Ok(Said {
-        p50_us: time("p50 ")? * 1e3,
-        p99_us: time("p99 ")? * 1e3,
+        p50_us: time(added, "p50 ")? * 1e3,
+        p99_us: time(added, "p99 ")? * 1e3,
         per_second: number("requests: ", " /s")?,
         megabytes_per_second: number("streaming: ", " MB/s")?,
     })

@@ -62,7 +62,7 @@ pub fn all(binary: &Path, quick: bool) -> anyhow::Result<Vec<Measured>> {
     runs(&server, size, &mut figures)?;
     let recovery = super::durable::Size::of(quick);
     super::durable::short_runs(&server.target, recovery, "short_runs_per_s", &mut figures)?;
-    super::readers::event_latency(&server.target, quick, &mut figures)?;
+    super::readers::event_latency(&server.target, &mut figures)?;
     server.stop()?;
     super::durable::resume_same_node(binary, &folder.0.join("resume"), &mut figures)?;
     super::durable::on_postgres(binary, &folder.0, recovery, &mut figures)?;

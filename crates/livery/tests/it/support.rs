@@ -18,6 +18,8 @@ pub(crate) fn livery() -> Command {
         "LIVERY_URL",
         "LIVERY_API_KEY",
         "LIVERY_DATABASE",
+        "LIVERY_ROOT_KEY",
+        "LIVERY_ROOT_KEY_OTHERS",
         "ANTHROPIC_API_KEY",
         "OPENAI_API_KEY",
         "LIVERY_MODEL",

@@ -1,6 +1,7 @@
 //! The example's words are read as it says them, and nothing else is taken for them.
 
-use super::{Said, milliseconds, read};
+use super::super::example::milliseconds;
+use super::{Said, read};
 
 #[test]
 fn what_the_example_says() {
