@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod scrub;
 pub mod seal;
 pub mod secret;
+pub mod sql;
 pub mod transport;
 
 pub use error::{Error, Result};

@@ -15,6 +15,7 @@ mod grant;
 mod kind;
 mod origin;
 mod path;
+mod postgres;
 mod reach;
 mod recipe;
 mod slot;
@@ -26,6 +27,7 @@ pub use grant::{AppInstallation, ClientAuth, Endpoint, OauthServer};
 pub use kind::AuthKind;
 pub use origin::{HostPattern, Origin, OriginRef, Scheme};
 pub use path::PathPattern;
+pub use postgres::PostgresServer;
 pub use reach::{Method, Reach, ReachRefusal};
 pub use recipe::{Recipe, Setting, SettingKind, Settings};
 pub use slot::CredentialSlot;
@@ -70,6 +72,9 @@ pub struct Connector {
     pub installation: Option<AppInstallation>,
     /// The API that gives tokens to an app's installation; none: the reach's first origin.
     pub token_api: Option<Endpoint>,
+    /// The database, for the slot `postgres`; its [`Reach`] has no origin, and so no request goes there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<PostgresServer>,
     /// Constant headers of every request, none of them secret: name in lower case, value.
     pub headers: Vec<(String, String)>,
     /// A harmless call that shows whether the credential is accepted.

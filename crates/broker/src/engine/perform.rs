@@ -29,6 +29,7 @@ impl Slot {
                 Self::Sigv4 { region: region.clone(), service: service.clone() }
             }
             CredentialSlot::ClientCertificate => Self::ClientCertificate,
+            CredentialSlot::Postgres => Self::Postgres,
         })
     }
 }

@@ -140,6 +140,20 @@ impl Target {
         Ok(target)
     }
 
+    /// A database server. Which port it has is its owner's to say; the address is judged like every other.
+    ///
+    /// # Errors
+    /// [`UrlRefused`] says what to change.
+    pub fn database(host: &str, port: u16, plaintext: bool) -> Result<Self, UrlRefused> {
+        let scheme = if plaintext { Scheme::Http } else { Scheme::Https };
+        if port == 0 {
+            return Err(UrlRefused::Port);
+        }
+        let target = Self { scheme, host: parse_host(host)?, port, path: String::new(), query: None };
+        target.agrees_with_whatwg(&target.origin())?;
+        Ok(target)
+    }
+
     /// This root with `path` appended; `path` starts with `/` and may carry a query.
     ///
     /// # Errors

@@ -97,7 +97,7 @@ impl Pinned {
             CredentialSlot::Basic | CredentialSlot::BasicToken { .. } | CredentialSlot::Sigv4 { .. } => {
                 *header == http::header::AUTHORIZATION
             }
-            CredentialSlot::Query { .. } | CredentialSlot::ClientCertificate => false,
+            CredentialSlot::Query { .. } | CredentialSlot::ClientCertificate | CredentialSlot::Postgres => false,
         }
     }
 

@@ -255,6 +255,9 @@ fn inject(headers: &mut HeaderMap, target: &mut Target, credential: &Credential)
         // It is in the handshake, and in no byte of the request.
         return Ok(());
     }
+    if credential.slot == Slot::Postgres {
+        return Err(Error::BadRequest { why: "the credential logs in to a database and is sent with no request" });
+    }
     let secret = credential.secret.expose_secret();
     if secret.len() > CREDENTIAL_BYTES_MAX {
         return Err(Error::TooLarge { what: "the credential" });
@@ -271,7 +274,7 @@ fn inject(headers: &mut HeaderMap, target: &mut Target, credential: &Credential)
             put(headers, &AUTHORIZATION, &[b"Basic ", Zeroizing::new(STANDARD.encode(&*pair)).as_bytes()])
         }
         // Both were dealt with before.
-        Slot::Sigv4 { .. } | Slot::ClientCertificate => Ok(()),
+        Slot::Sigv4 { .. } | Slot::ClientCertificate | Slot::Postgres => Ok(()),
         Slot::Query { name } => {
             let mut query = Zeroizing::new(target.query().map(|query| format!("{query}&")).unwrap_or_default());
             query.extend(form_urlencoded::byte_serialize(name.as_bytes()));

@@ -53,6 +53,8 @@ pub enum Slot {
     },
     /// The TLS handshake, of a secret that is a certificate chain with its private key, in PEM.
     ClientCertificate,
+    /// The login of a PostgreSQL session, of a secret that is `user:password`. No request can be sent with it.
+    Postgres,
 }
 
 impl Slot {
@@ -109,6 +111,10 @@ impl Credential {
             Slot::Header { .. } => vec![copy(secret)],
             // Whatever holds 16 bytes of the password is found by the password. The name before it is no secret: searching
             // for it would redact an account's own address.
+            Slot::Postgres => {
+                let at = secret.iter().position(|byte| *byte == b':').map_or(0, |colon| colon + 1);
+                vec![copy(&secret[at..])]
+            }
             Slot::Basic => {
                 let at = secret.iter().position(|byte| *byte == b':').map_or(0, |colon| colon + 1);
                 let encoded = Zeroizing::new(STANDARD.encode(secret));

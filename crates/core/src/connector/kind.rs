@@ -60,7 +60,7 @@ impl AuthKind {
     /// Whether what is sent of it can be put there.
     pub const fn fits(self, slot: &CredentialSlot) -> bool {
         match slot {
-            CredentialSlot::Basic => matches!(self, Self::Basic),
+            CredentialSlot::Basic | CredentialSlot::Postgres => matches!(self, Self::Basic),
             CredentialSlot::Sigv4 { .. } => matches!(self, Self::Aws),
             CredentialSlot::ClientCertificate => matches!(self, Self::ClientCertificate),
             CredentialSlot::Header { .. } | CredentialSlot::Query { .. } | CredentialSlot::BasicToken { .. } => {

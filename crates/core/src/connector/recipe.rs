@@ -106,6 +106,12 @@ pub enum SettingKind {
     Oauth,
     /// The installation of an app: [`super::AppInstallation`].
     Installation,
+    /// A text that the protocol of the slot reads: a host, a name.
+    Text,
+    /// A number that it reads.
+    Number,
+    /// A yes or no that it reads.
+    Flag,
 }
 
 impl Recipe {
@@ -156,7 +162,8 @@ impl Recipe {
         if let Some(oauth) = &self.oauth {
             oauth.check()?;
         }
-        if self.origins.is_empty() != self.has(SettingKind::BaseUrl) {
+        let has_address = self.has(SettingKind::BaseUrl) || self.slot == CredentialSlot::Postgres;
+        if self.origins.is_empty() != has_address {
             return Err(Malformed("a connector has origins, or a setting of the kind base_url, and not both"));
         }
         if self.settings.iter().any(|(name, setting)| !is_name(name) || !said(&setting.about, ABOUT_CHARS_MAX)) {

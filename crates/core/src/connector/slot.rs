@@ -73,6 +73,8 @@ pub enum CredentialSlot {
     },
     /// The client's side of the TLS handshake: no byte of the request.
     ClientCertificate,
+    /// The login of a PostgreSQL session, by SCRAM: no request at all.
+    Postgres,
 }
 
 impl CredentialSlot {
@@ -92,7 +94,7 @@ impl CredentialSlot {
                 }
                 Ok(())
             }
-            Self::Basic | Self::ClientCertificate => Ok(()),
+            Self::Basic | Self::ClientCertificate | Self::Postgres => Ok(()),
             Self::BasicToken { username } => match is_slot_word(username) {
                 true => Ok(()),
                 false => Err(Malformed("the slot's user name is 1 to 64 letters, digits, -, _ or .")),
@@ -123,6 +125,7 @@ impl fmt::Display for CredentialSlot {
             Self::Query { name } => write!(f, "query:{name}"),
             Self::Sigv4 { region, service } => write!(f, "sigv4:{region}/{service}"),
             Self::ClientCertificate => f.write_str("client_certificate"),
+            Self::Postgres => f.write_str("postgres"),
         }
     }
 }

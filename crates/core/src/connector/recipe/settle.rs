@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::super::AppInstallation;
+use super::super::{AppInstallation, PostgresServer};
 use super::{
     AuthKind, Connector, CredentialSlot, Method, OauthServer, Origin, PATHS_MAX, PathPattern, Reach, Recipe, Scheme,
     SettingKind, Settings, TestCall, origin,
@@ -33,6 +33,7 @@ pub(super) fn settle(recipe: &Recipe, settings: &Settings) -> Result<Connector, 
     let test = reader.test(&base_path);
     let oauth = reader.oauth();
     let installation = reader.installation();
+    let postgres = reader.postgres();
     if !reader.errors.is_empty() {
         return Err(reader.errors);
     }
@@ -53,6 +54,7 @@ pub(super) fn settle(recipe: &Recipe, settings: &Settings) -> Result<Connector, 
         oauth,
         installation,
         token_api: recipe.token_api.clone(),
+        postgres,
         headers: recipe.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         test,
         idempotency_key: recipe.idempotency_key,
@@ -88,7 +90,10 @@ impl Reader<'_> {
 
     fn refuse_unknown(&mut self) {
         let mut known: Vec<&str> = self.recipe.settings.keys().map(String::as_str).collect();
-        known.extend([METHODS, PATHS]);
+        // What is no request has neither.
+        if self.recipe.slot != CredentialSlot::Postgres {
+            known.extend([METHODS, PATHS]);
+        }
         for name in self.settings.keys().filter(|name| !known.contains(&name.as_str())) {
             let detail = format!("{} has no such setting; it has: {}", self.recipe.name, known.join(", "));
             self.errors.push(FieldError::new(format!("/settings/{}", pointer_part(name)), "unknown_field", detail));
@@ -121,6 +126,7 @@ impl Reader<'_> {
     fn slot(&mut self) -> CredentialSlot {
         let Some((name, value)) = self.of(SettingKind::Slot) else { return self.filled_slot() };
         match serde_json::from_value::<CredentialSlot>(value) {
+            Ok(CredentialSlot::Postgres) => self.error(&name, "that slot belongs to the connector postgres"),
             Ok(slot) => match slot.check() {
                 Ok(()) => return slot,
                 Err(malformed) => self.error(&name, malformed.to_string()),
@@ -188,6 +194,14 @@ impl Reader<'_> {
             Err(_) => self.error(&name, "an object with app_id, installation_id, repositories, permissions"),
         }
         None
+    }
+
+    /// The database, where the slot is that of one.
+    fn postgres(&mut self) -> Option<PostgresServer> {
+        if self.recipe.slot != CredentialSlot::Postgres || !self.errors.is_empty() {
+            return None;
+        }
+        PostgresServer::settle(self.settings).map_err(|errors| self.errors.extend(errors)).ok()
     }
 
     /// The origins, and the path that every path of theirs begins with.
