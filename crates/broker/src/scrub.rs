@@ -27,6 +27,7 @@ mod lane;
 mod marks;
 mod matcher;
 mod stream;
+mod traced;
 mod variant;
 
 pub(crate) use cache::{MatcherCache, belongs_to, shown};

@@ -1,218 +1,191 @@
-//! Streaming decoders for the spellings that can be mixed byte by byte: percent-encoding, JSON escapes, HTML entities, and
-//! line breaks inside a wrapped encoding. Each turns units into units; a unit is one decoded byte and the stretch of the
-//! stream it came from. They never fail: what is no escape passes as it is.
+//! Decoders for the spellings that can be mixed byte by byte: percent-encoding, JSON escapes, HTML entities; line breaks inside
+//! a wrapped encoding go with JSON. Each says what the bytes at a lead stand for. They never fail: what is no escape is what it
+//! looks like.
 
 /// Longest run of backslashes taken as one escape.
 const BACKSLASHES_MAX: usize = 16;
 /// Longest entity, `&` and `;` included.
 const ENTITY_BYTES_MAX: usize = 12;
+/// The most bytes that can leave it open whether they are an escape: all backslashes, `u` and three digits.
+pub(super) const UNFINISHED_MAX: usize = BACKSLASHES_MAX + 4;
 
-/// One decoded byte and where it came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unit {
-    pub(super) byte: u8,
-    /// First stream offset.
-    pub(super) start: u64,
-    /// Offset after the last.
-    pub(super) end: u64,
-}
+/// Bytes that are looked at one by one before a search for the next escape pays.
+const NEARBY: usize = 8;
 
-/// One of the decoders, with the units it has not decided about yet.
-pub(super) struct Decoder {
-    kind: Kind,
-    held: Vec<Unit>,
-}
-
+/// One of the decoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `%41`
     Percent,
-    /// `\u0041`, `\/`, `\"`, and the same behind several backslashes (JSON inside JSON).
+    /// `\u0041`, `\/`, `\"`, and the same behind several backslashes (JSON inside JSON). CR and LF are dropped, as they stand
+    /// and as `\r` and `\n`: what is left is unwrapped.
     Json,
     /// `&#65;`, `&#x41;`, `&amp;`
     Html,
-    /// CR and LF are dropped.
-    Unwrap,
+}
+
+/// What the bytes at a lead are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The first `length` are an escape.
+    Escape { length: usize, means: Meaning },
+    /// So many backslashes that escape each other: two are one, an odd one out stays.
+    Slashes { count: usize },
+    /// The first is what it looks like.
+    Plain,
+    /// That takes more bytes to tell; at the end of the stream they are what they look like.
+    Unfinished,
+}
+
+/// What an escape stands for: at most the three bytes of one UTF-8 character, or nothing. The count lies above them: one word
+/// that stays in a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Meaning(u32);
+
+impl Meaning {
+    const NOTHING: Self = Self(0);
+
+    const fn byte(byte: u8) -> Self {
+        Self(u32::from_le_bytes([byte, 0, 0, 1]))
+    }
+
+    /// A character that JSON writes with four digits; half a pair is unreadable.
+    fn character(code: u32) -> Self {
+        let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+        let mut utf8 = [0; 4];
+        character.encode_utf8(&mut utf8);
+        utf8[3] = u8::try_from(character.len_utf8().min(3)).unwrap_or(3);
+        Self(u32::from_le_bytes(utf8))
+    }
+
+    /// So many of these bytes.
+    pub(super) fn bytes(self) -> ([u8; 3], usize) {
+        let [a, b, c, count] = self.0.to_le_bytes();
+        ([a, b, c], usize::from(count))
+    }
+
+    /// Without a line break.
+    fn unwrapped(self) -> Self {
+        if self == Self::byte(b'\r') || self == Self::byte(b'\n') { Self::NOTHING } else { self }
+    }
 }
 
 impl Kind {
-    /// The bytes an escape can start with; a text without them decodes to itself.
-    pub(super) fn leads(self) -> &'static [u8] {
+    /// Where the next escape may begin; a text without one decodes to itself.
+    pub(super) fn next_lead(self, text: &[u8]) -> Option<usize> {
         match self {
-            Self::Percent => b"%",
-            Self::Json => b"\\",
-            Self::Html => b"&",
-            Self::Unwrap => b"\r\n",
+            Self::Percent => memchr::memchr(b'%', text),
+            Self::Json => memchr::memchr3(b'\\', b'\r', b'\n', text),
+            Self::Html => memchr::memchr(b'&', text),
+        }
+    }
+
+    /// The same where another escape has just been: the next is probably near.
+    pub(super) fn lead_nearby(self, text: &[u8]) -> Option<usize> {
+        let (near, far) = text.split_at(text.len().min(NEARBY));
+        near.iter().position(|byte| self.is_lead(*byte)).or_else(|| self.next_lead(far).map(|at| near.len() + at))
+    }
+
+    fn is_lead(self, byte: u8) -> bool {
+        match self {
+            Self::Percent => byte == b'%',
+            Self::Json => matches!(byte, b'\\' | b'\r' | b'\n'),
+            Self::Html => byte == b'&',
+        }
+    }
+
+    /// Reads at a lead: `text` begins with one.
+    #[inline]
+    pub(super) fn step(self, text: &[u8]) -> Step {
+        match self {
+            Self::Percent => percent(text),
+            Self::Json => json(text),
+            Self::Html => html(text),
         }
     }
 }
 
-impl Decoder {
-    pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, held: Vec::new() }
-    }
-
-    pub(super) fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// Whether it is in the middle of a possible escape.
-    pub(super) fn is_holding(&self) -> bool {
-        !self.held.is_empty()
-    }
-
-    pub(super) fn feed(&mut self, unit: Unit, out: &mut Vec<Unit>) {
-        match self.kind {
-            Kind::Percent => self.percent(unit, out),
-            Kind::Json => self.json(unit, out),
-            Kind::Html => self.html(unit, out),
-            Kind::Unwrap => {
-                if !self.kind.leads().contains(&unit.byte) {
-                    out.push(unit);
-                }
-            }
-        }
-    }
-
-    /// At the end of the stream an unfinished escape is what it looks like.
-    pub(super) fn finish(&mut self, out: &mut Vec<Unit>) {
-        out.append(&mut self.held);
-    }
-
-    fn percent(&mut self, unit: Unit, out: &mut Vec<Unit>) {
-        if self.held.is_empty() {
-            self.start_or_pass(unit, out);
-            return;
-        }
-        if hex(unit.byte).is_none() {
-            out.append(&mut self.held);
-            self.start_or_pass(unit, out);
-            return;
-        }
-        self.held.push(unit);
-        if let [_, high, low] = self.held[..] {
-            let byte = hex(high.byte).unwrap_or(0) << 4 | hex(low.byte).unwrap_or(0);
-            self.replace(&[byte], out);
-        }
-    }
-
-    fn json(&mut self, unit: Unit, out: &mut Vec<Unit>) {
-        let slashes = self.held.iter().take_while(|held| held.byte == b'\\').count();
-        if slashes == 0 {
-            self.start_or_pass(unit, out);
-        } else if self.held.len() > slashes {
-            self.json_digit(unit, slashes, out);
-        } else {
-            self.json_after_slashes(unit, slashes, out);
-        }
-    }
-
-    fn json_after_slashes(&mut self, unit: Unit, slashes: usize, out: &mut Vec<Unit>) {
-        let control = match unit.byte {
-            b'b' => Some(8),
-            b'f' => Some(12),
-            b'n' => Some(b'\n'),
-            b'r' => Some(b'\r'),
-            b't' => Some(b'\t'),
-            _ => None,
-        };
-        match (unit.byte, control) {
-            (b'\\', _) if slashes < BACKSLASHES_MAX => self.held.push(unit),
-            (b'u', _) => self.held.push(unit),
-            (quoted @ (b'"' | b'/' | b'\''), _) => {
-                self.held.push(unit);
-                self.replace(&[quoted], out);
-            }
-            (_, Some(control)) if slashes % 2 == 1 => {
-                // `\\\n` is a backslash and a line break.
-                let escape = self.held.split_off(slashes - 1);
-                self.halve_slashes(out);
-                self.held = escape;
-                self.held.push(unit);
-                self.replace(&[control], out);
-            }
-            _ => {
-                self.halve_slashes(out);
-                self.start_or_pass(unit, out);
-            }
-        }
-    }
-
-    /// After `\u`: four hex digits, or it was no escape.
-    fn json_digit(&mut self, unit: Unit, slashes: usize, out: &mut Vec<Unit>) {
-        if hex(unit.byte).is_none() {
-            let rest = self.held.split_off(slashes);
-            self.halve_slashes(out);
-            out.extend(rest);
-            self.start_or_pass(unit, out);
-            return;
-        }
-        self.held.push(unit);
-        let digits = &self.held[slashes + 1..];
-        if digits.len() == 4 {
-            let code = digits.iter().fold(0u32, |code, digit| code << 4 | u32::from(hex(digit.byte).unwrap_or(0)));
-            let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-            let mut utf8 = [0; 4];
-            let length = character.encode_utf8(&mut utf8).len();
-            self.replace(&utf8[..length], out);
-        }
-    }
-
-    /// Backslashes that escape each other: two are one, an odd one out stays.
-    fn halve_slashes(&mut self, out: &mut Vec<Unit>) {
-        out.extend(self.held.chunks(2).filter_map(|pair| {
-            let (first, last) = (pair.first()?, pair.last()?);
-            Some(Unit { byte: b'\\', start: first.start, end: last.end })
-        }));
-        self.held.clear();
-    }
-
-    fn html(&mut self, unit: Unit, out: &mut Vec<Unit>) {
-        if self.held.is_empty() || unit.byte == b'&' {
-            out.append(&mut self.held);
-            self.start_or_pass(unit, out);
-            return;
-        }
-        self.held.push(unit);
-        if unit.byte == b';' {
-            let mut name = [0u8; ENTITY_BYTES_MAX];
-            let inner = &self.held[1..self.held.len() - 1];
-            for (slot, held) in name.iter_mut().zip(inner) {
-                *slot = held.byte;
-            }
-            match entity(&name[..inner.len().min(ENTITY_BYTES_MAX)]) {
-                Some(byte) => self.replace(&[byte], out),
-                None => out.append(&mut self.held),
-            }
-        } else if self.held.len() >= ENTITY_BYTES_MAX || !(unit.byte.is_ascii_alphanumeric() || unit.byte == b'#') {
-            out.append(&mut self.held);
-        }
-    }
-
-    fn start_or_pass(&mut self, unit: Unit, out: &mut Vec<Unit>) {
-        if self.kind.leads().contains(&unit.byte) {
-            self.held.push(unit);
-        } else {
-            out.push(unit);
-        }
-    }
-
-    /// The held units stood for these bytes; each of the bytes stands for the whole stretch.
-    fn replace(&mut self, bytes: &[u8], out: &mut Vec<Unit>) {
-        if let (Some(first), Some(last)) = (self.held.first(), self.held.last()) {
-            let (start, end) = (first.start, last.end);
-            out.extend(bytes.iter().map(|byte| Unit { byte: *byte, start, end }));
-        }
-        self.held.clear();
+#[inline]
+fn percent(text: &[u8]) -> Step {
+    let digit = |at: usize| text.get(at).map(|byte| hex(*byte));
+    match (digit(1), digit(2)) {
+        (Some(Some(high)), Some(Some(low))) => Step::Escape { length: 3, means: Meaning::byte(high << 4 | low) },
+        (Some(None), _) | (_, Some(None)) => Step::Plain,
+        _ => Step::Unfinished,
     }
 }
 
+#[inline]
+fn json(text: &[u8]) -> Step {
+    let slashes = text.iter().take(BACKSLASHES_MAX).take_while(|byte| **byte == b'\\').count();
+    if slashes == 0 {
+        let length = text.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        return Step::Escape { length, means: Meaning::NOTHING };
+    }
+    let Some(next) = text.get(slashes) else { return Step::Unfinished };
+    let control = match next {
+        b'"' | b'/' | b'\'' => return Step::Escape { length: slashes + 1, means: Meaning::byte(*next) },
+        b'u' => return json_digits(text, slashes),
+        b'b' => 8,
+        b'f' => 12,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        _ => return halved(slashes),
+    };
+    match slashes {
+        1 => Step::Escape { length: 2, means: Meaning::byte(control).unwrapped() },
+        // `\\\n` is a backslash and a line break.
+        odd if odd % 2 == 1 => Step::Slashes { count: odd - 1 },
+        even => Step::Slashes { count: even },
+    }
+}
+
+/// After `\u`: four hex digits, or it is no escape.
+#[inline]
+fn json_digits(text: &[u8], slashes: usize) -> Step {
+    let digits = &text[slashes + 1..];
+    let mut code = 0;
+    for at in 0..4 {
+        match digits.get(at).map(|digit| hex(*digit)) {
+            Some(Some(digit)) => code = code << 4 | u32::from(digit),
+            Some(None) => return halved(slashes),
+            None => return Step::Unfinished,
+        }
+    }
+    Step::Escape { length: slashes + 5, means: Meaning::character(code).unwrapped() }
+}
+
+fn halved(slashes: usize) -> Step {
+    if slashes == 1 { Step::Plain } else { Step::Slashes { count: slashes } }
+}
+
+#[inline]
+fn html(text: &[u8]) -> Step {
+    let within = &text[..text.len().min(ENTITY_BYTES_MAX)];
+    let is_inside = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'#';
+    match within.iter().skip(1).position(|byte| !is_inside(byte)).map(|at| at + 1) {
+        Some(end) if within[end] == b';' => match entity(&within[1..end]) {
+            Some(byte) => Step::Escape { length: end + 1, means: Meaning::byte(byte) },
+            None => Step::Plain,
+        },
+        None if within.len() < ENTITY_BYTES_MAX => Step::Unfinished,
+        _ => Step::Plain,
+    }
+}
+
+#[inline]
 fn hex(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
 }
 
 /// The byte of an entity's inside, for the characters that occur in keys.
-fn entity(name: &[u8]) -> Option<u8> {
+pub(super) fn entity(name: &[u8]) -> Option<u8> {
     if let [b'#', rest @ ..] = name {
         let (digits, radix) = match rest {
             [b'x' | b'X', digits @ ..] => (digits, 16),

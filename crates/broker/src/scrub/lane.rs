@@ -1,24 +1,30 @@
 //! Readings of a stream: as it stands, and through decoders. [`Reader`] searches the bytes as they stand; its lanes wake only
 //! around escapes, because a text without escapes decodes to itself and is found already.
+//!
+//! A lane copies plain stretches whole and decodes one escape at a time, into [`Traced`] bytes that are searched like any
+//! other; where a byte came from is asked about hits alone.
 
 use super::HOLD_BACK_BYTES;
-use super::decode::{Decoder, Kind, Unit};
+use super::decode::{Kind, Step, UNFINISHED_MAX};
 use super::image::RUN_MAX;
 use super::marks::Marks;
 use super::matcher::{Hit, Matcher};
+use super::traced::Traced;
 use super::variant::Variant;
 
 /// Bytes kept from one block to the next: a run that ends in the next block starts in these.
 const KEPT: usize = RUN_MAX - 1;
+/// What a lane has not decided about is read again with the next block.
+const _: () = assert!(UNFINISHED_MAX <= KEPT);
 /// Bytes read at once: bounds what the readings hold beside the body itself.
 const BLOCK: usize = 16 * 1024;
-/// A run may stretch over at most this much of the stream. It is what makes the hold-back enough: 32 units of the longest
-/// escape (16 backslashes, `u`, 4 digits) are 672 bytes, and a decoder holds at most 21 more.
+/// A run may stretch over at most this much of the stream. It is what makes the hold-back enough: 32 bytes in the longest
+/// escape (16 backslashes, `u`, 4 digits) are 672, and a lane leaves at most 20 more undecided.
 pub(super) const SPAN_MAX: u64 = 960;
 const _: () = assert!(SPAN_MAX + 64 <= HOLD_BACK_BYTES as u64);
 
 /// The decoders a stream is read through, each a lane. Unwrapping drops line breaks alone, so JSON needs no lane without it.
-pub(super) const LANES: &[&[Kind]] = &[&[Kind::Percent], &[Kind::Json, Kind::Unwrap], &[Kind::Html]];
+const LANES: [Kind; 3] = [Kind::Percent, Kind::Json, Kind::Html];
 
 /// What a found run covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,219 +37,189 @@ pub(super) enum Cover {
 
 /// All readings of one stream.
 pub(super) struct Reader {
-    lanes: Vec<Lane>,
+    lanes: [Lane; LANES.len()],
     cover: Cover,
     /// The kept bytes, and behind them the block being read.
-    bytes: Vec<u8>,
-    /// Where the kept bytes came from.
-    kept: Vec<Unit>,
+    text: Traced,
 }
 
-/// A block with what was kept before it.
-struct View<'a> {
-    bytes: &'a [u8],
-    kept: &'a [Unit],
-    /// Stream offset of the first byte after the kept ones.
-    offset: u64,
-}
-
-impl View<'_> {
-    fn unit(&self, at: usize) -> Unit {
-        match at.checked_sub(self.kept.len()) {
-            None => self.kept[at],
-            Some(fresh) => {
-                let start = self.offset + fresh as u64;
-                Unit { byte: self.bytes[at], start, end: start + 1 }
-            }
-        }
-    }
+/// What is looked for, and where it is noted.
+struct Search<'a> {
+    matcher: &'a Matcher,
+    cover: Cover,
+    marks: &'a mut Marks,
 }
 
 impl Reader {
     pub(super) fn new(cover: Cover) -> Self {
-        Self { lanes: LANES.iter().map(|kinds| Lane::new(kinds)).collect(), cover, bytes: Vec::new(), kept: Vec::new() }
+        Self { lanes: LANES.map(Lane::new), cover, text: Traced::default() }
     }
 
     /// Reads on. `offset` is where `bytes` stand in the stream; they may follow what came before with a gap.
     pub(super) fn feed(&mut self, bytes: &[u8], offset: u64, matcher: &Matcher, marks: &mut Marks) {
+        let mut search = Search { matcher, cover: self.cover, marks };
         for (number, block) in bytes.chunks(BLOCK).enumerate() {
-            self.feed_block(block, offset + (number * BLOCK) as u64, matcher, marks);
+            let fresh = self.text.len();
+            self.text.push_plain(block, offset + (number * BLOCK) as u64);
+            search.look(&self.text, fresh, None);
+            self.lanes.iter_mut().for_each(|lane| lane.read(&self.text, fresh, &mut search));
+            self.text.keep_last(KEPT);
         }
     }
 
-    /// Ends the stream: what was held as a possible escape is read as it is.
+    /// Ends the stream: what may have become an escape is read as it is.
     pub(super) fn finish(&mut self, matcher: &Matcher, marks: &mut Marks) {
-        for lane in &mut self.lanes {
-            let known = lane.units.len();
-            lane.flush();
-            lane.search(known, self.cover, matcher, marks);
-        }
-    }
-
-    fn feed_block(&mut self, block: &[u8], offset: u64, matcher: &Matcher, marks: &mut Marks) {
-        self.bytes.extend_from_slice(block);
-        let view = View { bytes: &self.bytes, kept: &self.kept, offset };
-        matcher.find(view.bytes, view.kept.len(), |hit| mark(|at| view.unit(at), self.cover, &hit, None, marks));
-        for lane in &mut self.lanes {
-            lane.read(&view, self.cover, matcher, marks);
-        }
-        let surplus = view.bytes.len().saturating_sub(KEPT);
-        let kept = (surplus..view.bytes.len()).map(|at| view.unit(at)).collect();
-        self.bytes.drain(..surplus);
-        self.kept = kept;
+        let mut search = Search { matcher, cover: self.cover, marks };
+        self.lanes.iter_mut().for_each(|lane| lane.finish(&self.text, &mut search));
     }
 }
 
-/// One chain of decoders. Asleep, it holds nothing; awake, it holds the units a run could still begin with.
+/// One decoder. Asleep, it holds nothing; awake, it holds the bytes a run could still begin with.
 struct Lane {
-    decoders: Vec<Decoder>,
+    kind: Kind,
     awake: bool,
-    units: Vec<Unit>,
-    text: Vec<u8>,
-    /// How many of the last units stand in the stream as they are, one after the other.
+    /// Decoded, with the context before the escape it woke at.
+    text: Traced,
+    /// Decoded bytes since the last escape.
     plain: usize,
-    scratch: [Vec<Unit>; 2],
+    /// Bytes at the end of what was read that may yet become an escape.
+    undecided: usize,
 }
 
 impl Lane {
-    fn new(kinds: &[Kind]) -> Self {
-        let decoders = kinds.iter().copied().map(Decoder::new).collect();
-        Self {
-            decoders,
-            awake: false,
-            units: Vec::new(),
-            text: Vec::new(),
-            plain: 0,
-            scratch: [const { Vec::new() }; 2],
-        }
+    fn new(kind: Kind) -> Self {
+        Self { kind, awake: false, text: Traced::default(), plain: 0, undecided: 0 }
     }
 
-    fn read(&mut self, view: &View<'_>, cover: Cover, matcher: &Matcher, marks: &mut Marks) {
-        let mut at = view.kept.len();
+    /// Reads the fresh bytes, and before them those it had not decided about.
+    fn read(&mut self, view: &Traced, fresh: usize, search: &mut Search<'_>) {
+        let mut at = fresh - std::mem::take(&mut self.undecided);
         loop {
+            let mut known = self.text.len();
             if !self.awake {
-                let Some(lead) = self.next_lead(view, at, view.bytes.len()) else { return };
-                (lead.saturating_sub(KEPT)..lead).for_each(|before| self.take(view.unit(before)));
-                // What stands before the escape is context; calm is counted from the escape on.
-                self.plain = 0;
-                self.awake = true;
-                at = lead;
+                let Some(lead) = self.next_escape(view.bytes(), at) else { return };
+                self.wake(view, lead);
+                (known, at) = (0, lead);
             }
-            let known = self.units.len();
-            while at < view.bytes.len() && !self.is_calm() {
-                at = self.advance(view, at);
-            }
-            self.search(known, cover, matcher, marks);
+            at = self.decode(view, at);
+            search.look(&self.text, known, Some(self.kind));
             if !self.is_calm() {
-                self.trim();
+                self.undecided = view.len() - at;
+                self.text.keep_last(KEPT);
                 return;
             }
             self.awake = false;
-            self.units.clear();
-            self.text.clear();
-            self.plain = 0;
         }
     }
 
-    /// Takes the plain text up to the next escape or until calm, or else one byte through the decoders.
-    fn advance(&mut self, view: &View<'_>, at: usize) -> usize {
-        if !self.decoders.iter().any(Decoder::is_holding) {
-            let reach = (at + KEPT).min(view.bytes.len());
-            let plain_to = self.next_lead(view, at, reach).unwrap_or(reach);
-            if plain_to > at {
-                (at..plain_to).for_each(|plain| self.take(view.unit(plain)));
-                return plain_to;
+    fn finish(&mut self, view: &Traced, search: &mut Search<'_>) {
+        let known = self.text.len();
+        self.text.push_from(view, view.len() - std::mem::take(&mut self.undecided)..view.len());
+        search.look(&self.text, known, Some(self.kind));
+    }
+
+    /// Where the next escape begins, or what may become one.
+    fn next_escape(&self, text: &[u8], from: usize) -> Option<usize> {
+        let mut at = from;
+        loop {
+            at += self.kind.next_lead(&text[at..])?;
+            if self.kind.step(&text[at..]) != Step::Plain {
+                return Some(at);
             }
+            at += 1;
         }
-        self.decode(0, view.unit(at));
-        at + 1
     }
 
-    /// Where the next escape may begin.
-    fn next_lead(&self, view: &View<'_>, from: usize, to: usize) -> Option<usize> {
-        let mut nearest = None;
-        for lead in self.decoders.iter().flat_map(|decoder| decoder.kind().leads()) {
-            let end = nearest.unwrap_or(to);
-            nearest = memchr::memchr(*lead, &view.bytes[from..end]).map(|at| from + at).or(nearest);
-        }
-        nearest
+    /// Takes the context of the escape that begins at `lead`.
+    fn wake(&mut self, view: &Traced, lead: usize) {
+        self.text.clear();
+        self.text.push_from(view, lead.saturating_sub(KEPT)..lead);
+        self.plain = 0;
+        self.awake = true;
     }
 
     /// Every run with an escape in it has been seen whole; whatever comes next begins in plain text.
     fn is_calm(&self) -> bool {
-        self.plain >= KEPT && !self.decoders.iter().any(Decoder::is_holding)
+        self.plain >= KEPT
     }
 
-    /// Sends a unit through the decoders from `first` on.
-    fn decode(&mut self, first: usize, unit: Unit) {
-        let [mut here, mut next] = std::mem::take(&mut self.scratch);
-        here.clear();
-        here.push(unit);
-        for decoder in self.decoders.iter_mut().skip(first) {
-            next.clear();
-            here.iter().for_each(|unit| decoder.feed(*unit, &mut next));
-            std::mem::swap(&mut here, &mut next);
+    /// Decodes until calm or as far as it can be decided; gives the place after.
+    fn decode(&mut self, view: &Traced, from: usize) -> usize {
+        let bytes = view.bytes();
+        let mut at = from;
+        let mut here = view.segment(at);
+        while at < bytes.len() && !self.is_calm() {
+            if at >= here.end() {
+                here = view.segment(at);
+            }
+            let reach = (at + KEPT - self.plain).min(here.end());
+            let lead = self.kind.lead_nearby(&bytes[at..reach]).map_or(reach, |lead| at + lead);
+            self.text.push_plain(&bytes[at..lead], here.offset(at));
+            self.plain += lead - at;
+            at = lead;
+            if lead == reach {
+                continue;
+            }
+            match self.kind.step(&bytes[lead..]) {
+                Step::Plain => {
+                    at = lead + 1;
+                    self.text.push_plain(&bytes[lead..at], here.offset(lead));
+                    self.plain += 1;
+                }
+                Step::Escape { length, means } => {
+                    at = lead + length;
+                    let end = if at <= here.end() { here.offset(at) } else { view.stretch(lead..at).end };
+                    let (bytes, count) = means.bytes();
+                    self.text.push_escape(&bytes[..count], here.offset(lead)..end);
+                    self.plain = 0;
+                }
+                Step::Slashes { count } => {
+                    at = lead + count;
+                    self.halve(view, lead, at);
+                }
+                Step::Unfinished => break,
+            }
         }
-        here.iter().for_each(|unit| self.take(*unit));
-        self.scratch = [here, next];
+        at
     }
 
-    fn flush(&mut self) {
-        for index in 0..self.decoders.len() {
-            let mut rest = Vec::new();
-            self.decoders[index].finish(&mut rest);
-            rest.into_iter().for_each(|unit| self.decode(index + 1, unit));
+    /// Two backslashes are one; an odd one out stays.
+    fn halve(&mut self, view: &Traced, from: usize, to: usize) {
+        for pair in (from..to - 1).step_by(2) {
+            self.text.push_escape(b"\\", view.stretch(pair..pair + 2));
         }
+        let odd = (to - from) % 2;
+        self.text.push_from(view, to - odd..to);
+        self.plain = odd;
     }
+}
 
-    fn take(&mut self, unit: Unit) {
-        let follows = self.units.last().is_none_or(|last| last.end == unit.start);
-        self.plain = match (unit.end - unit.start, follows) {
-            (1, true) => self.plain + 1,
-            (1, false) => 1,
-            _ => 0,
-        };
-        self.units.push(unit);
-        self.text.push(unit.byte);
-    }
-
-    fn search(&self, known: usize, cover: Cover, matcher: &Matcher, marks: &mut Marks) {
-        matcher.find(&self.text, known, |hit| mark(|at| self.units[at], cover, &hit, self.spelling(), marks));
-    }
-
-    /// What its first decoder reads.
-    fn spelling(&self) -> Option<Variant> {
-        self.decoders.first().map(|decoder| match decoder.kind() {
-            Kind::Percent => Variant::Percent,
-            Kind::Json | Kind::Unwrap => Variant::Json,
-            Kind::Html => Variant::Html,
-        })
-    }
-
-    fn trim(&mut self) {
-        let surplus = self.units.len().saturating_sub(KEPT);
-        self.units.drain(..surplus);
-        self.text.drain(..surplus);
+impl Search<'_> {
+    /// Looks for runs that have a byte at or after `known`.
+    fn look(&mut self, text: &Traced, known: usize, decoder: Option<Kind>) {
+        self.matcher.find(text.bytes(), known, |hit| mark(text, self.cover, &hit, decoder, self.marks));
     }
 }
 
 /// Marks the hit if it lies close enough together, else those of its windows that do.
-fn mark(unit: impl Fn(usize) -> Unit, cover: Cover, hit: &Hit, spelling: Option<Variant>, marks: &mut Marks) {
+fn mark(text: &Traced, cover: Cover, hit: &Hit, decoder: Option<Kind>, marks: &mut Marks) {
+    let whole = text.stretch(hit.start..hit.end);
     // What a lane reads as it stands was found as it stands too.
-    let plain = unit(hit.end - 1).end - unit(hit.start).start == (hit.end - hit.start) as u64;
-    if let Some(spelling) = spelling.filter(|_| !plain) {
+    let plain = whole.end - whole.start == (hit.end - hit.start) as u64;
+    let spelling = decoder.filter(|_| !plain).map(spelling);
+    if let Some(spelling) = spelling {
         marks.variants.insert(spelling);
     }
-    if plain || spelling.is_none() || hit.variant != Variant::Raw {
+    if spelling.is_none() || hit.variant != Variant::Raw {
         marks.variants.insert(hit.variant);
     }
     let mut mark_if_close = |start: usize, end: usize| {
-        let stretch = (unit(start).start, unit(end - 1).end);
-        let close = stretch.1 - stretch.0 <= SPAN_MAX;
+        let stretch = text.stretch(start..end);
+        let close = stretch.end - stretch.start <= SPAN_MAX;
         match cover {
             _ if !close => {}
-            Cover::Stretch => marks.add(stretch.0, stretch.1),
-            Cover::Bytes => (start..end).map(&unit).for_each(|unit| marks.add(unit.start, unit.end)),
+            Cover::Stretch => marks.add(stretch.start, stretch.end),
+            Cover::Bytes => text.each_piece(start..end, |_, part| marks.add(part.start, part.end)),
         }
         close
     };
@@ -251,5 +227,14 @@ fn mark(unit: impl Fn(usize) -> Unit, cover: Cover, hit: &Hit, spelling: Option<
         for start in hit.start..=hit.end - hit.run {
             mark_if_close(start, start + hit.run);
         }
+    }
+}
+
+/// What the decoder reads.
+fn spelling(decoder: Kind) -> Variant {
+    match decoder {
+        Kind::Percent => Variant::Percent,
+        Kind::Json => Variant::Json,
+        Kind::Html => Variant::Html,
     }
 }

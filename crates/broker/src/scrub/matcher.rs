@@ -19,6 +19,8 @@ use crate::Secret;
 const ANCHOR: usize = 8;
 /// Distance of the places looked at: every window of [`RUN`] bytes then holds a whole anchor.
 const STRIDE: usize = RUN - (ANCHOR - 1);
+/// Bytes whose places are looked at together.
+const GROUP: usize = 4 * STRIDE;
 /// Longest slug shown in a marker.
 const SLUG_CHARS_MAX: usize = 64;
 
@@ -110,15 +112,28 @@ impl Matcher {
 
     /// Reports every stretch of runs that has a byte at or after `from`.
     pub(super) fn find(&self, text: &[u8], from: usize, mut report: impl FnMut(Hit)) {
-        let from = from.saturating_sub(image::RUN_MAX - 1);
-        for at in (from..(text.len() + 1).saturating_sub(ANCHOR)).step_by(STRIDE) {
-            let Some(bytes) = text.get(at..at + ANCHOR).and_then(|bytes| bytes.try_into().ok()) else { break };
-            let anchor = folded(bytes);
-            if !self.filter.may_hold(anchor) {
-                continue;
+        let from = from.saturating_sub(image::RUN_MAX - 1).min(text.len());
+        let mut at = from;
+        // Several places at a time, because nearly always there is nothing at any of them.
+        for group in text[from..].chunks_exact(GROUP) {
+            if Self::places(group).fold(false, |any, anchor| any | self.filter.may_hold(anchor)) {
+                (at..at + GROUP).step_by(STRIDE).for_each(|at| self.look_at(text, at, &mut report));
             }
+            at += GROUP;
+        }
+        (at..text.len()).step_by(STRIDE).for_each(|at| self.look_at(text, at, &mut report));
+    }
+
+    /// The folded anchors of a group.
+    fn places(group: &[u8]) -> impl Iterator<Item = u64> + '_ {
+        (0..GROUP).step_by(STRIDE).filter_map(|at| Some(folded(*group[at..].first_chunk()?)))
+    }
+
+    fn look_at(&self, text: &[u8], at: usize, report: &mut impl FnMut(Hit)) {
+        let Some(anchor) = text[at..].first_chunk().map(|bytes| folded(*bytes)) else { return };
+        if self.filter.may_hold(anchor) {
             let probes = self.probes.get(&anchor).into_iter().flatten();
-            probes.filter_map(|probe| probe.verify(text, at)).for_each(&mut report);
+            probes.filter_map(|probe| probe.verify(text, at)).for_each(report);
         }
     }
 }
