@@ -69,6 +69,13 @@ fn placeholder() {
 }
 
 #[test]
+fn websocket() {
+    let program: &[u8] = b"\x80\x01\x83\x01\x02\x03\x04Igo\x89\x80\x05\x06\x07\x08\x80\x82\x09\x0a\x0b\x0cee\x88\x82\x00\x00\x00\x00\x03\xe8";
+    let upstream: &[u8] = b"\x40\x81\x05Hello\x02\x7e\x00\x7f\x8a\x01p\x80\x00\x88\x05\x0f\xa1bye";
+    walk(crate::websocket, &[program, upstream, b"\x80\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00"]);
+}
+
+#[test]
 fn flow_ledger() {
     use livery_guest::wire::flow::Grant;
     use livery_guest::wire::{Kind, encode};

@@ -26,7 +26,7 @@ pub use self::prepare::{Facts, Prepared};
 use crate::Error;
 use crate::guard::RequestRefused;
 use crate::guard::Target;
-use crate::transport::{Finding, Took, Upload};
+use crate::transport::{Finding, Speech, Took, Upload};
 
 /// What a connection lets a call do.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +71,8 @@ pub struct Passing {
     pub headers: Vec<(String, String)>,
     /// The body, in which no placeholder is or comes.
     pub body: Upload,
+    /// What it opens.
+    pub speech: Speech,
 }
 
 /// Why a request does not leave. The text is for the model.

@@ -7,7 +7,7 @@
 //! One call walks the rooms in this order: [`guard`] (is this address allowed?) → [`transport`] (dial exactly that address,
 //! strip, inject, send) → [`scrub`] (the answer without the key). [`engine`] walks them for one call through a connection.
 //! [`seal`] and [`secret`] are what the key is kept in; [`oauth`] and [`jwt`] exchange one for a token. [`proxy`] is where code
-//! in a sandbox knocks.
+//! in a sandbox knocks, and [`ws`] what it may speak besides requests.
 //! [`policy`] says whether a tenant lets a request go.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
@@ -24,6 +24,7 @@ pub mod seal;
 pub mod secret;
 pub mod sql;
 pub mod transport;
+pub mod ws;
 
 pub use error::{Error, Result};
 pub use guard::{Target, UrlRefused};

@@ -5,8 +5,8 @@
 //! the connection closes. A request that passes goes to the [`Gate`], as one plain value with a canonical [`Target`]; what leaves
 //! is written anew by the transport and never copied through. There is no tunnel that is not looked into, and no rule that allows all.
 //!
-//! Only `http/1.1` is offered inside; HTTP/2 and WebSocket upgrades are not spoken yet. What a client sends is never believed to
-//! authenticate it: the stream it came on is the run.
+//! WebSockets are ended on both sides ([`crate::ws`]). Only `http/1.1` is offered inside. What a client sends is never believed
+//! to authenticate it: the stream it came on is the run.
 //!
 //! Read next: `proxy/serve.rs`, then `proxy/request.rs` for what is refused, `proxy/placeholder.rs`.
 //!
@@ -26,7 +26,7 @@ mod serve;
 pub use authority::{AuthorityFailed, Lifetime, NAMES_MAX};
 pub use body::{Account, AskedBody, LOOKED_INTO_BYTES, REQUEST_BYTES_MAX};
 pub use direct::{Direct, Reach};
-pub use gate::{Answered, Asked, Finding, FindingKind, Gate};
+pub use gate::{Answered, Asked, Finding, FindingKind, Gate, Spoken};
 pub use refusal::Refusal;
 
 use authority::Authority;

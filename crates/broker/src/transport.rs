@@ -20,6 +20,7 @@ mod outbound;
 mod pool;
 mod send;
 mod sigv4;
+mod socket;
 mod tls;
 mod upload;
 
@@ -27,8 +28,9 @@ pub use body::Body;
 pub use config::{BrokerConfig, ConfigError, Limits, Timeouts};
 pub use identity::{IdentityRefused, check_identity};
 pub use operator::{OperatorAnswer, OperatorBody, OperatorClient};
-pub use outbound::{Credential, Finding, Inbound, Outbound, Place, Relayed, Slot, Took};
+pub use outbound::{Credential, Finding, Inbound, Outbound, Place, Relayed, Slot, Speech, Took};
 pub use send::Broker;
+pub use socket::Socket;
 pub use upload::Upload;
 
 pub(crate) use headers::{folded, is_authentication_parameter, taken};

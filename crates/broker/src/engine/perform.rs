@@ -76,7 +76,7 @@ fn outbound(prepared: Prepared, credential: Credential, how: How) -> Result<Outb
     if !prepared.is_as_approved() {
         return Err(Error::BadRequest { why: "the request is not the one that was approved" });
     }
-    let Prepared { access, request, headers, body, idempotency_key, .. } = prepared;
+    let Prepared { access, request, headers, body, speech, idempotency_key, .. } = prepared;
     // The slot is the one that was looked at: a connection may have been changed since.
     let owner = format!("{}/{}", access.connection, access.name);
     let credential = Credential { slot: Slot::of(&access.slot)?, owner, ..credential };
@@ -93,6 +93,7 @@ fn outbound(prepared: Prepared, credential: Credential, how: How) -> Result<Outb
     outbound.timeouts = how.timeouts;
     outbound.response_bytes_max = how.answer_bytes_max;
     outbound.relayed = how.relayed;
+    outbound.speech = speech;
     Ok(outbound)
 }
 

@@ -8,7 +8,7 @@ use super::{Access, Call, Passing, Refusal};
 use crate::guard::{CanonicalRequest, Target, UrlRefused};
 use crate::policy::Sent;
 use crate::proxy::placeholder::Finder;
-use crate::transport::{Upload, folded, is_authentication_parameter, taken};
+use crate::transport::{Speech, Upload, folded, is_authentication_parameter, taken};
 
 /// A request that may leave, in the form in which it leaves.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub struct Prepared {
     pub(super) request: CanonicalRequest,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Upload,
+    pub(super) speech: Speech,
     pub(super) idempotency_key: Option<String>,
     pub(super) approved: Option<String>,
     digest: Option<String>,
@@ -35,6 +36,8 @@ pub struct Facts {
     pub port: u16,
     /// The canonical path.
     pub path: String,
+    /// What is spoken.
+    pub speech: Speech,
     /// Names of the query's parameters, without their values.
     pub query_keys: Vec<String>,
     /// Bytes of the body; `None` for one that is sent while it comes and does not say.
@@ -53,7 +56,7 @@ impl Prepared {
         let base = base.map_err(|refused| Refusal::Form(refused.into()))?;
         let request = CanonicalRequest::below(&base, &call.method, &call.path, &call.query)?;
         refuse_placeholders(&call)?;
-        Self::of(access, request, call.headers, call.body.into())
+        Self::of(access, request, call.headers, call.body.into(), Speech::Http)
     }
 
     /// Looks at a request that a program made itself, whose host it chose.
@@ -61,9 +64,9 @@ impl Prepared {
     /// # Errors
     /// [`Refusal`]: nothing was sent and nothing will be.
     pub fn passing(access: Access, passing: Passing) -> Result<Self, Refusal> {
-        let Passing { target, method, headers, body } = passing;
+        let Passing { target, method, headers, body, speech } = passing;
         let request = CanonicalRequest::to(target, &method)?;
-        Self::of(access, request, headers, body)
+        Self::of(access, request, headers, body, speech)
     }
 
     fn of(
@@ -71,6 +74,7 @@ impl Prepared {
         request: CanonicalRequest,
         headers: Vec<(String, String)>,
         body: Upload,
+        speech: Speech,
     ) -> Result<Self, Refusal> {
         refuse_method_overrides(&request, &headers, &body)?;
         let own = match &access.slot {
@@ -85,7 +89,7 @@ impl Prepared {
             Upload::Whole(bytes) => Some(digest(&request, &headers, bytes)),
             Upload::Pieces { .. } => None,
         };
-        Ok(Self { access, request, headers, body, idempotency_key: None, approved: None, digest })
+        Ok(Self { access, request, headers, body, speech, idempotency_key: None, approved: None, digest })
     }
 
     /// Sends this as `Idempotency-Key`: for an upstream that knows a repeated request by it.
@@ -138,6 +142,8 @@ impl Prepared {
     /// something else.
     pub fn sent(&self) -> Sent<'_> {
         let bytes = match self.body() {
+            // Nobody knows what will be said.
+            _ if self.speech == Speech::WebSocket => return Sent::Unseen,
             None => return Sent::Unseen,
             Some([]) => return Sent::Nothing,
             Some(bytes) => bytes,
@@ -152,8 +158,8 @@ impl Prepared {
     }
 
     /// Whether sending it twice does no more than sending it never.
-    pub const fn is_safe(&self) -> bool {
-        self.request.method().is_safe()
+    pub fn is_safe(&self) -> bool {
+        self.request.method().is_safe() && self.speech == Speech::Http
     }
 
     /// The same once more, where sending it twice does no more than sending it once and all of it is here.
@@ -165,6 +171,7 @@ impl Prepared {
             request: self.request.clone(),
             headers: self.headers.clone(),
             body: Upload::Whole(body.clone()),
+            speech: self.speech,
             idempotency_key: self.idempotency_key.clone(),
             approved: self.approved.clone(),
             digest: self.digest.clone(),
@@ -185,6 +192,7 @@ impl Prepared {
             host: target.host().to_string(),
             port: target.port(),
             path: target.path().to_owned(),
+            speech: self.speech,
             query_keys: self.request.query_keys(),
             request_bytes: self.body.length(),
             request_sha256: self.digest.clone(),
@@ -198,10 +206,15 @@ fn refuse_placeholders(call: &Call) -> Result<(), Refusal> {
     if texts.any(|text| !Finder::all_in(text).is_empty()) { Err(Refusal::Placeholder) } else { Ok(()) }
 }
 
-/// The caller's headers as far as they are sent, with the connection's own in place of those of the same name. The transport
-/// takes away nothing more but what makes room for the credential, so policies, digest and card show what leaves.
+/// The caller's headers as far as they are sent, with the connection's own in place of those of the same name; without every
+/// spelling of the credential's own. The transport takes nothing more away, so policies, digest and card show what leaves.
 fn headers_of(access: &Access, given: Vec<(String, String)>) -> Vec<(String, String)> {
-    let (is_taken, own) = (taken(&given), access.headers.iter().map(|(own, _)| folded(own)).collect::<Vec<_>>());
+    let slot = match &access.slot {
+        CredentialSlot::Header { name, .. } => Some(folded(name)),
+        _ => None,
+    };
+    let own: Vec<String> = access.headers.iter().map(|(own, _)| folded(own)).chain(slot).collect();
+    let is_taken = taken(&given);
     let mut headers: Vec<(String, String)> =
         given.into_iter().filter(|(name, _)| is_taken(name) && !own.contains(&folded(name))).collect();
     headers.extend(access.headers.iter().cloned());

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{Access, Call, Passing, Prepared, Refusal};
 use crate::guard::CanonicalRequest;
 use crate::policy::Sent;
-use crate::transport::Upload;
+use crate::transport::{Speech, Upload};
 
 fn reach(origins: &[&str], paths: &[&str]) -> Reach {
     Reach {
@@ -161,7 +161,8 @@ fn d2_one_method_in_the_clothes_of_another_is_refused() {
 fn d2_a_body_that_says_another_method_is_refused_however_it_is_written() {
     let rule = |method: &str, types: &[(&str, &str)], body: Upload| {
         let target = crate::guard::Target::full_url("https://api.stripe.com/v1/x").unwrap();
-        let passing = Passing { target, method: method.to_owned(), headers: pairs(types), body };
+        let headers = pairs(types);
+        let passing = Passing { target, method: method.to_owned(), headers, body, speech: Speech::Http };
         Prepared::passing(access(), passing).err().map_or("", |refusal| refusal.rule())
     };
     let pieces = |first: &str| Upload::Pieces {
@@ -341,4 +342,29 @@ proptest! {
             prop_assert!(request.query_keys().contains(&name));
         }
     }
+}
+
+/// What a person approves is what leaves: no header stands on the card that makes room for the credential later.
+#[test]
+fn every_spelling_of_the_slots_own_header_is_gone_before_anybody_looks() {
+    let slot = CredentialSlot::Header { name: "x-account-key".to_owned(), prefix: String::new() };
+    let mut asked = call("GET", "/v1/x");
+    asked.headers = pairs(&[("X-Account-Key", "theirs"), ("x_account_KEY", "theirs"), ("X-Account", "kept")]);
+    let prepared = Prepared::new(Access { slot, ..access() }, asked).unwrap();
+    assert_eq!(prepared.headers(), pairs(&[("X-Account", "kept"), ("stripe-version", "2026-01-01")]));
+}
+
+/// Nobody knows what will be said on a WebSocket: it is no read, and a policy about bodies says no.
+#[test]
+fn what_opens_a_websocket_is_neither_safe_nor_seen() {
+    let target = crate::guard::Target::full_url("https://api.stripe.com/v1/x").unwrap();
+    let of = |speech| {
+        let passing =
+            Passing { target: target.clone(), method: "GET".to_owned(), headers: Vec::new(), body: "".into(), speech };
+        Prepared::passing(access(), passing).unwrap()
+    };
+    let (plain, socket) = (of(Speech::Http), of(Speech::WebSocket));
+    assert_eq!((plain.is_safe(), plain.sent()), (true, Sent::Nothing));
+    assert_eq!((socket.is_safe(), socket.sent()), (false, Sent::Unseen));
+    assert_eq!(socket.again().unwrap().facts().speech, Speech::WebSocket);
 }

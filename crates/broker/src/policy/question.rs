@@ -3,7 +3,7 @@
 //! | Cedar | here |
 //! |---|---|
 //! | `principal` | `Agent::"NAME"`, an inline agent `Agent::"inline:NAME"`; in `Application`, in `Organization` |
-//! | `action` | `Action::"POST"` in `Action::"write"` (`GET`, `HEAD` in `"read"`), both in `Action::"call"`; or `Action::"use_tool"` |
+//! | `action` | `Action::"POST"` in `Action::"write"` (`GET`, `HEAD` in `"read"`, unless they open a WebSocket), both in `Action::"call"`; or `Action::"use_tool"` |
 //! | `resource` | `Request::"request"` in `Connection::"NAME"` in `Connector::"NAME"`; or `Tool::"NAME"` |
 //!
 //! Every attribute is always there, so that no statement fails for want of one; only `resource.body` is there when the request
@@ -144,7 +144,9 @@ impl Agent<'_> {
 impl Request<'_> {
     fn put(&self, body: Option<Value>, facts: &mut Facts) {
         let (action, uid) = (Uid::new("Action", self.method.as_str()), Uid::new("Request", "request"));
-        let group = Uid::new("Action", if self.method.is_safe() { "read" } else { "write" });
+        // What nobody has looked at may do anything: a WebSocket is opened by `GET`.
+        let is_read = self.method.is_safe() && self.body != Sent::Unseen;
+        let group = Uid::new("Action", if is_read { "read" } else { "write" });
         put(facts, action.clone(), [], &[group, Uid::new("Action", "call")]);
         let within = [Uid::new("Connection", self.connection), Uid::new("Connector", self.connector)];
         let keys = self.query_keys.iter().map(|key| Value::text(key)).collect();

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use livery_core::id::OrgId;
 
-use super::gate::{Answered, Asked};
+use super::gate::{Answered, Asked, Spoken};
 use super::refusal::Refusal;
 use crate::guard::{Scheme, Target};
 use crate::transport::{Broker, Outbound, Relayed};
@@ -58,7 +58,7 @@ impl Direct {
     /// What is answered instead.
     pub async fn pass(&self, asked: Asked) -> Result<Answered, Refusal> {
         let headers = asked.header_pairs()?;
-        let Asked { target, method, body, .. } = asked;
+        let Asked { target, method, body, speech, .. } = asked;
         let (body, account) = body.upload().await?;
         let mut call = Outbound::post(self.tenant, target, body);
         call.method = method;
@@ -66,10 +66,21 @@ impl Direct {
         call.timeouts.total = self.total;
         call.response_bytes_max = ANSWER_BYTES_MAX;
         call.relayed = Relayed::All;
+        call.speech = speech;
         let stopped = || account.and_then(|account| account.stopped());
         let inbound = self.broker.send(call).await.map_err(|error| stopped().unwrap_or_else(|| error.into()))?;
+        let socket = inbound.socket.map(|socket| {
+            Spoken::new(|program| async {
+                let mut left = ANSWER_BYTES_MAX;
+                let allows = move |bytes: usize| {
+                    left = left.saturating_sub(bytes as u64);
+                    left > 0
+                };
+                socket.serve(program, allows, std::future::pending()).await;
+            })
+        });
         let pieces =
             StreamBody::new(futures_util::StreamExt::map(inbound.body.into_stream(), |piece| piece.map(Frame::data)));
-        Ok(Answered { status: inbound.status, headers: inbound.headers, body: pieces.boxed_unsync() })
+        Ok(Answered { status: inbound.status, headers: inbound.headers, body: pieces.boxed_unsync(), socket })
     }
 }

@@ -1,8 +1,10 @@
 //! What the proxy asks for each request, and what it is told: the port between the transport and whoever decides.
 
+use std::fmt;
 use std::future::Future;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 
@@ -12,6 +14,8 @@ use super::placeholder::Misplaced;
 use super::refusal::Refusal;
 use crate::Error;
 use crate::guard::Target;
+use crate::transport::Speech;
+use crate::ws::Stream;
 
 /// Decides about requests and sends them.
 pub trait Gate: Send + Sync + 'static {
@@ -82,6 +86,8 @@ pub struct Asked {
     pub named: Option<String>,
     /// The body.
     pub body: AskedBody,
+    /// What it opens.
+    pub speech: Speech,
 }
 
 impl Asked {
@@ -107,4 +113,26 @@ pub struct Answered {
     pub headers: HeaderMap,
     /// Its body, scrubbed. An error breaks the answer off, so that no part of it passes for the whole.
     pub body: UnsyncBoxBody<Bytes, Error>,
+    /// What goes on after the head of a `101`.
+    pub socket: Option<Spoken>,
+}
+
+/// Serves a WebSocket to its end, given the program's side. Dropping it, or its future, hangs up on the upstream.
+pub struct Spoken(Box<dyn FnOnce(Stream) -> BoxFuture<'static, ()> + Send>);
+
+impl fmt::Debug for Spoken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Spoken")
+    }
+}
+
+impl Spoken {
+    /// That will do this with the program's side.
+    pub fn new<F: Future<Output = ()> + Send + 'static>(serve: impl FnOnce(Stream) -> F + Send + 'static) -> Self {
+        Self(Box::new(|stream| Box::pin(serve(stream))))
+    }
+
+    pub(super) async fn serve(self, stream: Stream) {
+        (self.0)(stream).await;
+    }
 }

@@ -14,20 +14,22 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::body::AskedBody;
-use super::gate::{Asked, Finding, FindingKind, Gate};
+use super::gate::{Asked, Finding, FindingKind, Gate, Spoken};
 use super::hello::{self, HELLO_BYTES_MAX, HelloRefused};
 use super::refusal::Refusal;
 use super::rewound::Rewound;
 use super::{Proxy, request};
 use crate::Error;
 use crate::guard::{Host, Target};
+use crate::transport::Speech;
+use crate::ws::handshake;
 
 /// The body of every answer.
 pub(super) type OutBody = UnsyncBoxBody<Bytes, Error>;
@@ -41,8 +43,18 @@ const HEADERS_MAX: usize = 100;
 /// Request line and headers together, in bytes.
 const HEAD_BYTES_MAX: usize = 24 * 1024;
 
-/// A tunnel that was asked for: its bytes to come, and where to, if it was granted.
-type Tunnel = Mutex<Option<(OnUpgrade, Option<Target>)>>;
+/// What a connection turns into after an answer: its bytes to come, and what becomes of them.
+type Turn = Mutex<Option<(OnUpgrade, Next)>>;
+
+/// What becomes of a connection that is no HTTP/1.1 any more.
+enum Next {
+    /// A tunnel to an origin.
+    Tunnel(Target),
+    /// A WebSocket.
+    Socket(Spoken),
+    /// Nothing: a tunnel that was refused.
+    End,
+}
 
 impl<G: Gate> Proxy<G> {
     /// Serves one connection to its end. Dropping the future cuts it, and whatever it has under way.
@@ -54,49 +66,45 @@ impl<G: Gate> Proxy<G> {
     }
 
     async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let tunnel = Tunnel::default();
-        let service = service_fn(|request| self.outer(request, &tunnel));
+        let turn = Turn::default();
+        let service = service_fn(|request| self.outer(request, &turn));
         // How it ended concerns nobody: the client knows, and findings are told where they are found.
         let _ = http().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
-        let taken = tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((upgrade, origin)) = taken else { return };
-        let Ok(upgraded) = upgrade.await else { return };
-        let mut stream = TokioIo::new(upgraded);
-        match origin {
-            Some(origin) => tokio::select! {
+        let Some((mut stream, next)) = turned(&turn).await else { return };
+        match next {
+            Next::Tunnel(origin) => tokio::select! {
                 () = Box::pin(self.tunnel(stream, &origin)) => {}
                 () = self.gate.revoked(Some(&origin)) => {}
             },
+            Next::Socket(spoken) => spoken.serve(Box::pin(stream)).await,
             // The library hands the stream over even so; dropped without an end, the refusal itself could be cut off.
-            None => {
+            Next::End => {
                 let _ = stream.shutdown().await;
             }
         }
     }
 
     /// A request outside of any tunnel.
-    async fn outer(&self, mut request: Request<Incoming>, tunnel: &Tunnel) -> Result<Response<OutBody>, Infallible> {
+    async fn outer(&self, mut request: Request<Incoming>, turn: &Turn) -> Result<Response<OutBody>, Infallible> {
         if request.method() != Method::CONNECT && request.uri().authority().is_none() {
-            return Ok(self.below(request).await);
+            return Ok(self.below(request, turn).await);
         }
         if request.method() != Method::CONNECT {
             let target = request::absolute(&request);
-            return Ok(self.answer(request, target, None).await);
+            return Ok(self.answer(request, target, None, turn).await);
         }
-        let (origin, response) = match request::tunnel(&request) {
-            Ok(origin) if self.admits(&origin) => {
-                (Some(origin), Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync()))
-            }
-            Ok(_) => (None, Refusal::Host.response()),
-            Err(refusal) => (None, refusal.response()),
+        let (next, response) = match request::tunnel(&request) {
+            Ok(origin) if self.admits(&origin) => (Next::Tunnel(origin), Response::new(empty())),
+            Ok(_) => (Next::End, Refusal::Host.response()),
+            Err(refusal) => (Next::End, refusal.response()),
         };
         let upgrade = hyper::upgrade::on(&mut request);
-        *tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, origin));
+        *turn.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, next));
         Ok(response)
     }
 
     /// What is spoken inside a tunnel.
-    async fn tunnel(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, origin: &Target) {
+    async fn tunnel(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, origin: &Target) {
         let handshake = async {
             let first = self.first_message(&mut stream, origin).await?;
             let Host::Name(name) = origin.host() else { return None };
@@ -104,11 +112,15 @@ impl<G: Gate> Proxy<G> {
             TlsAcceptor::from(config).accept(Rewound::new(first, stream)).await.ok()
         };
         let Ok(Some(tls)) = timeout(TLS_MAX, handshake).await else { return };
+        let turn = Turn::default();
         let service = service_fn(|request| async {
             let target = request::inside(&request, origin);
-            Ok::<_, Infallible>(self.answer(request, target, None).await)
+            Ok::<_, Infallible>(self.answer(request, target, None, &turn).await)
         });
-        let _ = http().serve_connection(TokioIo::new(tls), service).await;
+        let _ = http().serve_connection(TokioIo::new(tls), service).with_upgrades().await;
+        if let Some((stream, Next::Socket(spoken))) = turned(&turn).await {
+            spoken.serve(Box::pin(stream)).await;
+        }
     }
 
     /// The client's first message, if the name in it is the tunnel's.
@@ -137,14 +149,14 @@ impl<G: Gate> Proxy<G> {
 
     /// A request below a connection's name at the proxy's own address: for programs that trust no certificate but those they
     /// brought along. Plain HTTP on the sandbox's own loopback; outside it goes where the connection goes.
-    async fn below(&self, request: Request<Incoming>) -> Response<OutBody> {
+    async fn below(&self, request: Request<Incoming>, turn: &Turn) -> Response<OutBody> {
         let target = request::below(&request).and_then(|(name, path)| {
             let base = self.gate.base(name).ok_or(Refusal::Host)?;
             let unclear = Refusal::Malformed("the path or query is not in a form that has one meaning only");
             Ok((name.to_owned(), base.join(path).map_err(|_| unclear)?))
         });
         match target {
-            Ok((name, target)) => self.answer(request, Ok(target), Some(&name)).await,
+            Ok((name, target)) => self.answer(request, Ok(target), Some(&name), turn).await,
             Err(refusal) => refusal.response(),
         }
     }
@@ -155,12 +167,13 @@ impl<G: Gate> Proxy<G> {
         request: Request<Incoming>,
         target: Result<Target, Refusal>,
         name: Option<&str>,
+        turn: &Turn,
     ) -> Response<OutBody> {
         let host = match target {
             Ok(target) => target,
             Err(refusal) => return refusal.response(),
         };
-        match self.pass(request, host.clone(), name).await {
+        match self.pass(request, host.clone(), name, turn).await {
             Ok(response) => response,
             Err(refusal) => {
                 if let Refusal::Placeholder(misplaced) = refusal {
@@ -173,28 +186,37 @@ impl<G: Gate> Proxy<G> {
 
     async fn pass(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         target: Target,
         name: Option<&str>,
+        turn: &Turn,
     ) -> Result<Response<OutBody>, Refusal> {
         if !self.admits(&target) {
             return Err(Refusal::Host);
         }
+        let accept = handshake::asked(&request).map_err(Refusal::Malformed)?;
+        let upgrade = accept.as_ref().map(|_| hyper::upgrade::on(&mut request));
+        let speech = if accept.is_some() { Speech::WebSocket } else { Speech::Http };
         let (head, incoming) = request.into_parts();
         let mut headers = head.headers;
         let named = self.placeholders.judge(&target, &mut headers).map_err(Refusal::Placeholder)?.map(str::to_owned);
         if name.is_some() && name != named.as_deref() {
             return Err(Refusal::NoPlaceholder);
         }
-        let asked = Asked { target, method: head.method, headers, named, body: AskedBody::new(incoming) };
+        let asked = Asked { target, method: head.method, headers, named, body: AskedBody::new(incoming), speech };
         let answered = self.gate.pass(asked).await?;
-        if answered.status == StatusCode::SWITCHING_PROTOCOLS {
+        let is_switch = answered.status == StatusCode::SWITCHING_PROTOCOLS;
+        if is_switch != answered.socket.is_some() || (is_switch && accept.is_none()) {
             return Err(Refusal::Upstream(Error::BadGateway { why: "an upgrade nobody asked for" }));
         }
         let mut response = Response::new(answered.body);
         *response.status_mut() = answered.status;
         *response.headers_mut() = answered.headers;
         request::trim_answer(response.headers_mut());
+        if let (Some(accept), Some(upgrade), Some(spoken)) = (accept, upgrade, answered.socket) {
+            handshake::answer(response.headers_mut(), accept);
+            *turn.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, Next::Socket(spoken)));
+        }
         Ok(response)
     }
 
@@ -209,6 +231,16 @@ impl<G: Gate> Proxy<G> {
     fn find(&self, target: &Target, what: FindingKind) {
         self.gate.found(Finding { host: target.host().to_string(), what });
     }
+}
+
+/// What a connection turned into, once its last answer is out.
+async fn turned(turn: &Turn) -> Option<(TokioIo<Upgraded>, Next)> {
+    let (upgrade, next) = turn.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+    Some((TokioIo::new(upgrade.await.ok()?), next))
+}
+
+fn empty() -> OutBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 fn http() -> http1::Builder {

@@ -41,6 +41,15 @@ impl Scrubber {
         }
     }
 
+    /// Takes one whole message of several and appends it to `out`, with nothing held back for the next: what a reader waits for
+    /// is a message. All are searched as one text, so a key that is cut in two by their border is found in the second.
+    pub fn message(&mut self, message: &[u8], out: &mut Vec<u8>) {
+        match &self.matcher {
+            Some(matcher) => self.state.message(matcher, message, out),
+            None => out.extend_from_slice(message),
+        }
+    }
+
     /// Ends the body: appends everything that was still held back.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         if let Some(matcher) = &self.matcher {
@@ -115,6 +124,13 @@ impl State {
             self.deliver(self.pending.len().saturating_sub(HOLD_BACK_BYTES), matcher, out);
         }
         Ok(())
+    }
+
+    fn message(&mut self, matcher: &Matcher, message: &[u8], out: &mut Vec<u8>) {
+        // Each message has a marker of its own.
+        self.redacted_to = None;
+        self.pending.extend_from_slice(message);
+        self.finish(matcher, out);
     }
 
     pub(super) fn finish(&mut self, matcher: &Matcher, out: &mut Vec<u8>) {

@@ -14,7 +14,7 @@ use super::outbound::{Finding, Place};
 use super::pool::{Permit, Pool, PoolKey, Wire};
 use super::send::classify;
 use crate::error::Phase;
-use crate::scrub::Scrubber;
+use crate::scrub::{Framing, Scrubber};
 use crate::{Error, Result};
 
 /// What [`Body::finish`] reads at most to save a connection, in bytes and in time.
@@ -74,6 +74,20 @@ impl Body {
             received: 0,
             bytes_max: limits.bytes_max,
             redactions_head,
+        }
+    }
+
+    /// A body without a byte, of an answer that is none.
+    pub(super) fn none() -> Self {
+        Self {
+            flow: None,
+            decoding: Decoding::default(),
+            scrubber: Scrubber::new(None, Framing::None),
+            idle: Duration::ZERO,
+            deadline: Instant::now(),
+            received: 0,
+            bytes_max: 0,
+            redactions_head: 0,
         }
     }
 

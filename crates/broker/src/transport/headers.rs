@@ -51,6 +51,11 @@ const STRIPPED: &[&str] = &[
     "x-method-override",
     "range",
     "if-range",
+    "http2-settings",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
 ];
 
 /// Never hop-by-hop, whatever `Connection` says: without them a body means something else.
@@ -331,7 +336,8 @@ fn value(bytes: &[u8]) -> Result<HeaderValue> {
     HeaderValue::from_bytes(bytes).map_err(|_| Error::BadRequest { why: "a header value is malformed" })
 }
 
-/// Refuses heads that are not one plain HTTP answer: upgrades, framing with two readings.
+/// Refuses heads that are not one plain HTTP answer: upgrades, framing with two readings. A WebSocket that was asked for was
+/// judged before.
 pub(super) fn check_head(status: StatusCode, headers: &HeaderMap, bytes_max: u64) -> Result<()> {
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Error::BadGateway { why: "an upgrade nobody asked for" });

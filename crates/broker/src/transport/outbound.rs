@@ -14,7 +14,7 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::sigv4::AccessKey;
-use super::{Body, Timeouts, Upload};
+use super::{Body, Socket, Timeouts, Upload};
 use crate::guard::Target;
 use crate::scrub::Variants;
 use crate::{Error, Result, Secret};
@@ -145,6 +145,16 @@ impl Credential {
     }
 }
 
+/// What is spoken, from the head on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Speech {
+    /// A request and its answer.
+    #[default]
+    Http,
+    /// A request that opens a WebSocket.
+    WebSocket,
+}
+
 /// One call out. No `Debug`: the credential is in it.
 pub struct Outbound {
     /// Whose call it is: pools and limits are per tenant.
@@ -167,6 +177,8 @@ pub struct Outbound {
     pub response_bytes_max: u64,
     /// Which headers of the answer come back.
     pub relayed: Relayed,
+    /// What is spoken.
+    pub speech: Speech,
 }
 
 impl Outbound {
@@ -183,6 +195,7 @@ impl Outbound {
             timeouts: Timeouts::default(),
             response_bytes_max: RESPONSE_BYTES_MAX,
             relayed: Relayed::default(),
+            speech: Speech::default(),
         }
     }
 }
@@ -205,6 +218,8 @@ pub struct Inbound {
     pub dialled: SocketAddr,
     /// How long it took to get here.
     pub took: Took,
+    /// The WebSocket that was opened, where one was asked for; the body is empty then.
+    pub socket: Option<Socket>,
 }
 
 /// A key was in an answer, and was taken out.

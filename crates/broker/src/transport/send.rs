@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -21,11 +21,12 @@ use super::identity::Identity;
 use super::pool::{Permit, Pool, PoolKey, Wire};
 use super::tls::Tls;
 use super::upload::{Outgoing, Pulse, Sent};
-use super::{BrokerConfig, ConfigError, Credential, Inbound, Outbound, Timeouts, Took, dial, headers};
+use super::{BrokerConfig, ConfigError, Credential, Inbound, Outbound, Socket, Speech, Timeouts, Took, dial, headers};
 use crate::error::{DenyReason, Phase};
 use crate::guard::resolve::{Resolver, check_without_lookup};
 use crate::guard::{AddressGuard, Scheme, Target, UrlRefused};
 use crate::scrub::{Framing, Matcher, MatcherCache, Scrubber, shown};
+use crate::ws::handshake::Opening;
 use crate::{Error, Result, Secret};
 
 /// How long a pooled connection may take to be ready again before a new one is dialled.
@@ -93,7 +94,11 @@ impl Broker {
 
 impl Shared {
     async fn walk(&self, mut call: Outbound, permit: Permit, deadline: Instant) -> Result<Inbound> {
-        let (head, derived) = headers::request(&mut call, &self.config.limits)?;
+        let (mut head, derived) = headers::request(&mut call, &self.config.limits)?;
+        let mut opening = (call.speech == Speech::WebSocket).then(Opening::new).transpose()?;
+        if let Some(opening) = &mut opening {
+            opening.put(head.headers_mut())?;
+        }
         let outgoing = Outgoing::new(head, std::mem::take(&mut call.body));
         let matcher = call.credential.as_ref().and_then(|credential| self.matcher(call.tenant, credential, derived));
         let identity = call.credential.as_ref().and_then(Identity::of).transpose()?;
@@ -104,18 +109,24 @@ impl Shared {
             host: call.target.host().clone(),
             port: call.target.port(),
         };
-        let Exchanged { wire, response, took } =
-            self.exchange(&key, &call.target, identity, outgoing, &call.timeouts).await?;
+        let Exchanged { wire, response, took } = self.exchange(&key, Way::of(&call), identity, outgoing).await?;
+        let (dialled, status) = (wire.peer, response.status());
+        if let Some(opening) = opening.filter(|_| status == StatusCode::SWITCHING_PROTOCOLS) {
+            opening.check(response.headers())?;
+            let (headers, findings) = headers::project(response.headers(), call.relayed, matcher.as_deref());
+            let scrubbed = matcher.is_some();
+            let socket = Some(Socket::of(response, (wire, permit), matcher, deadline).await?);
+            return Ok(Inbound { status, headers, body: Body::none(), scrubbed, findings, dialled, took, socket });
+        }
         let (head, incoming) = response.into_parts();
         headers::check_head(head.status, &head.headers, call.response_bytes_max)?;
         let decoding = Decoding::of(&head.headers, call.response_bytes_max)?;
         let (headers, findings) = headers::project(&head.headers, call.relayed, matcher.as_deref());
-        let dialled = wire.peer;
         let flow = Flow { incoming, wire, pool: Arc::clone(&self.pool), key, permit };
         let limits = BodyLimits { idle: call.timeouts.idle, deadline, bytes_max: call.response_bytes_max };
         let scrubbed = matcher.is_some();
         let body = Body::new(flow, decoding, scrubber(matcher, &head.headers), findings.len() as u64, &limits);
-        Ok(Inbound { status: head.status, headers, body, scrubbed, findings, dialled, took })
+        Ok(Inbound { status: head.status, headers, body, scrubbed, findings, dialled, took, socket: None })
     }
 
     /// What to look for in the answer. What was made for this request alone is in no matcher that is kept.
@@ -134,12 +145,14 @@ impl Shared {
     async fn exchange(
         &self,
         key: &PoolKey,
-        target: &Target,
+        way: Way<'_>,
         identity: Option<Identity>,
         mut outgoing: Outgoing,
-        timeouts: &Timeouts,
     ) -> Result<Exchanged> {
-        while let Some(mut wire) = self.pool.take(key) {
+        let timeouts = way.timeouts;
+        // A WebSocket has its connection to itself.
+        let pooled = || (way.speech != Speech::WebSocket).then(|| self.pool.take(key)).flatten();
+        while let Some(mut wire) = pooled() {
             if !matches!(timeout(POOLED_READY, wire.sender.ready()).await, Ok(Ok(()))) {
                 continue;
             }
@@ -156,7 +169,7 @@ impl Shared {
                 Err(refused) => return Err(refused.error),
             }
         }
-        let (mut wire, took) = self.open(target, identity, timeouts).await?;
+        let (mut wire, took) = self.open(way, identity).await?;
         let Some(request) = outgoing.request() else { return Err(Error::Cut) };
         let asked = Instant::now();
         let response = exchange_on(&mut wire, request, &outgoing.pulse, timeouts.first_byte).await;
@@ -165,7 +178,8 @@ impl Shared {
     }
 
     /// Resolve, check, dial one of the checked addresses, TLS if the scheme says so.
-    async fn open(&self, target: &Target, identity: Option<Identity>, timeouts: &Timeouts) -> Result<(Wire, Took)> {
+    async fn open(&self, way: Way<'_>, identity: Option<Identity>) -> Result<(Wire, Took)> {
+        let Way { target, timeouts, speech } = way;
         // A certificate is shown in a handshake, and there is none.
         if identity.is_some() && target.scheme() == Scheme::Http {
             return Err(Error::Denied { reason: DenyReason::PlaintextUpstream });
@@ -175,10 +189,10 @@ impl Shared {
         let resolve = begun.elapsed();
         let (stream, peer) = dial::connect(&addresses, timeouts.connect).await?;
         let wire = match target.scheme() {
-            Scheme::Http => self.speak(stream, peer).await?,
+            Scheme::Http => self.speak(stream, peer, speech).await?,
             Scheme::Https => {
                 let stream = self.tls.handshake(stream, target.host(), identity, timeouts.tls).await?;
-                self.speak(stream, peer).await?
+                self.speak(stream, peer, speech).await?
             }
         };
         let connect = begun.elapsed().saturating_sub(resolve);
@@ -189,6 +203,7 @@ impl Shared {
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         peer: SocketAddr,
+        speech: Speech,
     ) -> Result<Wire> {
         let limits = &self.config.limits;
         let (sender, connection) = http1::Builder::new()
@@ -200,9 +215,26 @@ impl Shared {
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             // Its error reaches the caller through the request or the body.
-            let _ = connection.await;
+            let _ = match speech {
+                Speech::Http => connection.await,
+                Speech::WebSocket => connection.with_upgrades().await,
+            };
         });
         Ok(Wire { sender, peer, _driver: driver })
+    }
+}
+
+/// Where a request goes, how long that may take, and what is spoken then.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    target: &'a Target,
+    timeouts: &'a Timeouts,
+    speech: Speech,
+}
+
+impl<'a> Way<'a> {
+    const fn of(call: &'a Outbound) -> Self {
+        Self { target: &call.target, timeouts: &call.timeouts, speech: call.speech }
     }
 }
 

@@ -3,6 +3,7 @@
 mod framing;
 mod names;
 mod secrets;
+mod sockets;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use livery_broker::proxy::placeholder::{Pinned, Placeholder, Placeholders};
-use livery_broker::proxy::{Answered, Asked, Finding, Gate, Lifetime, Proxy, Refusal};
+use livery_broker::proxy::{Answered, Asked, Finding, Gate, Lifetime, Proxy, Refusal, Spoken};
 use livery_broker::{Broker, Outbound, Relayed, Secret, Target};
 use livery_core::connector::CredentialSlot;
 use rustls::pki_types::pem::PemObject;
@@ -50,18 +51,24 @@ impl Gate for Keyed {
 
     async fn pass(&self, asked: Asked) -> Result<Answered, Refusal> {
         let headers = asked.header_pairs()?;
-        let Asked { target, method, body, .. } = asked;
+        let Asked { target, method, body, speech, .. } = asked;
         let (body, account) = body.upload().await?;
         let mut call = Outbound::post(tenant(1), target, body);
         call.method = method;
         call.headers = headers;
         call.credential = Some(credential(KEY));
         call.relayed = Relayed::All;
+        call.speech = speech;
         let stopped = || account.and_then(|account| account.stopped());
         let inbound = self.broker.send(call).await.map_err(|error| stopped().unwrap_or_else(|| error.into()))?;
+        let socket = inbound.socket.map(|socket| {
+            Spoken::new(|program| async {
+                socket.serve(program, |_| true, std::future::pending()).await;
+            })
+        });
         let pieces = futures_util::StreamExt::map(inbound.body.into_stream(), |piece| piece.map(Frame::data));
         let body = StreamBody::new(pieces).boxed_unsync();
-        Ok(Answered { status: inbound.status, headers: inbound.headers, body })
+        Ok(Answered { status: inbound.status, headers: inbound.headers, body, socket })
     }
 
     fn found(&self, finding: Finding) {

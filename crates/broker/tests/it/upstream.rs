@@ -19,6 +19,10 @@ pub(crate) enum Step {
     Write(Vec<u8>),
     /// Answers with the body of the request.
     Echo,
+    /// Accepts the WebSocket that was asked for, with these further headers.
+    Accept(&'static str),
+    /// Reads to the end, which [`Upstream::heard`] gives.
+    Listen,
     /// Waits for the test.
     Gate(Arc<Notify>),
     /// Says nothing more until the peer is gone.
@@ -60,6 +64,8 @@ pub(crate) struct Seen {
     pub(crate) requests: Vec<String>,
     /// Connections accepted.
     pub(crate) connections: usize,
+    /// What came after a WebSocket was accepted, once that is over.
+    pub(crate) heard: Option<Vec<u8>>,
 }
 
 pub(crate) struct Upstream {
@@ -120,6 +126,19 @@ impl Upstream {
         self.seen.lock().unwrap().clone()
     }
 
+    /// What came over a WebSocket until it was over.
+    pub(crate) async fn heard(&self) -> Vec<u8> {
+        let heard = async {
+            loop {
+                if let Some(heard) = self.seen().heard {
+                    return heard;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, heard).await.expect("the WebSocket stays open")
+    }
+
     /// Waits until a peer has closed a connection that the script left open.
     pub(crate) async fn peer_closed(&self) {
         tokio::time::timeout(SOON, self.closed.lock().await.recv()).await.expect("the connection stays open").unwrap();
@@ -135,13 +154,18 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 ) {
     while let Some(request) = read_request(&mut stream).await {
         let body = request.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+        let accept = accept(&request);
         let number = {
             let mut seen = seen.lock().unwrap();
             seen.requests.push(request);
             seen.requests.len() - 1
         };
         for step in &script[number.min(script.len() - 1)] {
-            let step = if let Step::Echo = step { &answer(&body) } else { step };
+            let step = match step {
+                Step::Echo => &answer(&body),
+                Step::Accept(more) => &write(format!("{accept}{more}\r\n")),
+                step => step,
+            };
             match step {
                 Step::Write(bytes) => {
                     if stream.write_all(bytes).await.is_err() || stream.flush().await.is_err() {
@@ -149,7 +173,13 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                         return;
                     }
                 }
-                Step::Echo => {}
+                Step::Echo | Step::Accept(_) => {}
+                Step::Listen => {
+                    let mut heard = Vec::new();
+                    let _ = stream.read_to_end(&mut heard).await;
+                    seen.lock().unwrap().heard = Some(heard);
+                    return;
+                }
                 Step::Gate(gate) => gate.notified().await,
                 Step::Stall => {
                     let _ = stream.read(&mut [0; 16]).await;
@@ -168,6 +198,14 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         }
     }
     let _ = closed.send(()).await;
+}
+
+/// The head that accepts the WebSocket a request asks for, without its end.
+fn accept(request: &str) -> String {
+    let key = request.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap_or_default();
+    let accept = livery_broker::ws::accept(key).unwrap();
+    let head = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n";
+    format!("{head}sec-websocket-accept: {}\r\n", accept.to_str().unwrap())
 }
 
 /// Head and body by its length, or `None` when the peer is gone.

@@ -13,6 +13,7 @@ mod doors;
 mod gate;
 mod key;
 mod limits;
+mod socket;
 mod told;
 mod variables;
 mod watch;

@@ -95,18 +95,6 @@ async fn an_expectation_is_answered_by_the_proxy() {
     assert!(!scene.requests()[0].to_ascii_lowercase().contains("expect"));
 }
 
-/// E4: an upgrade is neither passed on nor believed.
-#[tokio::test]
-async fn e4_no_upgrade_opens_a_raw_tunnel() {
-    let upgrade =
-        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nraw bytes".to_vec();
-    let scene = Scene::new(vec![vec![Step::Write(upgrade)]]).await;
-    let asked = "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
-    let answer = scene.ask(format!("GET / HTTP/1.1\r\nHost: {}\r\n{asked}\r\n", scene.authority())).await;
-    assert!(answer.starts_with("HTTP/1.1 502 ") && !answer.contains("raw bytes"), "{answer}");
-    assert!(!scene.requests()[0].to_ascii_lowercase().contains("upgrade"));
-}
-
 /// E5: heads without end are cut off in bounded memory, however they are made.
 #[tokio::test]
 async fn e5_heads_beyond_the_limits_are_refused() {

@@ -50,7 +50,7 @@ pub(super) fn relay(under: Under, begun: Begun) -> Answered {
     let (status, headers) = (begun.inbound.status, begun.inbound.headers.clone());
     let platform = under.door.platform().clone();
     platform.tasks.spawn(async move { Box::pin(follow(under, begun, sender)).await });
-    Answered { status, headers, body: body_of(receiver) }
+    Answered { status, headers, body: body_of(receiver), socket: None }
 }
 
 /// What is left unsaid by a task that is gone is no end: a body without its last word is broken off.

@@ -15,6 +15,7 @@ use livery_core::id::{ConnectionId, RunId};
 use super::Door;
 use super::answer::{Under, relay};
 use super::door::{Denied, Unanswered};
+use super::socket;
 use super::told::{FrontEnd, Told};
 use super::watch::Watch;
 use crate::Platform;
@@ -121,9 +122,10 @@ impl RunGate {
         let watched = self.watch.of(bound.connection);
         let told = Told::new(FrontEnd::Proxy, route.slot.clone(), bound);
         let headers = asked.header_pairs()?;
-        let Asked { target, method, body, .. } = asked;
+        let Asked { target, method, body, speech, .. } = asked;
         let (body, account) = body.upload().await?;
-        let passing = Passing { target, method: word(&method), headers, body };
+        let host = target.host().to_string();
+        let passing = Passing { target, method: word(&method), headers, body, speech };
         let looked_at = Prepared::passing(door.access(&told.bound), passing);
         let admitted = match door.admit(&told, looked_at).await {
             Ok(admitted) => admitted,
@@ -143,7 +145,13 @@ impl RunGate {
         };
         given_up.disarm();
         match sent {
-            Ok(begun) => Ok(relay(Under { door, told, account, watched, place }, begun)),
+            Ok(mut begun) => {
+                let under = Under { door, told, account, watched, place };
+                Ok(match begun.inbound.socket.take() {
+                    Some(socket) => socket::relay(under, begun, socket, host),
+                    None => relay(under, begun),
+                })
+            }
             Err(Unanswered::Unavailable(why)) => Err(Refusal::Unavailable { why }),
             Err(Unanswered::Failed(failed)) => {
                 let stopped = account.and_then(|account| account.stopped());

@@ -5,4 +5,5 @@ mod answers;
 mod policy;
 mod revoked;
 mod scene;
+mod sockets;
 mod uploads;

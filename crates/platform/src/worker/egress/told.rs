@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use livery_broker::engine::{Answer, Facts, Failed};
-use livery_broker::transport::Finding;
+use livery_broker::transport::{Finding, Speech};
 use livery_core::EventType;
 use livery_core::canonical::sha256_hex;
 use serde_json::{Value, json};
@@ -100,6 +100,10 @@ impl Told {
             "request_bytes": facts.request_bytes,
             "request_sha256": facts.request_sha256,
         });
+        let data = match facts.speech {
+            Speech::Http => data,
+            Speech::WebSocket => with(data, json!({"speech": "websocket"})),
+        };
         self.event(EventType::EgressRequested, with(data, leave.clone()))
     }
 

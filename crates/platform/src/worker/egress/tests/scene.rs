@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use livery_broker::ws::{Event, Inlet, Kind, Sender};
 use livery_core::agent::Network;
 use livery_core::id::{ConnectionId, RunId};
 use livery_core::{EventType, Timestamp};
@@ -129,7 +130,32 @@ async fn answer(mut stream: TcpStream, all: Shared) {
         let _ = stream.write_all(&plain("401 Unauthorized", "", "no key")).await;
         return;
     };
+    if path == "/ws" {
+        return converse(&mut stream, key, &head).await;
+    }
     speak(&mut stream, key, &path, &all.go).await;
+}
+
+/// Opens a WebSocket and repeats what is said on it; asked for the key, it gives that.
+async fn converse(stream: &mut TcpStream, key: &str, head: &str) {
+    let asked = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
+    let accept = livery_broker::ws::accept(asked).unwrap();
+    let accept = accept.to_str().unwrap();
+    let upgrade = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n";
+    let _ = stream.write_all(format!("{upgrade}sec-websocket-accept: {accept}\r\n\r\n").as_bytes()).await;
+    let (mut inlet, mut bytes) = (Inlet::new(Sender::Program), [0; 4096]);
+    while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+        inlet.push(&bytes[..count]);
+        while let Some(event) = inlet.take().unwrap() {
+            let answer = match event {
+                Event::Message(Kind::Text, said) if said == b"key" => Event::Message(Kind::Text, key.into()),
+                Event::Message(kind, said) => Event::Message(kind, [b"you said ", said.as_slice()].concat()),
+                Event::Ping(payload) => Event::Pong(payload),
+                other => other,
+            };
+            let _ = stream.write_all(&answer.encode(Sender::Upstream, || [0; 4])).await;
+        }
+    }
 }
 
 fn names(platform: &Platform, row: &RunRow) -> impl Future<Output = Vec<String>> + Send + use<> {
