@@ -3,6 +3,7 @@
 //! Works twice: what is there is left alone. Only root installs; anybody else is told the command.
 
 mod clients;
+mod mail;
 pub mod verifiers;
 
 use std::path::Path;
@@ -135,6 +136,7 @@ pub fn run() -> anyhow::Result<()> {
     if missing.is_empty() {
         println!("nothing to install from Debian: the tests have what they need");
         verifiers::install()?;
+        mail::install()?;
         return clients::install();
     }
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
@@ -146,6 +148,7 @@ pub fn run() -> anyhow::Result<()> {
         left.iter().map(|need| need.thing).collect::<Vec<_>>().join(", ")
     );
     verifiers::install()?;
+    mail::install()?;
     clients::install()
 }
 

@@ -25,7 +25,7 @@ mod question;
 mod syntax;
 mod value;
 
-pub use self::question::{Agent, Asked, Question, Request, Sent};
+pub use self::question::{Agent, Asked, Question, Request, Sent, Verb};
 
 /// Longest text of one policy, in bytes.
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;

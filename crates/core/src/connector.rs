@@ -13,6 +13,7 @@
 
 mod grant;
 mod kind;
+mod mail;
 mod origin;
 mod path;
 mod postgres;
@@ -24,7 +25,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use grant::{AppInstallation, ClientAuth, Endpoint, OauthServer};
-pub use kind::AuthKind;
+pub use kind::{AuthKind, tool_of};
+pub use mail::{EmailAddress, MailServer, MailTls, RecipientRefusal, RecipientRule, Sender};
 pub use origin::{HostPattern, Origin, OriginRef, Scheme};
 pub use path::PathPattern;
 pub use postgres::PostgresServer;
@@ -75,6 +77,9 @@ pub struct Connector {
     /// The database, for the slot `postgres`; its [`Reach`] has no origin, and so no request goes there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PostgresServer>,
+    /// The mail server it sends through, for the slot `smtp`: then it has no origins, and carries no HTTP request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mail: Option<MailServer>,
     /// Constant headers of every request, none of them secret: name in lower case, value.
     pub headers: Vec<(String, String)>,
     /// A harmless call that shows whether the credential is accepted.

@@ -25,6 +25,12 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
+    /// As mails write it (RFC 5322 §3.3), in UTC: `Thu, 01 Oct 2026 12:00:00 +0000`.
+    pub fn rfc5322(self) -> String {
+        let moment = jiff::Timestamp::from_second(self.as_seconds()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        moment.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+    }
+
     /// This moment and `millis` more; saturates at the ends of time.
     #[must_use]
     pub const fn plus_millis(self, millis: i64) -> Self {

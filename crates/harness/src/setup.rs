@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use livery_core::agent::{Agent, ModelRef};
+use livery_core::connector::tool_of;
 use livery_core::run::Limits;
 use livery_core::schema::Schema;
 use livery_core::{ErrorCode, RunError};
@@ -32,7 +33,7 @@ pub struct Setup {
     pub models: Vec<ModelRef>,
     /// Whether a sandbox with a shell and files can be had.
     pub can_sandbox: bool,
-    /// The slots that have a connection, each with its connector: what `call_api` reaches.
+    /// The slots that have a connection, each with its connector: what `call_api` and `send_email` reach.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub connections: BTreeMap<String, String>,
     /// Most tokens of one answer.
@@ -52,6 +53,14 @@ impl Setup {
             agent,
             input,
         }
+    }
+}
+
+impl Setup {
+    /// The slots whose connections this tool goes through.
+    pub(crate) fn connections_of(&self, tool: &str) -> BTreeMap<String, String> {
+        let own = self.connections.iter().filter(|(_, connector)| tool_of(connector) == tool);
+        own.map(|(slot, connector)| (slot.clone(), connector.clone())).collect()
     }
 }
 

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 pub use built_in::BuiltIn;
 pub use invocation::{
     CallApi, EditFile, Invocation, ListFiles, OwnCall, ReadFile, SHELL_TIMEOUT_S_DEFAULT, SHELL_TIMEOUT_S_MAX,
-    SearchFiles, Shell, WriteFile,
+    SearchFiles, SendEmail, Shell, WriteFile,
 };
 pub use livery_core::agent::tools::FINISH;
 pub(crate) use output::Output;
@@ -91,9 +91,15 @@ impl Toolbox {
             tools.insert(spec.name.clone(), Tool { kind: Kind::BuiltIn(*built_in), schema: Arc::clone(schema) });
             specs.push(spec.clone());
         }
-        if !setup.connections.is_empty() && agent.allows_tool(BuiltIn::CallApi.name()) {
-            let (spec, schema) = built_in::compiled_call_api(&setup.connections)?;
-            tools.insert(spec.name.clone(), Tool { kind: Kind::BuiltIn(BuiltIn::CallApi), schema });
+        for built_in in
+            BuiltIn::ALL.iter().copied().filter(|tool| tool.is_connected() && agent.allows_tool(tool.name()))
+        {
+            let connections = setup.connections_of(built_in.name());
+            if connections.is_empty() {
+                continue;
+            }
+            let (spec, schema) = built_in::compiled_for(built_in, &connections)?;
+            tools.insert(spec.name.clone(), Tool { kind: Kind::BuiltIn(built_in), schema });
             specs.push(spec);
         }
         for own in agent.own_tools.iter().filter(|tool| wanted(&tool.name)) {
@@ -115,11 +121,11 @@ impl Toolbox {
     }
 
     pub(crate) fn has_sandbox_tools(&self) -> bool {
-        self.tools.values().any(|tool| !matches!(tool.kind, Kind::BuiltIn(BuiltIn::CallApi)))
+        self.tools.values().any(|tool| !matches!(tool.kind, Kind::BuiltIn(built_in) if built_in.is_connected()))
     }
 
-    pub(crate) fn has_call_api(&self) -> bool {
-        self.tools.contains_key(BuiltIn::CallApi.name())
+    pub(crate) fn has(&self, tool: BuiltIn) -> bool {
+        self.tools.contains_key(tool.name())
     }
 
     /// Looks at one call. The error is the answer to the model.

@@ -269,15 +269,15 @@ impl Platform {
 
     /// Where it goes, as far as it can be judged without dialling: a private address is refused here already.
     fn check_reach(&self, connector: &Connector) -> Result<()> {
-        if let Some(server) = &connector.postgres {
-            let at = "/settings/host";
-            let target = Target::database(&server.host, server.port, server.plaintext);
-            let target = target.map_err(|refused| Error::invalid_field(at, refused.to_string()))?;
-            return self.broker.check(&target).map_err(|refused| Error::invalid_field(at, refused.to_string()));
-        }
-        let base = connector.reach.base().ok_or_else(|| Error::internal("a connector without an origin"))?;
-        let at = "/settings/base_url";
-        let target = Target::base_url(&base).map_err(|refused| Error::invalid_field(at, refused.to_string()))?;
+        let (at, target) = match (&connector.mail, &connector.postgres) {
+            (Some(server), _) => ("/settings/host", Target::mail(server)),
+            (None, Some(server)) => ("/settings/host", Target::database(&server.host, server.port, server.plaintext)),
+            (None, None) => {
+                let base = connector.reach.base().ok_or_else(|| Error::internal("a connector without an origin"))?;
+                ("/settings/base_url", Target::base_url(&base))
+            }
+        };
+        let target = target.map_err(|refused| Error::invalid_field(at, refused.to_string()))?;
         self.broker.check(&target).map_err(|refused| Error::invalid_field(at, refused.to_string()))
     }
 

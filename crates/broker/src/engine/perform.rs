@@ -30,6 +30,7 @@ impl Slot {
             }
             CredentialSlot::ClientCertificate => Self::ClientCertificate,
             CredentialSlot::Postgres => Self::Postgres,
+            CredentialSlot::Smtp => Self::Smtp,
         })
     }
 }

@@ -14,6 +14,17 @@ const OTHER_SERVICES: &[u16] = &[
     7000, 7001, 9042, 9092, 9200, 9300, 10080, 10250, 10255, 11211, 15672, 25672, 26379, 27017, 27018, 27019, 50000,
 ];
 
+/// Ports of mail servers; among those above 1023, any that [`check`] takes.
+const MAIL: &[u16] = &[25, 465, 587];
+
+pub(super) fn check_mail(port: u16) -> Result<(), UrlRefused> {
+    if MAIL.contains(&port) || (port >= WELL_KNOWN_END && !OTHER_SERVICES.contains(&port)) {
+        Ok(())
+    } else {
+        Err(UrlRefused::Port)
+    }
+}
+
 pub(super) fn check(scheme: Scheme, port: u16) -> Result<(), UrlRefused> {
     let own = match scheme {
         Scheme::Https => 443,

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use livery_core::connector::{MailServer, MailTls};
+
 use super::{path, ports, ranges};
 
 /// Longest URL, and longest request target, in bytes.
@@ -150,6 +152,19 @@ impl Target {
             return Err(UrlRefused::Port);
         }
         let target = Self { scheme, host: parse_host(host)?, port, path: String::new(), query: None };
+        target.agrees_with_whatwg(&target.origin())?;
+        Ok(target)
+    }
+
+    /// A mail server. Where it is spoken to without TLS it counts as plain text, which goes to allowed private addresses alone.
+    ///
+    /// # Errors
+    /// [`UrlRefused`] says what to change.
+    pub fn mail(server: &MailServer) -> Result<Self, UrlRefused> {
+        ports::check_mail(server.port)?;
+        let scheme = if server.tls == MailTls::None { Scheme::Http } else { Scheme::Https };
+        let host = parse_host(&server.host)?;
+        let target = Self { scheme, host, port: server.port, path: String::new(), query: None };
         target.agrees_with_whatwg(&target.origin())?;
         Ok(target)
     }

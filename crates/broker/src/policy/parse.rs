@@ -9,19 +9,32 @@ use super::value::Uid;
 use super::{Fault, NODES_MAX, REASON_CHARS_MAX, STATEMENTS_MAX, Subject, TEXT_BYTES_MAX};
 
 /// Actions of requests.
-const CALL_ACTIONS: &[&str] = &["call", "read", "write", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+const CALL_ACTIONS: &[&str] = &["call", "read", "write", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "send_email"];
 /// Those of them that other actions are in.
 const GROUPS: &[&str] = &["call", "read", "write"];
 /// The action of tools that carry no credential.
 const TOOL_ACTION: &str = "use_tool";
 const PRINCIPAL: &[&str] = &["name", "version", "published", "organization", "application", "end_user"];
-const REQUEST: &[&str] = &["connection", "connector", "method", "scheme", "host", "port", "path", "query_keys", "body"];
+const REQUEST: &[&str] = &[
+    "connection",
+    "connector",
+    "method",
+    "scheme",
+    "host",
+    "port",
+    "path",
+    "query_keys",
+    "recipients",
+    "recipient_domains",
+    "body",
+];
 const TOOL: &[&str] = &["name"];
 const CONTEXT: &[&str] = &["front_end"];
 const CALL_TYPES: &[&str] = &["Agent", "Application", "Organization", "Action", "Request", "Connection", "Connector"];
 const TOOL_TYPES: &[&str] = &["Agent", "Application", "Organization", "Action", "Tool"];
-/// The tool whose calls are requests.
-const CALL_TOOL: &str = "call_api";
+/// The tools whose calls are requests, each with its action.
+const CALL_TOOLS: &[(&str, &str)] =
+    &[("call_api", "action in Action::\"call\""), ("send_email", "action == Action::\"send_email\"")];
 /// Words that are no names.
 const RESERVED: &[&str] = &["true", "false", "if", "then", "else", "in", "is", "like", "has"];
 
@@ -266,8 +279,9 @@ impl Parser {
         if kind == "Action" {
             self.check_action(at, &id)?;
         }
-        if kind == "Tool" && id == CALL_TOOL {
-            let hint = "what call_api does is a request: write `action in Action::\"call\"`, and `resource in Connection::\"NAME\"`";
+        if let Some((tool, action)) = CALL_TOOLS.iter().find(|(tool, _)| kind == "Tool" && id == *tool) {
+            let hint =
+                format!("what {tool} does is a request: write `{action}`, and `resource in Connection::\"NAME\"`");
             return Err(self.fault_at(at, hint));
         }
         Ok(Uid::new(&kind, &id))

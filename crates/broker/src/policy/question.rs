@@ -3,7 +3,7 @@
 //! | Cedar | here |
 //! |---|---|
 //! | `principal` | `Agent::"NAME"`, an inline agent `Agent::"inline:NAME"`; in `Application`, in `Organization` |
-//! | `action` | `Action::"POST"` in `Action::"write"` (`GET`, `HEAD` in `"read"`, unless they open a WebSocket), both in `Action::"call"`; or `Action::"use_tool"` |
+//! | `action` | `Action::"POST"` in `Action::"write"` (`GET`, `HEAD` in `"read"`, unless they open a WebSocket; `"send_email"` in `"write"`), both in `Action::"call"`; or `Action::"use_tool"` |
 //! | `resource` | `Request::"request"` in `Connection::"NAME"` in `Connector::"NAME"`; or `Tool::"NAME"` |
 //!
 //! Every attribute is always there, so that no statement fails for want of one; only `resource.body` is there when the request
@@ -57,15 +57,15 @@ pub enum Asked<'a> {
 /// A request, canonical: what is judged here is what is sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Request<'a> {
-    /// `call_api` or `proxy`.
+    /// `call_api`, `send_email` or `proxy`.
     pub front_end: &'a str,
     /// The connection's name.
     pub connection: &'a str,
     /// The connector's name.
     pub connector: &'a str,
-    /// The method.
-    pub method: Method,
-    /// `https` or `http`.
+    /// What is done.
+    pub verb: Verb,
+    /// `https` or `http`; of mail `smtps` or `smtp`.
     pub scheme: &'a str,
     /// The host.
     pub host: &'a str,
@@ -75,8 +75,33 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// Names of the query's parameters.
     pub query_keys: &'a [String],
-    /// The body.
+    /// Who gets a mail, in lower case; of anything else nobody.
+    pub recipients: &'a [String],
+    /// The body; of mail its parts.
     pub body: Sent<'a>,
+}
+
+/// What a request does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// An HTTP request.
+    Method(Method),
+    /// A message.
+    Mail,
+}
+
+impl Verb {
+    /// As its action is called, and as the attribute `method` says it.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Method(method) => (method.as_str(), method.as_str()),
+            Self::Mail => ("send_email", "SEND"),
+        }
+    }
+
+    const fn is_safe(self) -> bool {
+        matches!(self, Self::Method(method) if method.is_safe())
+    }
 }
 
 /// A request's body, as far as it is there to be looked at.
@@ -143,9 +168,10 @@ impl Agent<'_> {
 
 impl Request<'_> {
     fn put(&self, body: Option<Value>, facts: &mut Facts) {
-        let (action, uid) = (Uid::new("Action", self.method.as_str()), Uid::new("Request", "request"));
+        let (action, method) = self.verb.words();
+        let (action, uid) = (Uid::new("Action", action), Uid::new("Request", "request"));
         // What nobody has looked at may do anything: a WebSocket is opened by `GET`.
-        let is_read = self.method.is_safe() && self.body != Sent::Unseen;
+        let is_read = self.verb.is_safe() && self.body != Sent::Unseen;
         let group = Uid::new("Action", if is_read { "read" } else { "write" });
         put(facts, action.clone(), [], &[group, Uid::new("Action", "call")]);
         let within = [Uid::new("Connection", self.connection), Uid::new("Connector", self.connector)];
@@ -153,17 +179,25 @@ impl Request<'_> {
         let attributes = [
             ("connection", Value::text(self.connection)),
             ("connector", Value::text(self.connector)),
-            ("method", Value::text(self.method.as_str())),
+            ("method", Value::text(method)),
             ("scheme", Value::text(self.scheme)),
             ("host", Value::text(self.host)),
             ("port", Value::Long(self.port.into())),
             ("path", Value::text(self.path)),
             ("query_keys", Value::Set(Arc::new(keys))),
+            ("recipients", texts(self.recipients.iter().map(String::as_str))),
+            ("recipient_domains", texts(self.recipients.iter().filter_map(|one| Some(one.split_once('@')?.1)))),
         ];
         put(facts, uid.clone(), attributes.into_iter().chain(body.map(|body| ("body", body))), &within);
         put(facts, within[0].clone(), [], &within[1..]);
         (facts.action, facts.resource) = (Some(action), Some(uid));
     }
+}
+
+/// A set: each text once.
+fn texts<'t>(texts: impl Iterator<Item = &'t str>) -> Value {
+    let once: std::collections::BTreeSet<&str> = texts.collect();
+    Value::Set(Arc::new(once.into_iter().map(Value::text).collect()))
 }
 
 impl Sent<'_> {

@@ -3,7 +3,7 @@
 use livery_core::connector::Method;
 use proptest::prelude::*;
 
-use super::{Agent, Asked, Decision, Policies, Question, Request, Sent, Source, check};
+use super::{Agent, Asked, Decision, Policies, Question, Request, Sent, Source, Verb, check};
 
 const AGENT: Agent<'static> =
     Agent { name: "clerk", version: Some(3), organization: "org_1", application: "app_1", end_user: "" };
@@ -13,7 +13,8 @@ fn request(method: Method, path: &str) -> Request<'_> {
         front_end: "call_api",
         connection: "billing",
         connector: "stripe",
-        method,
+        verb: Verb::Method(method),
+        recipients: &[],
         scheme: "https",
         host: "api.stripe.com",
         port: 443,
@@ -381,4 +382,37 @@ proptest! {
         let request = Request { body: Sent::Whole { bytes: &body, is_json: true }, ..request(Method::Post, "/x") };
         decide(&[&condition, "permit (principal, action in Action::\"call\", resource) when { resource.body has a };"], request);
     }
+}
+
+const MAIL_INSIDE: &str = "permit (principal, action == Action::\"send_email\", resource);
+    forbid (principal, action == Action::\"send_email\", resource) unless { [\"example.com\"].containsAll(resource.recipient_domains) };";
+
+fn mail(recipients: &[String], body: &'static str) -> String {
+    let own = request(Method::Post, "");
+    let request =
+        Request { verb: Verb::Mail, front_end: "send_email", connector: "smtp", recipients, body: json(body), ..own };
+    decide(
+        &[
+            MAIL_INSIDE,
+            "forbid (principal, action in Action::\"write\", resource) when { resource.body.subject like \"*secret*\" };",
+        ],
+        request,
+    )
+}
+
+#[test]
+fn a_message_is_judged_by_all_its_recipients() {
+    let to = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+    let plain = "{\"subject\": \"x\"}";
+    assert_eq!(mail(&to(&["a@example.com", "b@example.com"]), plain), "permit 0/1");
+    assert_eq!(mail(&to(&["a@example.com", "b@evil.example"]), plain), "deny 0/2");
+    assert_eq!(mail(&to(&["a@sub.example.com"]), plain), "deny 0/2");
+    assert_eq!(mail(&to(&["a@example.com"]), "{\"subject\": \"a secret\"}"), "deny 1/1");
+    let http = decide(&[MAIL_INSIDE], request(Method::Post, "/x"));
+    assert_eq!(http, "deny", "a policy of messages permits no request");
+    let read = decide(
+        &["permit (principal, action in Action::\"read\", resource);"],
+        Request { verb: Verb::Mail, ..request(Method::Get, "") },
+    );
+    assert_eq!(read, "deny", "a message is no reading");
 }

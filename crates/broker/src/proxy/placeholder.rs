@@ -97,7 +97,10 @@ impl Pinned {
             CredentialSlot::Basic | CredentialSlot::BasicToken { .. } | CredentialSlot::Sigv4 { .. } => {
                 *header == http::header::AUTHORIZATION
             }
-            CredentialSlot::Query { .. } | CredentialSlot::ClientCertificate | CredentialSlot::Postgres => false,
+            CredentialSlot::Query { .. }
+            | CredentialSlot::ClientCertificate
+            | CredentialSlot::Postgres
+            | CredentialSlot::Smtp => false,
         }
     }
 

@@ -279,7 +279,7 @@ fn inject(headers: &mut HeaderMap, target: &mut Target, credential: &Credential)
             put(headers, &AUTHORIZATION, &[b"Basic ", Zeroizing::new(STANDARD.encode(&*pair)).as_bytes()])
         }
         // Both were dealt with before.
-        Slot::Sigv4 { .. } | Slot::ClientCertificate | Slot::Postgres => Ok(()),
+        Slot::Sigv4 { .. } | Slot::ClientCertificate | Slot::Postgres | Slot::Smtp => Ok(()),
         Slot::Query { name } => {
             let mut query = Zeroizing::new(target.query().map(|query| format!("{query}&")).unwrap_or_default());
             query.extend(form_urlencoded::byte_serialize(name.as_bytes()));

@@ -55,6 +55,8 @@ pub enum Slot {
     ClientCertificate,
     /// The login of a PostgreSQL session, of a secret that is `user:password`. No request can be sent with it.
     Postgres,
+    /// The login of a mail session, of a secret that is `user:password`: no HTTP request carries it.
+    Smtp,
 }
 
 impl Slot {
@@ -104,7 +106,7 @@ pub enum Relayed {
 
 impl Credential {
     /// Everything that is made of the secret for its slot, and so is searched for in the answer.
-    pub(super) fn searched(&self) -> Vec<Secret> {
+    pub(crate) fn searched(&self) -> Vec<Secret> {
         let secret = self.secret.expose_secret();
         let copy = |bytes: &[u8]| Secret::new(bytes.to_vec());
         match &self.slot {
@@ -136,6 +138,7 @@ impl Credential {
                 None => vec![copy(secret)],
             },
             Slot::ClientCertificate => super::identity::searched(secret),
+            Slot::Smtp => crate::mail::searched(secret),
         }
     }
 
@@ -238,6 +241,8 @@ pub enum Place {
     Header(HeaderName),
     /// In the body.
     Body,
+    /// In what a mail server said.
+    Reply,
 }
 
 impl std::fmt::Display for Place {
@@ -245,6 +250,7 @@ impl std::fmt::Display for Place {
         match self {
             Self::Header(name) => write!(f, "header:{name}"),
             Self::Body => f.write_str("body"),
+            Self::Reply => f.write_str("reply"),
         }
     }
 }

@@ -112,7 +112,7 @@ impl Idle {
 }
 
 /// One call in flight; dropping it counts it out.
-pub(super) struct Permit {
+pub(crate) struct Permit {
     pool: Arc<Pool>,
     tenant: OrgId,
 }

@@ -12,8 +12,10 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use livery_core::id::OrgId;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::client::TlsStream;
 
 use super::body::{Body, BodyLimits, Flow};
 use super::coding::Decoding;
@@ -70,6 +72,27 @@ impl Broker {
     /// [`Error::Denied`].
     pub fn check(&self, target: &Target) -> Result<()> {
         check_without_lookup(&self.inner.guard, &self.inner.config.own_names, target)
+    }
+
+    /// A connection to one of the target's checked addresses, for what speaks no HTTP.
+    pub(crate) async fn dial(&self, target: &Target, timeouts: &Timeouts) -> Result<(TcpStream, SocketAddr)> {
+        let addresses = self.inner.resolver.addresses(&self.inner.guard, target, timeouts.resolve).await?;
+        dial::connect(&addresses, timeouts.connect).await
+    }
+
+    /// TLS on such a connection, without a protocol's name in the handshake.
+    pub(crate) async fn secure(
+        &self,
+        stream: TcpStream,
+        target: &Target,
+        timeouts: &Timeouts,
+    ) -> Result<TlsStream<TcpStream>> {
+        self.inner.tls.handshake_unnamed(stream, target.host(), timeouts.tls).await
+    }
+
+    /// A place among the tenant's calls under way.
+    pub(crate) fn enter(&self, tenant: OrgId) -> Result<Permit> {
+        self.inner.pool.enter(tenant)
     }
 
     /// Closes idle connections and forgets the matcher of a credential that was rotated, replaced or deleted.

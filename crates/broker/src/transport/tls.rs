@@ -64,6 +64,24 @@ impl Tls {
             .map_err(|error| Error::Tls { why: classify(&error) })
     }
 
+    /// The same for what speaks no HTTP: no protocol is named in the handshake.
+    pub(super) async fn handshake_unnamed(
+        &self,
+        stream: TcpStream,
+        host: &Host,
+        limit: Duration,
+    ) -> Result<TlsStream<TcpStream>> {
+        let name = server_name(host)?;
+        let common = self.common.get_or_try_init(|| self.load()).await?;
+        let mut config = client_config(Arc::clone(&common.roots), None).map_err(broken)?;
+        config.alpn_protocols.clear();
+        let connector = TlsConnector::from(Arc::new(config));
+        timeout(limit, connector.connect(name, stream))
+            .await
+            .map_err(|_| Error::Timeout { phase: Phase::Tls })?
+            .map_err(|error| Error::Tls { why: classify(&error) })
+    }
+
     async fn load(&self) -> Result<Common> {
         let no_roots = Error::Tls { why: TlsFailure::NoRoots };
         let system = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await.map_err(|_| no_roots)?;

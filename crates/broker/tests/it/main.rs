@@ -5,6 +5,7 @@ mod call;
 mod dns;
 mod engine;
 mod kinds;
+mod mail;
 mod names;
 mod pool;
 mod proxy;

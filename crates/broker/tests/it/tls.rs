@@ -26,6 +26,14 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
+    /// A certificate for `names` with its key, in PEM.
+    pub(crate) fn identity(&self, names: &[&str]) -> String {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        format!("{}{}", certificate.pem(), key.serialize_pem())
+    }
+
     /// A certificate for `names`, changed by `change`, and the server side of TLS with it.
     pub(crate) fn acceptor(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();

@@ -10,11 +10,20 @@ use crate::finding::{Findings, Mark, quote};
 use crate::yaml::{self, Node};
 
 /// The built-in tools of this version, in the order the model sees them.
-pub const BUILTIN: &[&str] =
-    &["shell", "read_file", "write_file", "edit_file", "list_files", "search_files", "call_api", "finish"];
+pub const BUILTIN: &[&str] = &[
+    "shell",
+    "read_file",
+    "write_file",
+    "edit_file",
+    "list_files",
+    "search_files",
+    "call_api",
+    "send_email",
+    "finish",
+];
 /// Names kept for built-in tools to come: no tool of an agent may have them.
 pub const RESERVED: &[&str] =
-    &["run_code", "query_sql", "send_email", "remember", "recall", "get_state", "set_state", "ask_human", "delegate"];
+    &["run_code", "query_sql", "remember", "recall", "get_state", "set_state", "ask_human", "delegate"];
 /// The tool that ends a run; always there.
 pub const FINISH: &str = "finish";
 /// Most tools of an agent's own.

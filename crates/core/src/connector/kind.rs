@@ -60,7 +60,7 @@ impl AuthKind {
     /// Whether what is sent of it can be put there.
     pub const fn fits(self, slot: &CredentialSlot) -> bool {
         match slot {
-            CredentialSlot::Basic | CredentialSlot::Postgres => matches!(self, Self::Basic),
+            CredentialSlot::Basic | CredentialSlot::Postgres | CredentialSlot::Smtp => matches!(self, Self::Basic),
             CredentialSlot::Sigv4 { .. } => matches!(self, Self::Aws),
             CredentialSlot::ClientCertificate => matches!(self, Self::ClientCertificate),
             CredentialSlot::Header { .. } | CredentialSlot::Query { .. } | CredentialSlot::BasicToken { .. } => {
@@ -68,6 +68,11 @@ impl AuthKind {
             }
         }
     }
+}
+
+/// The tool of the model that goes through connections of a connector, by the connector's name: what a run's log keeps of it.
+pub fn tool_of(connector: &str) -> &'static str {
+    if connector == "smtp" { "send_email" } else { "call_api" }
 }
 
 impl fmt::Display for AuthKind {

@@ -112,6 +112,8 @@ pub enum SettingKind {
     Number,
     /// A yes or no that it reads.
     Flag,
+    /// A list of texts that it reads.
+    Texts,
 }
 
 impl Recipe {
@@ -162,7 +164,8 @@ impl Recipe {
         if let Some(oauth) = &self.oauth {
             oauth.check()?;
         }
-        let has_address = self.has(SettingKind::BaseUrl) || self.slot == CredentialSlot::Postgres;
+        let has_address =
+            self.has(SettingKind::BaseUrl) || matches!(self.slot, CredentialSlot::Postgres | CredentialSlot::Smtp);
         if self.origins.is_empty() != has_address {
             return Err(Malformed("a connector has origins, or a setting of the kind base_url, and not both"));
         }

@@ -75,6 +75,8 @@ pub enum CredentialSlot {
     ClientCertificate,
     /// The login of a PostgreSQL session, by SCRAM: no request at all.
     Postgres,
+    /// The login of a mail session: no HTTP request.
+    Smtp,
 }
 
 impl CredentialSlot {
@@ -94,7 +96,7 @@ impl CredentialSlot {
                 }
                 Ok(())
             }
-            Self::Basic | Self::ClientCertificate | Self::Postgres => Ok(()),
+            Self::Basic | Self::ClientCertificate | Self::Postgres | Self::Smtp => Ok(()),
             Self::BasicToken { username } => match is_slot_word(username) {
                 true => Ok(()),
                 false => Err(Malformed("the slot's user name is 1 to 64 letters, digits, -, _ or .")),
@@ -126,6 +128,7 @@ impl fmt::Display for CredentialSlot {
             Self::Sigv4 { region, service } => write!(f, "sigv4:{region}/{service}"),
             Self::ClientCertificate => f.write_str("client_certificate"),
             Self::Postgres => f.write_str("postgres"),
+            Self::Smtp => f.write_str("smtp"),
         }
     }
 }

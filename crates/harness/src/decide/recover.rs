@@ -12,6 +12,7 @@ use crate::effect::Effect;
 use crate::prompt;
 use crate::record::{Note, Record, Recovery, RunForked, RunRecovered, SandboxFate, ToolOutcomeUnknown};
 use crate::state::{Phase, Stage};
+use crate::tools::BuiltIn;
 
 impl Draft<'_> {
     pub(super) fn recovered(&mut self, sandbox: SandboxFate, recovery: Recovery) {
@@ -74,7 +75,8 @@ impl Draft<'_> {
             match self.run.run_tool(&self.state, &call_id).filter(may_run) {
                 Some(effect) => self.decision.effects.push(effect),
                 None => {
-                    let result = prompt::OUTCOME_UNKNOWN.to_owned();
+                    let is_message = tool == BuiltIn::SendEmail.name();
+                    let result = if is_message { prompt::MESSAGE_UNKNOWN } else { prompt::OUTCOME_UNKNOWN }.to_owned();
                     self.record(Record::ToolOutcomeUnknown(ToolOutcomeUnknown { call_id, tool, result }));
                 }
             }

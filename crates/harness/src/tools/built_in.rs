@@ -1,5 +1,7 @@
 //! The built-in tools as the model sees them: names, descriptions, JSON Schemas of their arguments.
 
+mod email;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
@@ -43,6 +45,8 @@ pub enum BuiltIn {
     SearchFiles,
     /// `call_api`, which needs no sandbox but a connection.
     CallApi,
+    /// `send_email`, which needs a connection to a mail server.
+    SendEmail,
 }
 
 impl BuiltIn {
@@ -55,6 +59,7 @@ impl BuiltIn {
         Self::ListFiles,
         Self::SearchFiles,
         Self::CallApi,
+        Self::SendEmail,
     ];
 
     /// The name.
@@ -67,7 +72,13 @@ impl BuiltIn {
             Self::ListFiles => "list_files",
             Self::SearchFiles => "search_files",
             Self::CallApi => "call_api",
+            Self::SendEmail => "send_email",
         }
+    }
+
+    /// Whether it goes through the run's connections. Without one of its kind it is not offered.
+    pub const fn is_connected(self) -> bool {
+        matches!(self, Self::CallApi | Self::SendEmail)
     }
 
     /// The tool of this name.
@@ -84,6 +95,7 @@ impl BuiltIn {
             Self::ListFiles => list_files(),
             Self::SearchFiles => search_files(),
             Self::CallApi => call_api(connections),
+            Self::SendEmail => email::described(connections),
         };
         let input_schema = json!({
             "type": "object",
@@ -103,19 +115,22 @@ pub(super) fn compiled() -> &'static [(BuiltIn, ToolSpec, Arc<Schema>)] {
             let schema = Schema::compile(&spec.input_schema).expect("the schemas of this file are valid");
             (*tool, spec, Arc::new(schema))
         };
-        BuiltIn::ALL.iter().filter(|tool| **tool != BuiltIn::CallApi).map(compiled).collect()
+        BuiltIn::ALL.iter().filter(|tool| !tool.is_connected()).map(compiled).collect()
     });
     &COMPILED
 }
 
-/// `call_api` for a run with these connections by slot.
-pub(super) fn compiled_call_api(connections: &BTreeMap<String, String>) -> Result<(ToolSpec, Arc<Schema>), String> {
-    let spec = BuiltIn::CallApi.spec(connections);
-    let schema = compile("the arguments of `call_api`", &spec.input_schema)?;
+/// A tool that goes through connections, for a run with these of its kind by slot.
+pub(super) fn compiled_for(
+    tool: BuiltIn,
+    connections: &BTreeMap<String, String>,
+) -> Result<(ToolSpec, Arc<Schema>), String> {
+    let spec = tool.spec(connections);
+    let schema = compile(&format!("the arguments of `{}`", tool.name()), &spec.input_schema)?;
     Ok((spec, Arc::new(schema)))
 }
 
-type Described = (String, Value, &'static [&'static str]);
+pub(super) type Described = (String, Value, &'static [&'static str]);
 
 fn path(description: &str) -> Value {
     json!({"type": "string", "minLength": 1, "maxLength": PATH_CHARS_MAX, "description": description})

@@ -31,6 +31,8 @@ pub enum Invocation {
     SearchFiles(SearchFiles),
     /// Send a request through a connection.
     CallApi(CallApi),
+    /// Send a message through a connection.
+    SendEmail(SendEmail),
     /// Run a tool of the agent's own.
     Own(OwnCall),
 }
@@ -131,6 +133,34 @@ pub struct CallApi {
     pub body: Option<Value>,
 }
 
+/// A message through a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendEmail {
+    /// The slot of the connection.
+    pub connection: String,
+    /// Addresses, as they were written.
+    pub to: Vec<String>,
+    /// Further ones.
+    #[serde(default)]
+    pub cc: Vec<String>,
+    /// Further ones that nobody sees.
+    #[serde(default)]
+    pub bcc: Vec<String>,
+    /// One line.
+    pub subject: String,
+    /// The message as plain text.
+    pub text: String,
+    /// The same as HTML.
+    #[serde(default)]
+    pub html: Option<String>,
+    /// Files, relative to `/workspace`, or absolute.
+    #[serde(default)]
+    pub attachments: Vec<String>,
+    /// The `Message-ID` it answers.
+    #[serde(default)]
+    pub in_reply_to: Option<String>,
+}
+
 /// A tool from the agent's folder; the arguments go to its standard input as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OwnCall {
@@ -151,6 +181,7 @@ impl Invocation {
             Self::ListFiles(_) => BuiltIn::ListFiles.name(),
             Self::SearchFiles(_) => BuiltIn::SearchFiles.name(),
             Self::CallApi(_) => BuiltIn::CallApi.name(),
+            Self::SendEmail(_) => BuiltIn::SendEmail.name(),
             Self::Own(call) => &call.name,
         }
     }
@@ -160,7 +191,7 @@ impl Invocation {
         match self {
             Self::ReadFile(_) | Self::ListFiles(_) | Self::SearchFiles(_) => true,
             Self::CallApi(call) => matches!(call.method.as_str(), "GET" | "HEAD"),
-            Self::Shell(_) | Self::WriteFile(_) | Self::EditFile(_) | Self::Own(_) => false,
+            Self::Shell(_) | Self::WriteFile(_) | Self::EditFile(_) | Self::SendEmail(_) | Self::Own(_) => false,
         }
     }
 
@@ -174,6 +205,7 @@ impl Invocation {
             BuiltIn::ListFiles => Self::ListFiles(serde_json::from_value(arguments)?),
             BuiltIn::SearchFiles => Self::SearchFiles(serde_json::from_value(arguments)?),
             BuiltIn::CallApi => Self::CallApi(serde_json::from_value(arguments)?),
+            BuiltIn::SendEmail => Self::SendEmail(serde_json::from_value(arguments)?),
         })
     }
 }

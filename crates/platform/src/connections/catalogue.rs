@@ -27,6 +27,7 @@ const FILES: &[(&str, &str)] = files![
     "openai",
     "postgres",
     "slack",
+    "smtp",
     "stripe",
 ];
 
@@ -52,7 +53,7 @@ pub(super) fn recipe(name: &str) -> Result<Option<&'static Recipe>> {
 #[cfg(test)]
 mod tests {
     use livery_broker::Target;
-    use livery_core::connector::{OriginRef, Settings};
+    use livery_core::connector::{OriginRef, Settings, tool_of};
     use serde_json::json;
 
     use super::*;
@@ -61,6 +62,7 @@ mod tests {
         let value = match recipe.name.as_str() {
             "http" => json!({"base_url": "https://api.example.com", "test_path": "/me"}),
             "jira" => json!({"site": "acme"}),
+            "smtp" => json!({"host": "mail.example.com", "from": "Ada <ada@example.com>"}),
             "aws" => json!({"region": "eu-central-1", "service": "dynamodb"}),
             "google" => json!({"oauth": {"scopes": ["https://www.googleapis.com/auth/drive.readonly"]}}),
             "postgres" => json!({"host": "db.example.com", "database": "shop"}),
@@ -85,6 +87,11 @@ mod tests {
         for recipe in recipes().unwrap() {
             let connector = recipe.settle(&example(recipe)).unwrap();
             if connector.postgres.is_some() {
+                continue;
+            }
+            assert_eq!(connector.mail.is_some(), tool_of(&recipe.name) == "send_email", "{}", recipe.name);
+            if let Some(server) = &connector.mail {
+                assert!(Target::mail(server).is_ok() && connector.reach.base().is_none() && connector.test.is_none());
                 continue;
             }
             let base = Target::base_url(&connector.reach.base().unwrap()).unwrap();

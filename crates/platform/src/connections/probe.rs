@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use livery_broker::mail::{Mailing, TIMEOUTS, Why};
 use livery_broker::{Credential, Outbound, Target, Timeouts};
-use livery_core::connector::{Connector, OriginRef, TestCall};
+use livery_core::connector::{Connector, MailServer, OriginRef, TestCall};
 use livery_core::id::{ConnectionId, OrgId};
 use livery_core::{Error, Result};
 use serde_json::json;
@@ -30,13 +31,17 @@ impl Platform {
             return Ok(answered);
         }
         let connector = settled(&row)?;
-        let Some(test) = &connector.test else {
+        if connector.test.is_none() && connector.mail.is_none() {
             let detail = "the connection has no test call: its settings name no test_path".to_owned();
             return Err(Error::Conflict { code: "conflict", detail });
-        };
+        }
         let credential = self.materialise(row.org, id).await?;
         let version = row.version;
-        let judged = self.probe(row.org, &connector, test, credential).await?;
+        let judged = match (&connector.mail, &connector.test) {
+            (Some(server), _) => self.try_login(row.org, server, credential).await,
+            (None, Some(test)) => self.probe(row.org, &connector, test, credential).await?,
+            (None, None) => Err("there is nothing to try it with".to_owned()),
+        };
         let (org, actor, now) = (row.org, caller.principal.key, self.clock.now());
         let outcome = if judged.is_ok() { "ok" } else { "refused" }.to_owned();
         let tested = ConnectionTest { outcome, reason: judged.err(), at: now };
@@ -51,6 +56,22 @@ impl Platform {
             })
         })
         .await
+    }
+
+    /// Logs in at a mail server and says good-bye.
+    async fn try_login(
+        &self,
+        org: OrgId,
+        server: &MailServer,
+        credential: Credential,
+    ) -> std::result::Result<(), String> {
+        let timeouts = Timeouts { first_byte: PATIENCE, total: PATIENCE, ..TIMEOUTS };
+        let mailing = Mailing { tenant: org, server, credential, timeouts };
+        let in_our_words = |why: &Why| match why {
+            Why::Refused { step, .. } => format!("the mail server refuses {step}"),
+            why => why.to_string(),
+        };
+        self.broker.try_mail(mailing).await.map_err(|unmailed| in_our_words(&unmailed.why))
     }
 
     /// `Err` is why the credential is not known to work, in a sentence for its owner.

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use livery_broker::engine::Prepared;
-use livery_broker::policy::{Agent, Asked, Decision, Policies, Question, Request, Rule, Source};
+use livery_broker::mail::Message;
+use livery_broker::policy::{Agent, Asked, Decision, Policies, Question, Request, Rule, Sent, Source, Verb};
 use livery_core::Result;
+use livery_core::connector::MailServer;
 use livery_core::id::{AppId, OrgId};
 use livery_store::RunRow;
 use serde_json::{Value, json};
@@ -78,13 +80,41 @@ pub(crate) fn may_leave(
         front_end,
         connection: &bound.slug,
         connector: &bound.connector.name,
-        method: prepared.method(),
+        verb: Verb::Method(prepared.method()),
         scheme: facts.scheme,
         host: &facts.host,
         port: facts.port,
         path: &facts.path,
         query_keys: &facts.query_keys,
+        recipients: &[],
         body: prepared.sent(),
+    };
+    ask(policies, run, Asked::Call(request))
+}
+
+/// Whether a message may leave. The connection's recipients were asked before, when it was made; no secret is anywhere near.
+pub(crate) fn may_send(
+    policies: &Policies,
+    run: &RunRow,
+    bound: &Bound,
+    server: &MailServer,
+    message: &Message,
+) -> Decision {
+    let recipients: Vec<String> =
+        message.recipients().iter().map(|address| address.as_str().to_ascii_lowercase()).collect();
+    let facts = message.facts().to_string();
+    let request = Request {
+        front_end: "send_email",
+        connection: &bound.slug,
+        connector: &bound.connector.name,
+        verb: Verb::Mail,
+        scheme: server.tls.scheme(),
+        host: &server.host,
+        port: server.port,
+        path: "",
+        query_keys: &[],
+        recipients: &recipients,
+        body: Sent::Whole { bytes: facts.as_bytes(), is_json: true },
     };
     ask(policies, run, Asked::Call(request))
 }

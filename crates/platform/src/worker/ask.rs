@@ -10,6 +10,8 @@
 //! and for the approval of exactly what it wants then. The approval is used up in the commit that says the call goes on; so
 //! one yes is one request, whenever a process dies.
 
+mod mail;
+
 use std::sync::Arc;
 
 use livery_broker::engine::Prepared;
@@ -22,6 +24,7 @@ use livery_store::{ApprovalRow, ApprovalStatus, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub(super) use self::mail::look as look_at_mail;
 use super::egress::{Door, Told};
 use super::step::ApprovalChange;
 use crate::approvals::{self, Card, FOR_RUN, ONCE};
@@ -94,6 +97,9 @@ struct Request {
     url: String,
     body_bytes: usize,
     body_sha256: String,
+    /// Who gets a mail.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    recipients: Vec<String>,
 }
 
 impl Request {
@@ -102,7 +108,7 @@ impl Request {
         let own = (&self.connection, self.connection_version, &self.method, &self.scheme, &self.host, self.port);
         let theirs =
             (&other.connection, other.connection_version, &other.method, &other.scheme, &other.host, other.port);
-        own == theirs && is_below(&other.path, &self.path)
+        own == theirs && self.recipients == other.recipients && is_below(&other.path, &self.path)
     }
 }
 
@@ -150,6 +156,7 @@ fn request_of(told: &Told, prepared: &Prepared) -> (Subject, Option<String>) {
         url: prepared.url(),
         body_bytes: body.len(),
         body_sha256: sha256_hex(body),
+        recipients: Vec::new(),
     };
     let place = format!("{}://{}:{}", facts.scheme, facts.host, facts.port);
     let for_run = format!("{} {place}{} and everything below it, through {}", facts.method, facts.path, bound.slug);

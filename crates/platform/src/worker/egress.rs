@@ -13,6 +13,7 @@ mod doors;
 mod gate;
 mod key;
 mod limits;
+mod mail;
 mod socket;
 mod told;
 mod variables;
@@ -24,6 +25,7 @@ use serde_json::Value;
 
 pub(super) use self::door::{Admitted, Denied, Door, Earlier, Unanswered, quarantined};
 pub(super) use self::doors::Doors;
+pub(super) use self::mail::Unsent;
 pub(super) use self::told::{FrontEnd, Outcome, Told};
 pub(super) use self::way::Egress;
 

@@ -133,7 +133,8 @@ impl Log {
 
 /// Whether a tool may change files.
 pub(super) fn changes_workspace(tool: &str) -> bool {
-    tool != FINISH && tool != BuiltIn::CallApi.name() && EffectKind::of_tool(tool) != EffectKind::ReadTool
+    let is_connected = BuiltIn::named(tool).is_some_and(BuiltIn::is_connected);
+    tool != FINISH && !is_connected && EffectKind::of_tool(tool) != EffectKind::ReadTool
 }
 
 /// What is left of the sandbox of an earlier life: its processes never, its workspace when this node was the last to have

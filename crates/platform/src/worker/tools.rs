@@ -2,6 +2,7 @@
 //! sandbox that is gone ends the run.
 
 pub(super) mod api;
+mod email;
 mod files;
 mod search;
 
@@ -43,8 +44,9 @@ pub(super) async fn perform(hands: &Hands, call_id: String, invocation: Invocati
     let wanted = hands.platform.wants_content();
     let arguments = wanted.then(|| serde_json::to_string(&invocation).unwrap_or_default());
     let outcome = match invocation {
-        // It needs no sandbox, and so makes none.
+        // They need no sandbox, and so make none.
         Invocation::CallApi(call) => Box::pin(api::call(hands, &call_id, call)).await,
+        Invocation::SendEmail(call) => Box::pin(email::send(hands, &call_id, call)).await,
         invocation => match Box::pin(may_run(hands, &call_id, &named, &invocation)).await {
             Ok(()) => match hands.sandbox().await {
                 Ok(sandbox) => Box::pin(run(hands, &sandbox, &call_id, invocation)).await,
@@ -98,6 +100,7 @@ const fn name_of(invocation: &Invocation) -> &'static str {
         Invocation::ListFiles(_) => "list_files",
         Invocation::SearchFiles(_) => "search_files",
         Invocation::CallApi(_) => "call_api",
+        Invocation::SendEmail(_) => "send_email",
     }
 }
 
@@ -121,6 +124,7 @@ async fn run(hands: &Hands, sandbox: &Sandbox, call_id: &str, invocation: Invoca
         Invocation::ListFiles(call) => platform.during(EffectKind::ReadTool, files::list(sandbox, &call)).await,
         Invocation::SearchFiles(call) => platform.during(EffectKind::ReadTool, search::search(sandbox, &call)).await,
         Invocation::CallApi(call) => api::call(hands, call_id, call).await,
+        Invocation::SendEmail(call) => email::send(hands, call_id, call).await,
     }
 }
 

@@ -10,6 +10,8 @@ use super::{
 };
 use crate::FieldError;
 
+mod mail;
+
 /// What every connector can be narrowed to.
 const METHODS: &str = "methods";
 const PATHS: &str = "paths";
@@ -34,6 +36,7 @@ pub(super) fn settle(recipe: &Recipe, settings: &Settings) -> Result<Connector, 
     let oauth = reader.oauth();
     let installation = reader.installation();
     let postgres = reader.postgres();
+    let mail = reader.mail();
     if !reader.errors.is_empty() {
         return Err(reader.errors);
     }
@@ -55,6 +58,7 @@ pub(super) fn settle(recipe: &Recipe, settings: &Settings) -> Result<Connector, 
         installation,
         token_api: recipe.token_api.clone(),
         postgres,
+        mail,
         headers: recipe.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         test,
         idempotency_key: recipe.idempotency_key,
@@ -91,7 +95,7 @@ impl Reader<'_> {
     fn refuse_unknown(&mut self) {
         let mut known: Vec<&str> = self.recipe.settings.keys().map(String::as_str).collect();
         // What is no request has neither.
-        if self.recipe.slot != CredentialSlot::Postgres {
+        if !matches!(self.recipe.slot, CredentialSlot::Postgres | CredentialSlot::Smtp) {
             known.extend([METHODS, PATHS]);
         }
         for name in self.settings.keys().filter(|name| !known.contains(&name.as_str())) {

@@ -334,7 +334,7 @@ impl Door {
     }
 
     /// Has events written before anything that this task sends later. They may still be on their way when it returns.
-    async fn log(&self, events: Vec<Event>) {
+    pub(super) async fn log(&self, events: Vec<Event>) {
         // Only a run that is over hears no signals.
         let _ = self.signals.send(Signal::Log(events, None, None)).await;
     }
@@ -359,7 +359,7 @@ impl Door {
 }
 
 /// Why there is no credential, in words that carry nothing of it.
-fn why(error: &livery_core::Error) -> &'static str {
+pub(super) fn why(error: &livery_core::Error) -> &'static str {
     match error {
         livery_core::Error::NotFound { .. } => "the connection does not exist any more",
         livery_core::Error::Conflict { .. } => "the connection is revoked or has to be authorised again",

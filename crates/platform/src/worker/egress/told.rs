@@ -20,6 +20,11 @@ pub(in crate::worker) enum FrontEnd {
         /// Its call.
         call_id: String,
     },
+    /// The model, with a message.
+    SendEmail {
+        /// Its call.
+        call_id: String,
+    },
     /// A program in the sandbox.
     Proxy,
 }
@@ -28,6 +33,7 @@ impl FrontEnd {
     const fn as_str(&self) -> &'static str {
         match self {
             Self::CallApi { .. } => "call_api",
+            Self::SendEmail { .. } => "send_email",
             Self::Proxy => "proxy",
         }
     }
@@ -55,10 +61,10 @@ impl Told {
     }
 
     pub(super) const fn is_by_model(&self) -> bool {
-        matches!(self.front_end, FrontEnd::CallApi { .. })
+        !matches!(self.front_end, FrontEnd::Proxy)
     }
 
-    fn event(&self, event_type: EventType, more: Value) -> Event {
+    pub(super) fn event(&self, event_type: EventType, more: Value) -> Event {
         let mut data = json!({
             "front_end": self.front_end.as_str(),
             "slot": self.slot,
@@ -66,7 +72,7 @@ impl Told {
             "name": self.bound.slug,
             "connector": self.bound.connector.name,
         });
-        if let FrontEnd::CallApi { call_id } = &self.front_end {
+        if let Some(call_id) = self.call_id() {
             data["call_id"] = call_id.as_str().into();
         }
         (event_type, with(data, more))
@@ -75,7 +81,7 @@ impl Told {
     /// The model's call that brings it; none of a program's.
     pub(in crate::worker) const fn call_id(&self) -> Option<&String> {
         match &self.front_end {
-            FrontEnd::CallApi { call_id } => Some(call_id),
+            FrontEnd::CallApi { call_id } | FrontEnd::SendEmail { call_id } => Some(call_id),
             FrontEnd::Proxy => None,
         }
     }
@@ -125,7 +131,7 @@ impl Told {
 }
 
 /// The fields of both.
-fn with(mut data: Value, more: Value) -> Value {
+pub(super) fn with(mut data: Value, more: Value) -> Value {
     if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
         data.extend(more);
     }

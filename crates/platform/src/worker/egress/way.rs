@@ -107,7 +107,9 @@ async fn serve(mut relay: Relay, proxy: Arc<Proxy<RunGate>>) {
 
 /// A way to each connection of the run, with its placeholder: the same in every life of the run, on every node.
 async fn routes(platform: &Platform, row: &RunRow) -> Result<Vec<Route>> {
-    let bound = platform.bound_connections(row).await?;
+    let mut bound = platform.bound_connections(row).await?;
+    // Programs send no mail: the tool is the only way.
+    bound.retain(|_, bound| bound.connector.mail.is_none());
     if bound.is_empty() {
         return Ok(Vec::new());
     }

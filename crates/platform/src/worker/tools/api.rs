@@ -67,7 +67,7 @@ fn keyed(hands: &Hands, call_id: &str, told: &Told, prepared: Prepared) -> Prepa
     prepared.with_idempotency_key(format!("livery-{}-{call_id}-{digits}", hands.row.id))
 }
 
-fn denied(denied: Denied) -> Trouble {
+pub(super) fn denied(denied: Denied) -> Trouble {
     match denied {
         Denied::No { reason, .. } => Trouble::Answer(format!("policy_denied: {reason}. Nothing was sent.")),
         Denied::Held => Trouble::Held,
@@ -75,7 +75,7 @@ fn denied(denied: Denied) -> Trouble {
     }
 }
 
-fn unavailable(why: &str) -> Trouble {
+pub(super) fn unavailable(why: &str) -> Trouble {
     Trouble::Answer(format!("credential_unavailable: {why}. Nothing was sent."))
 }
 
