@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use livery_broker::Secret;
 use livery_broker::guard::{CanonicalRequest, PARAMETERS_MAX, Target};
+use livery_broker::mail::Reply;
 use livery_broker::proxy::hello::{HELLO_BYTES_MAX, server_name};
 use livery_broker::proxy::placeholder::Finder;
 use livery_broker::scrub::{Framing, Matcher, Scrubber};
@@ -97,6 +98,25 @@ pub fn client_hello(bytes: &[u8]) {
         if let Ok(Some(name)) = server_name(one) {
             assert!(!name.is_empty() && name.is_ascii());
             assert_eq!(server_name(&[one, two].concat()), Ok(Some(name)), "what follows changes a name");
+        }
+    }
+}
+
+/// A reply of a mail server is read, refused or waited for within its limit, and what follows it changes nothing.
+pub fn mail_reply(bytes: &[u8]) {
+    let whole = Reply::parse(bytes);
+    if bytes.len() >= 64 * 1024 {
+        assert_ne!(whole, Ok(None), "waits beyond its limit");
+    }
+    if let Ok(Some((reply, end))) = &whole {
+        assert!((200..600).contains(&reply.code) && !reply.lines.is_empty() && *end <= bytes.len());
+        assert_eq!(Reply::parse(&bytes[..*end]), whole, "what follows changes a reply");
+    }
+    if let Some((one, two)) = cut(bytes) {
+        match Reply::parse(one) {
+            Ok(None) => {}
+            Ok(early) => assert_eq!(Ok(early), Reply::parse(&[one, two].concat()), "more bytes change a reply"),
+            Err(_) => assert!(Reply::parse(&[one, two].concat()).is_err(), "more bytes make good what was refused"),
         }
     }
 }

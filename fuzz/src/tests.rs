@@ -61,6 +61,11 @@ fn client_hello() {
 }
 
 #[test]
+fn mail_reply() {
+    walk(crate::mail_reply, &[b"\x60250-fake\r\n250-AUTH PLAIN LOGIN\r\n250 SIZE 1000\r\n221 bye\r\n", b"\x10235 ok\r\n"]);
+}
+
+#[test]
 fn placeholder() {
     let plain: &[u8] = b"\x80Bearer lvp_0123456789ABCDEFGHIJKLMNOPQRSTUV and more";
     let basic: &[u8] = b"\x40Basic dXNlcjpsdnBfMDEyMzQ1Njc4OUFCQ0RFRkdISUpLTE1OT1BRUlNUVVY=";

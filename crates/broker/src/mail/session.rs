@@ -295,7 +295,7 @@ async fn read(
             }
         }
     });
-    whole.await.unwrap_or(Err(Error::Timeout { phase: Phase::FirstByte }.into()))
+    whole.await.unwrap_or_else(|_| Err(Error::Timeout { phase: Phase::FirstByte }.into()))
 }
 
 /// The message with a second dot before each line that begins with one, and CRLF at its end: no line of it is a dot alone.

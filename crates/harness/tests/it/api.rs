@@ -119,3 +119,44 @@ fn d5_names_that_only_look_alike_are_nobodys() {
         assert!(!run.effects.iter().any(|effect| matches!(effect, Effect::RunTool { .. })), "{connection:?}");
     }
 }
+
+fn mail() -> Value {
+    json!({"connection": "post", "to": ["ada@example.com"], "subject": "Hello", "text": "Hi."})
+}
+
+fn postal() -> Setup {
+    let mut setup = connected();
+    setup.agent.connections.insert("post".into(), Slot { connector: "smtp".into(), required: true });
+    setup.connections.insert("post".into(), "smtp".into());
+    setup
+}
+
+#[test]
+fn a_mail_connection_brings_send_email_and_no_other_tool_reaches_it() {
+    let machine = Loop::new(postal()).unwrap();
+    let slots = |name: &str| {
+        let tool = machine.tools().iter().find(|tool| tool.name == name).unwrap();
+        tool.input_schema["properties"]["connection"]["enum"].clone()
+    };
+    assert_eq!((slots("call_api"), slots("send_email")), (json!(["pay"]), json!(["post"])));
+    assert!(machine.system().contains("- `post` (smtp)"), "{}", machine.system());
+    let without = Loop::new(connected()).unwrap();
+    assert!(!without.system().contains("send_email") && !without.tools().iter().any(|tool| tool.name == "send_email"));
+}
+
+#[test]
+fn a_message_is_never_sent_again_after_a_crash() {
+    let mut run = Run::of(postal());
+    run.put(Input::Start);
+    run.answer(calls([("a", "send_email", mail())]));
+    assert!(matches!(run.effects.as_slice(), [Effect::RunTool { safe: false, .. }]), "{:?}", run.effects);
+    run.state = run.folded();
+    run.effects.clear();
+    run.put(Input::Recovered { sandbox: SandboxFate::Untouched, recovery: Recovery::default() });
+    assert!(!run.effects.iter().any(|effect| matches!(effect, Effect::RunTool { .. })), "{:?}", run.effects);
+    let told = run.records().into_iter().find_map(|record| match record {
+        Record::ToolOutcomeUnknown(unknown) => Some(unknown.result),
+        _ => None,
+    });
+    assert!(told.is_some_and(|told| told.contains("may have been sent")));
+}

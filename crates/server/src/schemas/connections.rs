@@ -199,7 +199,7 @@ pub(crate) struct Connector {
     auth: Vec<AuthKind>,
     #[schema(inline)]
     settings: Vec<ConnectorSetting>,
-    /// Where the credential may go, with settings in braces; none: where `base_url` says.
+    /// Where the credential may go, with settings in braces; none: where `base_url` says, or `host` for what is no HTTP.
     origins: Vec<String>,
     /// With which methods; none: with all.
     methods: Vec<String>,
