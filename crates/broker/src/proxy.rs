@@ -1,11 +1,12 @@
-//! A transparent proxy for the code in one run's sandbox: HTTP/1.1 `CONNECT` with TLS ended here, and plain absolute URLs.
+//! A transparent proxy for the code in one run's sandbox: HTTP/1.1 `CONNECT` with TLS ended here, HTTP/2 or HTTP/1.1 inside, and
+//! plain absolute URLs.
 //!
 //! Each connection that leaves a sandbox is one stream, handed to [`Proxy::serve`]. Every byte of it is hostile. A client proves
 //! three times whom it talks to: the tunnel's target, the name in its first TLS message and each request's `Host` must be one, or
 //! the connection closes. A request that passes goes to the [`Gate`], as one plain value with a canonical [`Target`]; what leaves
 //! is written anew by the transport and never copied through. There is no tunnel that is not looked into, and no rule that allows all.
 //!
-//! WebSockets are ended on both sides ([`crate::ws`]). Only `http/1.1` is offered inside. What a client sends is never believed
+//! WebSockets are ended on both sides ([`crate::ws`]); every stream of HTTP/2 is a request of its own. What a client sends is never believed
 //! to authenticate it: the stream it came on is the run.
 //!
 //! Read next: `proxy/serve.rs`, then `proxy/request.rs` for what is refused, `proxy/placeholder.rs`.
@@ -17,6 +18,7 @@ mod body;
 mod direct;
 mod gate;
 pub mod hello;
+mod http2;
 pub mod placeholder;
 mod refusal;
 mod request;

@@ -1,4 +1,4 @@
-//! One HTTP/1.1 call out: dial the checked address, strip what the caller may not send, inject the key, stream the answer
+//! One call out, in HTTP/1.1 or HTTP/2: dial the checked address, strip what the caller may not send, inject the key, stream the answer
 //! back scrubbed.
 //!
 //! [`Broker::send`] is the only way out. Refused: redirects (the 3xx is the answer), codings nobody knows, upgrades,
@@ -23,6 +23,7 @@ mod sigv4;
 mod socket;
 mod tls;
 mod upload;
+mod wire;
 
 pub use body::Body;
 pub use config::{BrokerConfig, ConfigError, Limits, Timeouts};

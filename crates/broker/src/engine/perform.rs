@@ -111,7 +111,7 @@ impl Answer {
                 Ok(piece) => body.extend_from_slice(&piece),
                 Err(error) => {
                     let mut findings = inbound.findings;
-                    findings.extend(inbound.body.finding());
+                    findings.extend(inbound.body.findings());
                     return Err(Failed { error, findings, dialled: Some(dialled) });
                 }
             }
@@ -119,7 +119,7 @@ impl Answer {
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers = inbound.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
         let mut findings = inbound.findings;
-        findings.extend(inbound.body.finding());
+        findings.extend(inbound.body.findings());
         Ok(Self { status: inbound.status.as_u16(), headers, body: body.into(), findings, dialled, took })
     }
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
 use livery_core::id::OrgId;
 
 use super::gate::{Answered, Asked, Spoken};
@@ -79,8 +78,11 @@ impl Direct {
                 socket.serve(program, allows, std::future::pending()).await;
             })
         });
-        let pieces =
-            StreamBody::new(futures_util::StreamExt::map(inbound.body.into_stream(), |piece| piece.map(Frame::data)));
-        Ok(Answered { status: inbound.status, headers: inbound.headers, body: pieces.boxed_unsync(), socket })
+        Ok(Answered {
+            status: inbound.status,
+            headers: inbound.headers,
+            body: StreamBody::new(inbound.body.into_frames()).boxed_unsync(),
+            socket,
+        })
     }
 }

@@ -77,9 +77,13 @@ pub(super) fn below<B>(request: &Request<B>) -> Result<(&str, &str), Refusal> {
 }
 
 fn of_origin<B>(request: &Request<B>, origin: &Target, uri: &Uri) -> Result<Target, Refusal> {
-    let host = one_host(request.headers())?.ok_or(Refusal::Malformed("the Host header is missing"))?;
-    if !names(&host, origin) {
-        return Err(Refusal::OtherName);
+    match one_host(request.headers())? {
+        Some(host) if !names(&host, origin) => return Err(Refusal::OtherName),
+        // HTTP/2 says it in `:authority`, which was compared.
+        None if request.version() != Version::HTTP_2 || uri.authority().is_none() => {
+            return Err(Refusal::Malformed("the Host header is missing"));
+        }
+        _ => {}
     }
     one_length(request)?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONNECTION;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
@@ -25,7 +26,7 @@ use super::gate::{Asked, Finding, FindingKind, Gate, Spoken};
 use super::hello::{self, HELLO_BYTES_MAX, HelloRefused};
 use super::refusal::Refusal;
 use super::rewound::Rewound;
-use super::{Proxy, request};
+use super::{Proxy, http2, request};
 use crate::Error;
 use crate::guard::{Host, Target};
 use crate::transport::Speech;
@@ -112,6 +113,9 @@ impl<G: Gate> Proxy<G> {
             TlsAcceptor::from(config).accept(Rewound::new(first, stream)).await.ok()
         };
         let Ok(Some(tls)) = timeout(TLS_MAX, handshake).await else { return };
+        if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+            return http2::serve(tls, |request| self.stream(request, origin)).await;
+        }
         let turn = Turn::default();
         let service = service_fn(|request| async {
             let target = request::inside(&request, origin);
@@ -121,6 +125,18 @@ impl<G: Gate> Proxy<G> {
         if let Some((stream, Next::Socket(spoken))) = turned(&turn).await {
             spoken.serve(Box::pin(stream)).await;
         }
+    }
+
+    /// One request in HTTP/2.
+    async fn stream(&self, request: Request<Incoming>, origin: &Target) -> Response<OutBody> {
+        let target = request::inside(&request, origin);
+        if let Err(Refusal::OtherName) = target {
+            self.find(origin, FindingKind::OtherName);
+        }
+        // No stream turns into anything: `handshake` takes none of HTTP/2.
+        let mut response = self.answer(request, target, None, &Turn::default()).await;
+        response.headers_mut().remove(CONNECTION);
+        response
     }
 
     /// The client's first message, if the name in it is the tunnel's.
@@ -193,6 +209,9 @@ impl<G: Gate> Proxy<G> {
     ) -> Result<Response<OutBody>, Refusal> {
         if !self.admits(&target) {
             return Err(Refusal::Host);
+        }
+        if request.headers().len() > HEADERS_MAX {
+            return Err(Refusal::Malformed("there are too many headers"));
         }
         let accept = handshake::asked(&request).map_err(Refusal::Malformed)?;
         let upgrade = accept.as_ref().map(|_| hyper::upgrade::on(&mut request));

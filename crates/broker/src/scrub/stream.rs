@@ -22,6 +22,11 @@ impl Scrubber {
         Self { matcher, state: State::new(framing) }
     }
 
+    /// What is searched for.
+    pub(crate) fn matcher(&self) -> Option<&Matcher> {
+        self.matcher.as_deref()
+    }
+
     /// Whether anything is searched for.
     pub fn is_active(&self) -> bool {
         self.matcher.is_some()

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use http::HeaderMap;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use tokio::time::{Instant, timeout_at};
 
 use super::coding::Decoding;
-use super::outbound::{Finding, Place};
-use super::pool::{Permit, Pool, PoolKey, Wire};
+use super::headers;
+use super::outbound::{Finding, Place, Relayed};
+use super::pool::{Permit, Pool, PoolKey};
 use super::send::classify;
+use super::wire::Wire;
 use crate::error::Phase;
 use crate::scrub::{Framing, Scrubber};
 use crate::{Error, Result};
@@ -20,6 +23,8 @@ use crate::{Error, Result};
 /// What [`Body::finish`] reads at most to save a connection, in bytes and in time.
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 const DRAIN_TIME_MAX: Duration = Duration::from_millis(50);
+/// Most headers behind a body.
+const TRAILERS_MAX: usize = 100;
 
 /// The body of an answer. Dropping it before its end closes the connection.
 pub struct Body {
@@ -32,6 +37,9 @@ pub struct Body {
     received: u64,
     bytes_max: u64,
     redactions_head: u64,
+    relayed: Relayed,
+    trailers: Option<HeaderMap>,
+    trailer_findings: Vec<Finding>,
 }
 
 /// What is held while bytes still come.
@@ -49,6 +57,8 @@ pub(super) struct BodyLimits {
     pub(super) idle: Duration,
     pub(super) deadline: Instant,
     pub(super) bytes_max: u64,
+    /// Whether what stands behind it comes back.
+    pub(super) relayed: Relayed,
 }
 
 impl fmt::Debug for Body {
@@ -74,6 +84,9 @@ impl Body {
             received: 0,
             bytes_max: limits.bytes_max,
             redactions_head,
+            relayed: limits.relayed,
+            trailers: None,
+            trailer_findings: Vec::new(),
         }
     }
 
@@ -88,6 +101,9 @@ impl Body {
             received: 0,
             bytes_max: 0,
             redactions_head: 0,
+            relayed: Relayed::default(),
+            trailers: None,
+            trailer_findings: Vec::new(),
         }
     }
 
@@ -122,15 +138,32 @@ impl Body {
         self.redactions_head + self.scrubber.redactions()
     }
 
-    /// What was found in the body so far.
-    pub fn finding(&self) -> Option<Finding> {
+    /// What was found so far, in the body and behind it.
+    pub fn findings(&self) -> Vec<Finding> {
         let found = self.scrubber.redactions() > 0;
-        found.then(|| Finding { place: Place::Body, variants: self.scrubber.variants() })
+        let body = found.then(|| Finding { place: Place::Body, variants: self.scrubber.variants() });
+        body.into_iter().chain(self.trailer_findings.iter().cloned()).collect()
+    }
+
+    /// What stands behind the body, scrubbed, once [`Body::next`] has said that it is over; where all of a head comes back.
+    pub const fn take_end(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
     }
 
     /// The body as a [`futures_util::Stream`].
     pub fn into_stream(self) -> impl futures_util::Stream<Item = Result<Bytes>> + Send {
         futures_util::stream::unfold(self, |mut body| async move { body.next().await.map(|piece| (piece, body)) })
+    }
+
+    /// The body and what stands behind it, as frames of an answer.
+    pub fn into_frames(self) -> impl futures_util::Stream<Item = Result<Frame<Bytes>>> + Send {
+        futures_util::stream::unfold(self, |mut body| async move {
+            let frame = match body.next().await {
+                Some(piece) => piece.map(Frame::data),
+                None => Ok(Frame::trailers(body.take_end()?)),
+            };
+            Some((frame, body))
+        })
     }
 
     /// Reads what is left, if it is little, so that the connection can be used again; otherwise closes it. For a caller
@@ -152,13 +185,33 @@ impl Body {
             Ok(Some(Err(error))) => return Some(Err(classify(&error))),
             Ok(Some(Ok(frame))) => frame,
         };
-        // Trailers are not relayed: nothing we speak needs them.
-        let piece = frame.into_data().unwrap_or_default();
+        let piece = match frame.into_data() {
+            Ok(piece) => piece,
+            Err(frame) => {
+                return Some(
+                    self.take_trailers(frame.into_trailers().unwrap_or_default())
+                        .map(|()| Received::Piece(Bytes::new())),
+                );
+            }
+        };
         self.received += piece.len() as u64;
         if self.received > self.bytes_max {
             return Some(Err(Error::TooLarge { what: "the upstream's answer" }));
         }
         Some(Ok(Received::Piece(piece)))
+    }
+
+    /// What stands behind the body, searched like what stands before it.
+    fn take_trailers(&mut self, received: HeaderMap) -> Result<()> {
+        if received.len() > TRAILERS_MAX {
+            return Err(Error::TooLarge { what: "what follows the upstream's answer" });
+        }
+        // Whoever takes part of a head has no use for what follows the body.
+        if self.relayed == Relayed::All {
+            let (trailers, findings) = headers::project(&received, self.relayed, self.scrubber.matcher());
+            (self.trailers, self.trailer_findings) = (Some(trailers), findings);
+        }
+        Ok(())
     }
 
     fn scrub(&mut self, piece: Bytes) -> Result<Bytes> {
@@ -179,7 +232,10 @@ impl Body {
         self.scrubber.finish(&mut out);
         if let Some(Flow { incoming, wire, pool, key, permit }) = self.flow.take() {
             drop((incoming, permit));
-            pool.put(key, wire);
+            // One that is shared is in the pool already.
+            if wire.share().is_none() {
+                pool.put(key, wire);
+            }
         }
         Ok(out.into())
     }

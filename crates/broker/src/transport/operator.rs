@@ -25,7 +25,7 @@ use tokio::time::{Instant, Sleep, timeout};
 
 use super::ConfigError;
 use super::send::classify;
-use super::tls::Tls;
+use super::tls::{Offer, Tls};
 use super::{Limits, dial};
 use crate::error::Phase;
 use crate::guard::{Host, Scheme, Target};
@@ -170,7 +170,7 @@ impl Shared {
         match self.origin.scheme() {
             Scheme::Http => self.speak(stream).await,
             Scheme::Https => {
-                let stream = self.tls.handshake(stream, self.origin.host(), None, TLS_MAX).await?;
+                let stream = self.tls.handshake(stream, self.origin.host(), None, Offer::Http1, TLS_MAX).await?;
                 self.speak(stream).await
             }
         }

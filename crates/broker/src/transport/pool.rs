@@ -4,17 +4,14 @@
 //! state, a session) reaches another tenant or outlives a rotation.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::client::conn::http1::SendRequest;
 use livery_core::id::OrgId;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Limits;
-use super::upload::Sent;
+use super::wire::Wire;
 use crate::guard::{Host, Scheme};
 use crate::scrub::belongs_to;
 use crate::{Error, Result};
@@ -27,15 +24,6 @@ pub(super) struct PoolKey {
     pub(super) scheme: Scheme,
     pub(super) host: Host,
     pub(super) port: u16,
-}
-
-/// One open connection. The task that drives it lives and dies with this value.
-pub(super) struct Wire {
-    pub(super) sender: SendRequest<Sent>,
-    /// Whom it was dialled to.
-    pub(super) peer: SocketAddr,
-    /// Aborted on drop, which closes the socket.
-    pub(super) _driver: JoinSet<()>,
 }
 
 struct Idle {
@@ -55,13 +43,16 @@ impl Pool {
         Arc::new(Self { idle: Mutex::default(), in_flight: Mutex::default(), limits })
     }
 
-    /// The most recently used live connection for this key.
+    /// The most recently used live connection for this key. One that several can use at a time stays here, too.
     pub(super) fn take(&self, key: &PoolKey) -> Option<Wire> {
         let mut idle = lock(&self.idle);
         let list = idle.get_mut(key)?;
         let mut found = None;
         while let Some(candidate) = list.pop() {
             if candidate.is_fresh(self.limits.idle_connection) {
+                if let Some(shared) = candidate.wire.share() {
+                    list.push(Idle { wire: shared, since: Instant::now() });
+                }
                 found = Some(candidate.wire);
                 break;
             }
@@ -107,7 +98,7 @@ impl Pool {
 
 impl Idle {
     fn is_fresh(&self, limit: Duration) -> bool {
-        self.since.elapsed() < limit && !self.wire.sender.is_closed()
+        self.since.elapsed() < limit && !self.wire.is_closed()
     }
 }
 

@@ -8,22 +8,21 @@ use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use livery_core::id::OrgId;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::client::TlsStream;
 
 use super::body::{Body, BodyLimits, Flow};
 use super::coding::Decoding;
 use super::identity::Identity;
-use super::pool::{Permit, Pool, PoolKey, Wire};
-use super::tls::Tls;
+use super::pool::{Permit, Pool, PoolKey};
+use super::tls::{Offer, Tls};
 use super::upload::{Outgoing, Pulse, Sent};
-use super::{BrokerConfig, ConfigError, Credential, Inbound, Outbound, Socket, Speech, Timeouts, Took, dial, headers};
+use super::wire::{Wire, as_one};
+use super::{
+    BrokerConfig, ConfigError, Credential, Inbound, Outbound, Relayed, Socket, Speech, Timeouts, Took, dial, headers,
+};
 use crate::error::{DenyReason, Phase};
 use crate::guard::resolve::{Resolver, check_without_lookup};
 use crate::guard::{AddressGuard, Scheme, Target, UrlRefused};
@@ -146,7 +145,12 @@ impl Shared {
         let decoding = Decoding::of(&head.headers, call.response_bytes_max)?;
         let (headers, findings) = headers::project(&head.headers, call.relayed, matcher.as_deref());
         let flow = Flow { incoming, wire, pool: Arc::clone(&self.pool), key, permit };
-        let limits = BodyLimits { idle: call.timeouts.idle, deadline, bytes_max: call.response_bytes_max };
+        let limits = BodyLimits {
+            idle: call.timeouts.idle,
+            deadline,
+            bytes_max: call.response_bytes_max,
+            relayed: call.relayed,
+        };
         let scrubbed = matcher.is_some();
         let body = Body::new(flow, decoding, scrubber(matcher, &head.headers), findings.len() as u64, &limits);
         Ok(Inbound { status: head.status, headers, body, scrubbed, findings, dialled, took, socket: None })
@@ -176,7 +180,7 @@ impl Shared {
         // A WebSocket has its connection to itself.
         let pooled = || (way.speech != Speech::WebSocket).then(|| self.pool.take(key)).flatten();
         while let Some(mut wire) = pooled() {
-            if !matches!(timeout(POOLED_READY, wire.sender.ready()).await, Ok(Ok(()))) {
+            if !matches!(timeout(POOLED_READY, wire.ready()).await, Ok(Ok(()))) {
                 continue;
             }
             let Some(request) = outgoing.request() else { return Err(Error::Cut) };
@@ -187,12 +191,15 @@ impl Shared {
                     return Ok(Exchanged { wire, response, took });
                 }
                 // The upstream had closed the idle connection. Not a byte left, or a second copy does no harm: once more.
-                Err(Refused { unsent: Some(request), .. }) => outgoing.unsent(*request),
+                Err(Refused { unsent: Some(request), .. }) => outgoing.unsent(as_one(*request)),
                 Err(refused) if outgoing.is_repeatable() && refused.error == Error::Cut => {}
                 Err(refused) => return Err(refused.error),
             }
         }
         let (mut wire, took) = self.open(way, identity).await?;
+        if let Some(shared) = wire.share() {
+            self.pool.put(key.clone(), shared);
+        }
         let Some(request) = outgoing.request() else { return Err(Error::Cut) };
         let asked = Instant::now();
         let response = exchange_on(&mut wire, request, &outgoing.pulse, timeouts.first_byte).await;
@@ -202,48 +209,27 @@ impl Shared {
 
     /// Resolve, check, dial one of the checked addresses, TLS if the scheme says so.
     async fn open(&self, way: Way<'_>, identity: Option<Identity>) -> Result<(Wire, Took)> {
-        let Way { target, timeouts, speech } = way;
+        let Way { target, timeouts, speech, offer } = way;
         // A certificate is shown in a handshake, and there is none.
         if identity.is_some() && target.scheme() == Scheme::Http {
             return Err(Error::Denied { reason: DenyReason::PlaintextUpstream });
         }
-        let begun = Instant::now();
+        let (begun, limits) = (Instant::now(), &self.config.limits);
         let addresses = self.resolver.addresses(&self.guard, target, timeouts.resolve).await?;
         let resolve = begun.elapsed();
         let (stream, peer) = dial::connect(&addresses, timeouts.connect).await?;
         let wire = match target.scheme() {
-            Scheme::Http => self.speak(stream, peer, speech).await?,
+            Scheme::Http => Wire::one(stream, peer, speech, limits).await?,
             Scheme::Https => {
-                let stream = self.tls.handshake(stream, target.host(), identity, timeouts.tls).await?;
-                self.speak(stream, peer, speech).await?
+                let stream = self.tls.handshake(stream, target.host(), identity, offer, timeouts.tls).await?;
+                match stream.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => Wire::two(stream, peer, limits).await?,
+                    _ => Wire::one(stream, peer, speech, limits).await?,
+                }
             }
         };
         let connect = begun.elapsed().saturating_sub(resolve);
         Ok((wire, Took { resolve: Some(resolve), connect: Some(connect), ..Took::default() }))
-    }
-
-    async fn speak(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        peer: SocketAddr,
-        speech: Speech,
-    ) -> Result<Wire> {
-        let limits = &self.config.limits;
-        let (sender, connection) = http1::Builder::new()
-            .max_headers(limits.response_headers_max)
-            .max_header_size(limits.response_head_bytes_max)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| Error::ConnectFailed)?;
-        let mut driver = JoinSet::new();
-        driver.spawn(async move {
-            // Its error reaches the caller through the request or the body.
-            let _ = match speech {
-                Speech::Http => connection.await,
-                Speech::WebSocket => connection.with_upgrades().await,
-            };
-        });
-        Ok(Wire { sender, peer, _driver: driver })
     }
 }
 
@@ -253,11 +239,17 @@ struct Way<'a> {
     target: &'a Target,
     timeouts: &'a Timeouts,
     speech: Speech,
+    offer: Offer,
 }
 
 impl<'a> Way<'a> {
-    const fn of(call: &'a Outbound) -> Self {
-        Self { target: &call.target, timeouts: &call.timeouts, speech: call.speech }
+    fn of(call: &'a Outbound) -> Self {
+        // What models and tools ask for is one question and one answer; programs may want more.
+        let offer = match call.speech {
+            Speech::Http if call.relayed == Relayed::All => Offer::Both,
+            Speech::Http | Speech::WebSocket => Offer::Http1,
+        };
+        Self { target: &call.target, timeouts: &call.timeouts, speech: call.speech, offer }
     }
 }
 
@@ -282,7 +274,7 @@ async fn exchange_on(
     pulse: &Pulse,
     first_byte: Duration,
 ) -> Result<Response<Incoming>, Refused> {
-    let mut answered = pin!(wire.sender.try_send_request(request));
+    let mut answered = pin!(wire.send(request));
     loop {
         match timeout_at(pulse.last() + first_byte, &mut answered).await {
             Ok(Ok(response)) => return Ok(response),

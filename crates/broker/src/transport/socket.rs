@@ -8,7 +8,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use super::pool::{Permit, Wire};
+use super::pool::Permit;
+use super::wire::Wire;
 use crate::scrub::Matcher;
 use crate::ws::{Bridge, Ended, Stream, bridge};
 use crate::{Error, Result};

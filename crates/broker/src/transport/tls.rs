@@ -31,10 +31,29 @@ pub(super) struct Tls {
     common: OnceCell<Common>,
 }
 
+/// What is offered to be spoken after the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2, or else HTTP/1.1.
+    Both,
+}
+
+impl Offer {
+    fn protocols(self) -> Vec<Vec<u8>> {
+        let (one, two) = (b"http/1.1".to_vec(), b"h2".to_vec());
+        match self {
+            Self::Http1 => vec![one],
+            Self::Both => vec![two, one],
+        }
+    }
+}
+
 /// What every handshake shares.
 struct Common {
     roots: Arc<RootCertStore>,
-    /// Of those that show no certificate.
+    /// Of those that show no certificate and offer HTTP/1.1.
     config: Arc<ClientConfig>,
 }
 
@@ -49,13 +68,24 @@ impl Tls {
         stream: TcpStream,
         host: &Host,
         identity: Option<Identity>,
+        offer: Offer,
         limit: Duration,
     ) -> Result<TlsStream<TcpStream>> {
         let name = server_name(host)?;
         let common = self.common.get_or_try_init(|| self.load()).await?;
         let config = match identity {
-            None => Arc::clone(&common.config),
-            Some(identity) => client_config(Arc::clone(&common.roots), Some(identity)).map(Arc::new).map_err(broken)?,
+            None => {
+                let mut config = Arc::clone(&common.config);
+                if offer != Offer::Http1 {
+                    Arc::make_mut(&mut config).alpn_protocols = offer.protocols();
+                }
+                config
+            }
+            Some(identity) => {
+                let mut config = client_config(Arc::clone(&common.roots), Some(identity)).map_err(broken)?;
+                config.alpn_protocols = offer.protocols();
+                Arc::new(config)
+            }
         };
         let connector = TlsConnector::from(config);
         timeout(limit, connector.connect(name, stream))
@@ -111,7 +141,7 @@ fn client_config(roots: Arc<RootCertStore>, identity: Option<Identity>) -> Resul
         None => builder.with_no_client_auth(),
         Some(identity) => builder.with_client_auth_cert(identity.chain, identity.key)?,
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = Offer::Http1.protocols();
     // A session ticket would link the calls of two tenants for the upstream.
     config.resumption = Resumption::disabled();
     Ok(config)

@@ -1,6 +1,7 @@
 //! The proxy between a client that does as it likes and an upstream that wants a key. Attacks carry their numbers.
 
 mod framing;
+mod http2;
 mod names;
 mod secrets;
 mod sockets;
@@ -10,7 +11,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
 use livery_broker::proxy::placeholder::{Pinned, Placeholder, Placeholders};
 use livery_broker::proxy::{Answered, Asked, Finding, Gate, Lifetime, Proxy, Refusal, Spoken};
 use livery_broker::{Broker, Outbound, Relayed, Secret, Target};
@@ -66,8 +66,7 @@ impl Gate for Keyed {
                 socket.serve(program, |_| true, std::future::pending()).await;
             })
         });
-        let pieces = futures_util::StreamExt::map(inbound.body.into_stream(), |piece| piece.map(Frame::data));
-        let body = StreamBody::new(pieces).boxed_unsync();
+        let body = StreamBody::new(inbound.body.into_frames()).boxed_unsync();
         Ok(Answered { status: inbound.status, headers: inbound.headers, body, socket })
     }
 
@@ -83,6 +82,22 @@ impl Gate for Keyed {
 /// The placeholder of a run.
 pub(super) fn placeholder(run: &str) -> Placeholder {
     Placeholder::derived(&Secret::new(vec![7; 32]), &[run, "api"]).unwrap()
+}
+
+impl Keyed {
+    fn new(port: u16, root: Option<&str>) -> Self {
+        Self { broker: broker(root), port, findings: Mutex::default(), revoked: Notify::new() }
+    }
+}
+
+/// The proxy of a run whose placeholder this is.
+fn proxy(gate: Keyed, placeholder: Placeholder) -> Proxy<Keyed> {
+    let slot = CredentialSlot::Header { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() };
+    let origins = vec![format!("https://{HOST}:{}", gate.port).parse().unwrap()];
+    let placeholders = Placeholders::new(vec![Pinned { placeholder, name: "api".to_owned(), origins, slot }]);
+    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let lifetime = Lifetime { now_s, left: Duration::from_secs(600) };
+    Proxy::new(gate, vec![HOST.to_owned()], placeholders, lifetime).unwrap()
 }
 
 /// An upstream with a certificate, and a run whose proxy may reach it.
@@ -105,15 +120,15 @@ impl Scene {
     pub(super) async fn with(script: Vec<Vec<Step>>, tls: tokio_rustls::TlsAcceptor, root: Option<&str>) -> Self {
         let upstream = Upstream::start_tls("127.0.0.1:0", script, Some(tls)).await;
         let port = upstream.address.port();
-        let gate = Keyed { broker: broker(root), port, findings: Mutex::default(), revoked: Notify::new() };
         let placeholder = placeholder("run_1");
-        let slot = CredentialSlot::Header { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() };
-        let origins = vec![format!("https://{HOST}:{port}").parse().unwrap()];
-        let placeholders = Placeholders::new(vec![Pinned { placeholder, name: "api".to_owned(), origins, slot }]);
-        let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        let lifetime = Lifetime { now_s, left: Duration::from_secs(600) };
-        let proxy = Arc::new(Proxy::new(gate, vec![HOST.to_owned()], placeholders, lifetime).unwrap());
+        let proxy = Arc::new(proxy(Keyed::new(port, root), placeholder));
         Self { upstream, proxy, placeholder, port, tasks: Mutex::default() }
+    }
+
+    /// Sends what it sends to another upstream.
+    fn aim(&mut self, port: u16, root: Option<&str>) {
+        let (gate, placeholder) = (Keyed::new(port, root), self.placeholder);
+        (self.port, self.proxy) = (port, Arc::new(proxy(gate, placeholder)));
     }
 
     pub(super) fn authority(&self) -> String {

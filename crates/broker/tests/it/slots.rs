@@ -90,7 +90,7 @@ async fn a6_to_a9_encoded_echoes_are_searched_or_refused() {
             out.extend(piece.unwrap());
         }
         assert_eq!(String::from_utf8(out).unwrap(), "{\"key\":\"[REDACTED:jira]\"}", "{coding}");
-        let finding = inbound.body.finding().unwrap();
+        let finding = inbound.body.findings().remove(0);
         assert_eq!((finding.place, finding.variants.to_string().as_str()), (Place::Body, "raw"), "{coding}");
         assert!(inbound.headers.get("content-encoding").is_none());
     }

@@ -34,6 +34,13 @@ impl Authority {
         format!("{}{}", certificate.pem(), key.serialize_pem())
     }
 
+    /// The same, for a server that speaks one of these alone.
+    pub(crate) fn acceptor_of(&self, names: &[&str], alpn: &[&[u8]]) -> TlsAcceptor {
+        let mut config = rustls::ServerConfig::clone(self.acceptor(names, |_| {}).config());
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
     /// A certificate for `names`, changed by `change`, and the server side of TLS with it.
     pub(crate) fn acceptor(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();

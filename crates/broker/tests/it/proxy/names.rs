@@ -137,20 +137,6 @@ async fn b12_plain_http_to_an_https_host_is_refused() {
     assert_eq!(scene.upstream.seen().connections, 0);
 }
 
-/// B5: HTTP/2 is not offered, so its second name for a host does not exist.
-#[tokio::test]
-async fn b5_http2_is_not_spoken() {
-    let scene = Scene::new(vec![vec![answer("{}")]]).await;
-    assert!(scene.tls_as(HOST, &[b"h2"]).await.is_err());
-    let both = scene.tls_as(HOST, &[b"h2", b"http/1.1"]).await.unwrap();
-    assert_eq!(both.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
-    let mut stream = scene.tls().await;
-    send(&mut stream, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-    let answer = rest(&mut stream).await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
-    assert_eq!(scene.upstream.seen().connections, 0);
-}
-
 #[tokio::test]
 async fn b6_a_later_request_on_the_same_connection_is_judged_again() {
     let scene = Scene::new(vec![vec![answer("{}")]]).await;

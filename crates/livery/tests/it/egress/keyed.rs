@@ -79,6 +79,7 @@ fn a24_f2_curl_and_git_use_a_key_that_is_nowhere_in_the_sandbox() {
         curl -sS -H 'Authorization: Bearer a-key-of-its-own' $URL/hello.txt; echo own=$?
         curl -sS -H \"Authorization: Bearer $LIVERY_API_KEY\" $LIVERY_API_BASE_URL/hello.txt; echo base=$?
         curl -sS $URL/echo; echo; echo echo=$?
+        curl -sS --http2 -o /dev/null -w '%{http_version}' $URL/hello.txt; echo version=$?
         curl -sS -o /dev/null -w '%{http_code}' -H \"X-Other: $LIVERY_API_KEY\" $URL/hello.txt; echo other=$?
         curl -sS -o /dev/null -w '%{http_code}' -d \"note=$LIVERY_API_KEY\" $URL/store; echo body=$?
         head -c 3000000 /dev/urandom > big
@@ -93,6 +94,7 @@ fn a24_f2_curl_and_git_use_a_key_that_is_nowhere_in_the_sandbox() {
         "hello from outside\nbasic=0\n",
         "hello from outside\nown=0\n",
         "hello from outside\nbase=0\n",
+        "2version=0\n",
         "403other=0\n",
         "403body=0\n",
         "\nlength=0\n",

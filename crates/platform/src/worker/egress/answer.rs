@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
+use http::HeaderMap;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -46,28 +47,36 @@ enum End {
 
 /// Hands the head on; the body follows.
 pub(super) fn relay(under: Under, begun: Begun) -> Answered {
-    let (sender, receiver) = mpsc::channel(PIECES_MAX);
+    let (sender, receiver) = mpsc::channel::<Said>(PIECES_MAX);
     let (status, headers) = (begun.inbound.status, begun.inbound.headers.clone());
     let platform = under.door.platform().clone();
     platform.tasks.spawn(async move { Box::pin(follow(under, begun, sender)).await });
     Answered { status, headers, body: body_of(receiver), socket: None }
 }
 
+/// A part of an answer on its way.
+enum Said {
+    Piece(Bytes),
+    Broken(Error),
+    /// All of it, with what stands behind it.
+    End(Option<HeaderMap>),
+}
+
 /// What is left unsaid by a task that is gone is no end: a body without its last word is broken off.
-fn body_of(receiver: mpsc::Receiver<Option<Result<Bytes, Error>>>) -> UnsyncBoxBody<Bytes, Error> {
+fn body_of(receiver: mpsc::Receiver<Said>) -> UnsyncBoxBody<Bytes, Error> {
     let pieces = stream::unfold(Some(receiver), |receiver| async {
         let mut receiver = receiver?;
         match receiver.recv().await {
-            Some(Some(Ok(piece))) => Some((Ok(Frame::data(piece)), Some(receiver))),
-            Some(Some(Err(error))) => Some((Err(error), None)),
-            Some(None) => None,
+            Some(Said::Piece(piece)) => Some((Ok(Frame::data(piece)), Some(receiver))),
+            Some(Said::Broken(error)) => Some((Err(error), None)),
+            Some(Said::End(trailers)) => trailers.map(|trailers| (Ok(Frame::trailers(trailers)), None)),
             None => Some((Err(Error::Cut), None)),
         }
     });
     StreamBody::new(pieces).boxed_unsync()
 }
 
-async fn follow(under: Under, begun: Begun, sender: mpsc::Sender<Option<Result<Bytes, Error>>>) {
+async fn follow(under: Under, begun: Begun, sender: mpsc::Sender<Said>) {
     let Begun { mut inbound, version } = begun;
     let mut hash = Sha256::new();
     let mut bytes = 0_u64;
@@ -99,10 +108,11 @@ async fn follow(under: Under, begun: Begun, sender: mpsc::Sender<Option<Result<B
             tokio::select! {
                 biased;
                 () = &mut cut => break End::Broken(Error::Revoked),
-                sent = sender.send(Some(Ok(piece))) => if sent.is_err() { break End::Left },
+                sent = sender.send(Said::Piece(piece)) => if sent.is_err() { break End::Left },
             }
         }
     };
+    let trailers = inbound.body.take_end();
     let outcome = outcome(&inbound, &end, (bytes, hash), under.account.as_ref());
     drop(inbound);
     let finished = under.door.finish(&under.told, version, outcome).await;
@@ -111,8 +121,8 @@ async fn follow(under: Under, begun: Begun, sender: mpsc::Sender<Option<Result<B
         return;
     }
     let last = match end {
-        End::Whole => None,
-        End::Broken(error) => Some(Err(error)),
+        End::Whole => Said::End(trailers),
+        End::Broken(error) => Said::Broken(error),
         End::Left => return,
     };
     // A program that hung up meanwhile misses nothing.
@@ -142,6 +152,6 @@ fn outcome(inbound: &Inbound, end: &End, (bytes, hash): (u64, Sha256), account: 
         data["request_body_sha256"] = Value::String(digest);
     }
     let mut findings = inbound.findings.clone();
-    findings.extend(inbound.body.finding());
+    findings.extend(inbound.body.findings());
     Outcome { data, findings }
 }
