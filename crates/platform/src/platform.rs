@@ -24,6 +24,7 @@ use crate::node::Identity;
 use crate::objects::{self, Objects};
 use crate::policies::PolicySets;
 use crate::providers::EnvironmentProviders;
+use crate::runs::Tails;
 use crate::startup::Startup;
 use crate::vault::{RootKeys, Vault};
 use crate::worker::Running;
@@ -74,6 +75,7 @@ pub struct Inner {
     pub(crate) environment: EnvironmentProviders,
     pub(crate) sandboxes: Option<Sandboxes>,
     pub(crate) live: LiveBus,
+    pub(crate) tails: Tails,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) running: Running,
     /// Rings on this node when a run that waited for its time may start.
@@ -133,6 +135,7 @@ impl Platform {
             environment,
             sandboxes,
             live: LiveBus::default(),
+            tails: Tails::default(),
             metrics,
             running: Running::default(),
             runs_due: Notify::new(),

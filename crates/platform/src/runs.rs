@@ -13,6 +13,7 @@ mod view;
 
 pub(crate) use cancel::cancel_in;
 pub(crate) use delayed::wake_delayed;
+pub(crate) use follow::Tails;
 pub use follow::{Follow, Followed};
 pub(crate) use fork::Fork;
 pub use fork::{ForkRun, ForkedFrom};

@@ -129,7 +129,7 @@ fn frame(followed: &Followed, out: &mut BytesMut) {
     match followed {
         Followed::Event(event) => {
             out.put_slice(format!("id: {}\nevent: {}\ndata: ", event.seq, event.event_type).as_bytes());
-            data(event, out);
+            data(event.as_ref(), out);
         }
         // Live pieces are not in the log: without an id, `Last-Event-ID` keeps naming the last event that is.
         Followed::Live { name, data: piece } => {

@@ -2,8 +2,12 @@
 //!
 //! Take the bell first, then read, then wait: what is committed after the read rings it. A ring may be one too many, never
 //! one too few. A polling fallback belongs to the caller, for the day the writer is another process.
+//!
+//! Rings are numbered over all bells of a store, so that readers can share a read: one that began after ring 7 shows
+//! everything that rings up to 7 told of, whichever bell they rang.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use livery_core::id::RunId;
@@ -28,6 +32,12 @@ impl Doorbell {
             std::future::pending::<()>().await;
         }
     }
+
+    /// The number of the newest ring that this bell knows of, which counts as heard. Of a new bell: of the newest ring there
+    /// was anywhere. Numbers only grow, and only what was committed before a ring has its number.
+    pub fn newest_ring(&mut self) -> u64 {
+        *self.receiver.borrow_and_update()
+    }
 }
 
 /// All bells of one store.
@@ -38,6 +48,7 @@ pub(crate) struct Doorbells {
     deliveries: watch::Sender<u64>,
     connections: watch::Sender<u64>,
     run_bells_max: usize,
+    newest_ring: AtomicU64,
 }
 
 type RunBells = Mutex<HashMap<RunId, watch::Sender<u64>>>;
@@ -66,7 +77,8 @@ impl Doorbells {
     fn with_limit(run_bells_max: usize) -> Arc<Self> {
         let bell = || watch::Sender::new(0);
         let (runs, any_run, queue) = (Arc::default(), bell(), bell());
-        Arc::new(Self { runs, any_run, queue, deliveries: bell(), connections: bell(), run_bells_max })
+        let newest_ring = AtomicU64::new(0);
+        Arc::new(Self { runs, any_run, queue, deliveries: bell(), connections: bell(), run_bells_max, newest_ring })
     }
 
     pub(crate) fn run(&self, run: RunId) -> Doorbell {
@@ -74,7 +86,9 @@ impl Doorbells {
         if bells.len() >= self.run_bells_max && !bells.contains_key(&run) {
             return plain(&self.any_run);
         }
-        let receiver = bells.entry(run).or_insert_with(|| watch::Sender::new(0)).subscribe();
+        // Rings before this moment reached no such bell; its first look must be as new as they are.
+        let newest = self.newest_ring.load(Ordering::SeqCst);
+        let receiver = bells.entry(run).or_insert_with(|| watch::Sender::new(newest)).subscribe();
         Doorbell { receiver, _listing: Some(Listing { run, bells: Arc::clone(&self.runs) }) }
     }
 
@@ -92,27 +106,34 @@ impl Doorbells {
 
     /// Rings every bell there is: after a time in which news may have been lost.
     pub(crate) fn ring_everything(&self) {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(ring);
-        [&self.any_run, &self.queue, &self.deliveries, &self.connections].into_iter().for_each(ring);
+        let number = self.next_ring();
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|bell| ring(bell, number));
+        let others = [&self.any_run, &self.queue, &self.deliveries, &self.connections];
+        others.into_iter().for_each(|bell| ring(bell, number));
+    }
+
+    fn next_ring(&self) -> u64 {
+        self.newest_ring.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     pub(crate) fn ring(&self, rings: &Rings) {
+        let number = self.next_ring();
         if !rings.runs.is_empty() {
             let bells = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
             for bell in rings.runs.iter().filter_map(|run| bells.get(run)) {
-                ring(bell);
+                ring(bell, number);
             }
             drop(bells);
-            ring(&self.any_run);
+            ring(&self.any_run, number);
         }
         if rings.queue {
-            ring(&self.queue);
+            ring(&self.queue, number);
         }
         if rings.deliveries {
-            ring(&self.deliveries);
+            ring(&self.deliveries, number);
         }
         if rings.connections {
-            ring(&self.connections);
+            ring(&self.connections, number);
         }
     }
 }
@@ -121,8 +142,9 @@ fn plain(bell: &watch::Sender<u64>) -> Doorbell {
     Doorbell { receiver: bell.subscribe(), _listing: None }
 }
 
-fn ring(bell: &watch::Sender<u64>) {
-    bell.send_modify(|count| *count = count.wrapping_add(1));
+fn ring(bell: &watch::Sender<u64>, number: u64) {
+    // Two rings may arrive in the other order.
+    bell.send_modify(|newest| *newest = number.max(*newest));
 }
 
 #[cfg(test)]

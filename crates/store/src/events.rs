@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::event_rows::EventRow;
 use crate::json::Json;
 use crate::reader::Lane;
-use crate::sql::{FromRow, Row, args, statements};
+use crate::sql::{FromRow, Row, Rows, args, statements};
 use crate::store::Store;
 use crate::tx::Tx;
 
@@ -220,8 +220,29 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn stored_events_after(&self, org: OrgId, run: RunId, seq: u64, limit: u32) -> Result<Vec<StoredEvent>> {
+        self.events_page(org, run, seq, limit).await.map(|page| page.rows)
+    }
+
+    /// [`Store::events_after`], and whether these are all there were when it began.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn newest_events_after(
+        &self,
+        org: OrgId,
+        run: RunId,
+        seq: u64,
+        limit: u32,
+    ) -> Result<(Vec<Event>, bool)> {
+        let page = self.events_page(org, run, seq, limit).await?;
+        let all = !page.cut && page.rows.len() < limit.min(EVENTS_READ_MAX) as usize;
+        let events = page.rows.into_iter().map(|event| event.into_event(run)).collect::<Result<_>>()?;
+        Ok((events, all))
+    }
+
+    async fn events_page(&self, org: OrgId, run: RunId, seq: u64, limit: u32) -> Result<Rows<StoredEvent>> {
         let args = args![run.to_string(), seq, org, limit.min(EVENTS_READ_MAX)];
-        self.fetch_page(Lane::Point, READ, args).await.map(|page| page.rows)
+        self.fetch_page(Lane::Point, READ, args).await
     }
 
     /// Headers of a run's events after `seq`, in order, at most `limit` (and a thousand): without their payloads.

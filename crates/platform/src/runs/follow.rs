@@ -1,19 +1,22 @@
 //! Following a run: every stored event after a point exactly once and in order, then the live news in between, until the
 //! run ends.
 
+mod tail;
+
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use livery_core::id::{OrgId, RunId};
+use livery_core::id::RunId;
 use livery_core::{Event, Result};
 use livery_store::Doorbell;
 use serde_json::Value;
 
+pub(crate) use self::tail::Tails;
+use self::tail::{Look, Shared};
 use crate::live::{Listener, Live};
 use crate::{Platform, Principal, Scope};
 
-/// Events read at a time: what a slow reader holds in memory.
-const EVENTS_READ: u32 = 100;
 /// How often a reader looks even though no bell rang.
 const POLL: Duration = Duration::from_secs(5);
 
@@ -21,7 +24,7 @@ const POLL: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq)]
 pub enum Followed {
     /// A stored event; its sequence is the reader's place.
-    Event(Event),
+    Event(Arc<Event>),
     /// Live only: without a sequence, never repeated.
     Live {
         /// `model.delta`, `model.reset` or `tool.output`.
@@ -34,14 +37,15 @@ pub enum Followed {
 /// A reader's place in a run.
 pub struct Follow {
     platform: Platform,
-    org: OrgId,
-    run: RunId,
     after: u64,
-    ready: VecDeque<Event>,
+    ready: VecDeque<Arc<Event>>,
     bell: Doorbell,
+    tail: Shared,
     listener: Listener,
-    /// Whether the log may hold more than was read: at first, and after every ring.
+    /// Whether the log may hold more than was read: at first, after every ring, and now and then.
     look: bool,
+    /// Whether it is looked at although nobody rang.
+    unrung: bool,
     over: bool,
 }
 
@@ -59,13 +63,13 @@ impl Platform {
         let over = row.status.is_terminal() && after >= row.last_seq;
         Ok(Follow {
             platform: self.clone(),
-            org: principal.org,
-            run,
             after,
             ready: VecDeque::new(),
             bell,
+            tail: self.tails.of(principal.org, run),
             listener,
             look: true,
+            unrung: false,
             over,
         })
     }
@@ -84,10 +88,12 @@ impl Follow {
             if self.over {
                 return None;
             }
-            if std::mem::take(&mut self.look) {
-                match self.platform.store.events_after(self.org, self.run, self.after, EVENTS_READ).await {
+            if self.look {
+                let look = Look { ring: self.bell.newest_ring(), unrung: self.unrung };
+                match self.tail.look(&self.platform.store, self.after, look).await {
                     Ok(events) => {
                         self.look = !events.is_empty();
+                        self.unrung = false;
                         self.ready.extend(events);
                         continue;
                     }
@@ -104,7 +110,7 @@ impl Follow {
                 () = drained.cancelled() => return None,
                 () = self.bell.rung() => self.look = true,
                 live = self.listener.next() => return Some(Ok(Followed::from(live.as_ref()))),
-                () = tokio::time::sleep(POLL) => self.look = true,
+                () = tokio::time::sleep(POLL) => (self.look, self.unrung) = (true, true),
             }
         }
     }

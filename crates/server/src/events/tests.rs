@@ -21,7 +21,7 @@ fn an_event_is_one_id_one_name_and_one_line() {
         deleted: false,
     };
     let mut out = BytesMut::new();
-    frame(&Followed::Event(event.clone()), &mut out);
+    frame(&Followed::Event(event.clone().into()), &mut out);
     frame(&Followed::Live { name: "model.delta", data: json!({"text": "a\nb"}) }, &mut out);
     let text = String::from_utf8(out.to_vec()).unwrap();
     let line = serde_json::to_string(&event).unwrap();

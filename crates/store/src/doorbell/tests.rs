@@ -49,3 +49,23 @@ fn beyond_the_limit_a_listener_hears_every_run() {
     bells.ring(&rings(3));
     assert!(rang(&mut second), "one ring too many, never one too few");
 }
+
+/// Whoever shares a read goes by these numbers: a bell that is new, or shared, must never seem to be ahead of its news.
+#[test]
+fn rings_are_numbered_over_all_bells() {
+    let bells = Doorbells::with_limit(2);
+    let mut one = bells.run(RunId::from_bits(1));
+    assert_eq!(one.newest_ring(), 0);
+    bells.ring(&rings(1));
+    bells.ring(&rings(2));
+    assert_eq!(one.newest_ring(), 1);
+    assert!(!rang(&mut one), "asking for the number is hearing the ring");
+    drop(one);
+    bells.ring(&rings(1));
+    let (mut again, _second, mut shared) =
+        (bells.run(RunId::from_bits(1)), bells.run(RunId::from_bits(2)), bells.run(RunId::from_bits(3)));
+    assert_eq!(again.newest_ring(), 3, "what rang while it was away counts");
+    assert_eq!(shared.newest_ring(), 3);
+    bells.ring_everything();
+    assert_eq!((again.newest_ring(), shared.newest_ring()), (4, 4));
+}
