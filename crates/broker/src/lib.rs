@@ -15,6 +15,7 @@
 pub mod ed25519;
 pub mod engine;
 pub mod error;
+pub mod grpc;
 pub mod guard;
 pub mod jwt;
 pub mod mail;

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::placeholder::{Finder, HOLD_BYTES, Misplaced};
 use super::refusal::Refusal;
 use crate::Error;
+use crate::grpc;
 use crate::transport::Upload;
 
 /// Largest request body, in bytes.
@@ -22,6 +23,8 @@ pub const LOOKED_INTO_BYTES: usize = 256 * 1024;
 pub struct AskedBody {
     incoming: Incoming,
     finder: Finder,
+    /// Of gRPC: its messages, each looked into and sent by itself.
+    messages: Option<grpc::Inlet>,
     held: BytesMut,
     received: u64,
     over: bool,
@@ -78,8 +81,8 @@ impl Account {
 }
 
 impl AskedBody {
-    pub(super) fn new(incoming: Incoming) -> Self {
-        Self { incoming, finder: Finder::default(), held: BytesMut::new(), received: 0, over: false }
+    pub(super) fn new(incoming: Incoming, messages: Option<grpc::Inlet>) -> Self {
+        Self { incoming, finder: Finder::default(), messages, held: BytesMut::new(), received: 0, over: false }
     }
 
     /// The body as it is sent: whole when it ends within [`LOOKED_INTO_BYTES`]; else the rest follows, and the account of it.
@@ -92,7 +95,8 @@ impl AskedBody {
             return Err(Refusal::TooLarge);
         }
         let mut first = BytesMut::new();
-        while first.len() < LOOKED_INTO_BYTES {
+        // What both sides say by turns cannot be waited for.
+        while self.messages.is_none() && first.len() < LOOKED_INTO_BYTES {
             match self.next().await? {
                 Some(piece) => first.extend_from_slice(&piece),
                 None => return Ok((Upload::Whole(first.freeze()), None)),
@@ -101,20 +105,51 @@ impl AskedBody {
         let account = Account::default();
         let counted = account.clone();
         let first = first.freeze();
-        let pieces = futures_util::stream::unfold((Some(first.clone()), Some(self)), move |(first, body)| {
-            let account = counted.clone();
-            async move {
-                let mut body = body?;
-                let piece = match first {
-                    Some(first) => Ok(first),
-                    None => body.next().await.transpose()?,
-                };
-                let piece = account.take(piece);
-                let body = piece.is_ok().then_some(body);
-                Some((piece, (None, body)))
-            }
-        });
+        let pieces = futures_util::stream::unfold(
+            (Some(first.clone()).filter(|first| !first.is_empty()), Some(self)),
+            move |(first, body)| {
+                let account = counted.clone();
+                async move {
+                    let mut body = body?;
+                    let piece = match first {
+                        Some(first) => Ok(first),
+                        None => body.next_sent().await.transpose()?,
+                    };
+                    let piece = account.take(piece);
+                    let body = piece.is_ok().then_some(body);
+                    Some((piece, (None, body)))
+                }
+            },
+        );
         Ok((Upload::Pieces { first, pieces: Box::pin(pieces), length }, Some(account)))
+    }
+
+    async fn next_sent(&mut self) -> Result<Option<Bytes>, Refusal> {
+        if self.messages.is_some() { self.next_message().await } else { self.next().await }
+    }
+
+    /// The next message of gRPC, `None` after the last.
+    async fn next_message(&mut self) -> Result<Option<Bytes>, Refusal> {
+        let broken = |_| Refusal::Malformed("a gRPC message that cannot be looked into");
+        loop {
+            let Some(messages) = &mut self.messages else { return Ok(None) };
+            if let Some(message) = messages.take().map_err(broken)? {
+                let said = messages.said(&message).map_err(broken)?;
+                if !self.finder.push(&said).is_empty() {
+                    return Err(Refusal::Placeholder(Misplaced::Body));
+                }
+                return Ok(Some(message.whole));
+            }
+            let Some(frame) = self.incoming.frame().await else {
+                return if messages.is_empty() { Ok(None) } else { Err(Refusal::BrokenOff) };
+            };
+            let Ok(piece) = frame.map_err(|_| Refusal::BrokenOff)?.into_data() else { continue };
+            self.received += piece.len() as u64;
+            if self.received > REQUEST_BYTES_MAX {
+                return Err(Refusal::TooLarge);
+            }
+            messages.push(&piece);
+        }
     }
 
     /// The next piece, `None` after the last.

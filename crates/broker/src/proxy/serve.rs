@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -28,6 +28,7 @@ use super::refusal::Refusal;
 use super::rewound::Rewound;
 use super::{Proxy, http2, request};
 use crate::Error;
+use crate::grpc;
 use crate::guard::{Host, Target};
 use crate::transport::Speech;
 use crate::ws::handshake;
@@ -215,14 +216,21 @@ impl<G: Gate> Proxy<G> {
         }
         let accept = handshake::asked(&request).map_err(Refusal::Malformed)?;
         let upgrade = accept.as_ref().map(|_| hyper::upgrade::on(&mut request));
-        let speech = if accept.is_some() { Speech::WebSocket } else { Speech::Http };
+        let is_grpc = request.version() == Version::HTTP_2 && grpc::is_grpc(request.headers());
+        let speech = match &accept {
+            Some(_) => Speech::WebSocket,
+            None if is_grpc => Speech::Grpc,
+            None => Speech::Http,
+        };
         let (head, incoming) = request.into_parts();
         let mut headers = head.headers;
+        let messages = is_grpc.then(|| grpc::Inlet::of(&headers));
         let named = self.placeholders.judge(&target, &mut headers).map_err(Refusal::Placeholder)?.map(str::to_owned);
         if name.is_some() && name != named.as_deref() {
             return Err(Refusal::NoPlaceholder);
         }
-        let asked = Asked { target, method: head.method, headers, named, body: AskedBody::new(incoming), speech };
+        let body = AskedBody::new(incoming, messages);
+        let asked = Asked { target, method: head.method, headers, named, body, speech };
         let answered = self.gate.pass(asked).await?;
         let is_switch = answered.status == StatusCode::SWITCHING_PROTOCOLS;
         if is_switch != answered.socket.is_some() || (is_switch && accept.is_none()) {

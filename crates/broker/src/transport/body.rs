@@ -17,6 +17,7 @@ use super::pool::{Permit, Pool, PoolKey};
 use super::send::classify;
 use super::wire::Wire;
 use crate::error::Phase;
+use crate::grpc;
 use crate::scrub::{Framing, Scrubber};
 use crate::{Error, Result};
 
@@ -32,6 +33,8 @@ pub struct Body {
     flow: Option<Flow>,
     decoding: Decoding,
     scrubber: Scrubber,
+    /// Of gRPC: its messages, each searched and handed on by itself.
+    messages: Option<grpc::Inlet>,
     idle: Duration,
     deadline: Instant,
     received: u64,
@@ -79,6 +82,7 @@ impl Body {
             flow: Some(flow),
             decoding,
             scrubber,
+            messages: None,
             idle: limits.idle,
             deadline: limits.deadline,
             received: 0,
@@ -90,12 +94,18 @@ impl Body {
         }
     }
 
+    /// The same, of gRPC's messages.
+    pub(super) fn of_messages(self, messages: Option<grpc::Inlet>) -> Self {
+        Self { messages, ..self }
+    }
+
     /// A body without a byte, of an answer that is none.
     pub(super) fn none() -> Self {
         Self {
             flow: None,
             decoding: Decoding::default(),
             scrubber: Scrubber::new(None, Framing::None),
+            messages: None,
             idle: Duration::ZERO,
             deadline: Instant::now(),
             received: 0,
@@ -219,8 +229,25 @@ impl Body {
         if !self.scrubber.is_active() {
             return Ok(piece);
         }
+        if let Some(messages) = &mut self.messages {
+            messages.push(&piece);
+            return self.scrub_messages();
+        }
         let mut out = Vec::with_capacity(piece.remaining());
         self.scrubber.push(&piece, &mut out)?;
+        Ok(out.into())
+    }
+
+    /// Every message that is whole, without the key.
+    fn scrub_messages(&mut self) -> Result<Bytes> {
+        let mut out = Vec::new();
+        while let Some(messages) = &mut self.messages
+            && let Some(message) = messages.take()?
+        {
+            let mut said = Vec::new();
+            self.scrubber.message(&messages.said(&message)?, &mut said);
+            grpc::write(&mut out, &said)?;
+        }
         Ok(out.into())
     }
 
@@ -228,8 +255,16 @@ impl Body {
     fn end(&mut self) -> Result<Bytes> {
         let mut out = Vec::new();
         let tail = self.decoding.finish()?;
-        self.scrubber.push(&tail, &mut out)?;
-        self.scrubber.finish(&mut out);
+        if let Some(messages) = &mut self.messages {
+            messages.push(&tail);
+            out.extend_from_slice(&self.scrub_messages()?);
+            if !self.messages.as_ref().is_none_or(grpc::Inlet::is_empty) {
+                return Err(Error::Cut);
+            }
+        } else {
+            self.scrubber.push(&tail, &mut out)?;
+            self.scrubber.finish(&mut out);
+        }
         if let Some(Flow { incoming, wire, pool, key, permit }) = self.flow.take() {
             drop((incoming, permit));
             // One that is shared is in the pool already.

@@ -79,6 +79,15 @@ impl Decoding {
         Ok(Self { layers, encoded: 0, bytes_max: bytes_max.min(DECODED_BYTES_MAX) })
     }
 
+    /// For something in this one coding, which becomes `bytes_max` at most.
+    fn in_coding(name: &str, bytes_max: u64) -> Result<Self> {
+        let layers = match name {
+            "identity" => Vec::new(),
+            name => vec![Layer::new(Coding::named(name).ok_or(UNKNOWN)?)?],
+        };
+        Ok(Self { layers, encoded: 0, bytes_max })
+    }
+
     /// Whether anything is decoded at all.
     pub(super) fn is_active(&self) -> bool {
         !self.layers.is_empty()
@@ -113,6 +122,14 @@ impl Decoding {
     fn allowed(&self) -> u64 {
         FREE_BYTES.saturating_add(self.encoded.saturating_mul(RATIO_MAX)).min(self.bytes_max)
     }
+}
+
+/// What is encoded like this, decoded whole.
+pub(crate) fn decoded(coding: &str, bytes: &[u8], bytes_max: u64) -> Result<Vec<u8>> {
+    let mut decoding = Decoding::in_coding(coding, bytes_max)?;
+    let mut out = decoding.push(bytes)?;
+    out.extend(decoding.finish()?);
+    Ok(out)
 }
 
 /// A decoder that is written to and leaves what it makes of it in its [`Sink`].

@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::outbound::CREDENTIAL_BYTES_MAX;
 use super::sigv4::{self, AccessKey, Signed};
-use super::{Credential, Finding, Limits, Outbound, Place, Relayed, Slot, Upload};
+use super::{Credential, Finding, Limits, Outbound, Place, Relayed, Slot, Speech, Upload};
 use crate::guard::Target;
 use crate::scrub::Matcher;
 use crate::{Error, Result, Secret};
@@ -183,6 +183,10 @@ pub(super) fn request(call: &mut Outbound, limits: &Limits) -> Result<(Request<(
     }
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if call.speech == Speech::Grpc {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(HeaderName::from_static("grpc-accept-encoding"), HeaderValue::from_static("identity"));
+    }
     headers.insert(HOST, value(call.target.authority().as_bytes())?);
     let mut derived = None;
     if let Some(credential) = &call.credential {

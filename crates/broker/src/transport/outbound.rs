@@ -156,6 +156,8 @@ pub enum Speech {
     Http,
     /// A request that opens a WebSocket.
     WebSocket,
+    /// A request and an answer of gRPC, whose messages go both ways at once.
+    Grpc,
 }
 
 /// One call out. No `Debug`: the credential is in it.

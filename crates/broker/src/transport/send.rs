@@ -24,6 +24,7 @@ use super::{
     BrokerConfig, ConfigError, Credential, Inbound, Outbound, Relayed, Socket, Speech, Timeouts, Took, dial, headers,
 };
 use crate::error::{DenyReason, Phase};
+use crate::grpc;
 use crate::guard::resolve::{Resolver, check_without_lookup};
 use crate::guard::{AddressGuard, Scheme, Target, UrlRefused};
 use crate::scrub::{Framing, Matcher, MatcherCache, Scrubber, shown};
@@ -32,6 +33,9 @@ use crate::{Error, Result, Secret};
 
 /// How long a pooled connection may take to be ready again before a new one is dialled.
 const POOLED_READY: Duration = Duration::from_millis(50);
+
+/// gRPC needs what an upstream does not speak.
+const NOT_TWO: Error = Error::BadGateway { why: "HTTP/1.1, where gRPC takes HTTP/2" };
 
 /// The way out. Cheap to clone; all clones share one pool.
 #[derive(Clone)]
@@ -143,7 +147,12 @@ impl Shared {
         let (head, incoming) = response.into_parts();
         headers::check_head(head.status, &head.headers, call.response_bytes_max)?;
         let decoding = Decoding::of(&head.headers, call.response_bytes_max)?;
-        let (headers, findings) = headers::project(&head.headers, call.relayed, matcher.as_deref());
+        let is_messages = call.speech == Speech::Grpc && matcher.is_some() && grpc::is_grpc(&head.headers);
+        let messages = is_messages.then(|| grpc::Inlet::of(&head.headers));
+        let (mut headers, findings) = headers::project(&head.headers, call.relayed, matcher.as_deref());
+        if is_messages {
+            headers.remove("grpc-encoding");
+        }
         let flow = Flow { incoming, wire, pool: Arc::clone(&self.pool), key, permit };
         let limits = BodyLimits {
             idle: call.timeouts.idle,
@@ -152,7 +161,8 @@ impl Shared {
             relayed: call.relayed,
         };
         let scrubbed = matcher.is_some();
-        let body = Body::new(flow, decoding, scrubber(matcher, &head.headers), findings.len() as u64, &limits);
+        let body = Body::new(flow, decoding, scrubber(matcher, &head.headers), findings.len() as u64, &limits)
+            .of_messages(messages);
         Ok(Inbound { status: head.status, headers, body, scrubbed, findings, dialled, took, socket: None })
     }
 
@@ -183,6 +193,9 @@ impl Shared {
             if !matches!(timeout(POOLED_READY, wire.ready()).await, Ok(Ok(()))) {
                 continue;
             }
+            if way.speech == Speech::Grpc && wire.share().is_none() {
+                return Err(NOT_TWO);
+            }
             let Some(request) = outgoing.request() else { return Err(Error::Cut) };
             let asked = Instant::now();
             match exchange_on(&mut wire, request, &outgoing.pulse, timeouts.first_byte).await {
@@ -197,8 +210,10 @@ impl Shared {
             }
         }
         let (mut wire, took) = self.open(way, identity).await?;
-        if let Some(shared) = wire.share() {
-            self.pool.put(key.clone(), shared);
+        match wire.share() {
+            Some(shared) => self.pool.put(key.clone(), shared),
+            None if way.speech == Speech::Grpc => return Err(NOT_TWO),
+            None => {}
         }
         let Some(request) = outgoing.request() else { return Err(Error::Cut) };
         let asked = Instant::now();
@@ -247,6 +262,7 @@ impl<'a> Way<'a> {
         // What models and tools ask for is one question and one answer; programs may want more.
         let offer = match call.speech {
             Speech::Http if call.relayed == Relayed::All => Offer::Both,
+            Speech::Grpc => Offer::Both,
             Speech::Http | Speech::WebSocket => Offer::Http1,
         };
         Self { target: &call.target, timeouts: &call.timeouts, speech: call.speech, offer }

@@ -75,7 +75,7 @@ impl Wire {
             // Its error reaches the caller through the request or the body.
             let _ = match speech {
                 Speech::WebSocket => connection.with_upgrades().await,
-                Speech::Http => connection.await,
+                Speech::Http | Speech::Grpc => connection.await,
             };
         });
         Ok(Self { sender: Sender::One(sender), peer, tasks })

@@ -1,6 +1,7 @@
 //! The proxy between a client that does as it likes and an upstream that wants a key. Attacks carry their numbers.
 
 mod framing;
+mod grpc;
 mod http2;
 mod names;
 mod secrets;

@@ -14,10 +14,11 @@ use super::*;
 use crate::upstream::answer;
 
 /// An upstream in HTTP/2 that answers by the path, with the key it was sent.
-struct Peer {
+pub(super) struct Peer {
     port: u16,
     seen: Arc<Mutex<Vec<Request<()>>>>,
     connections: Arc<Mutex<usize>>,
+    heard: Arc<Mutex<Vec<Bytes>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -28,26 +29,77 @@ impl Peer {
         let (port, seen, connections) =
             (listener.local_addr().unwrap().port(), Arc::default(), Arc::<Mutex<usize>>::default());
         let (all, counted) = (Arc::clone(&seen), Arc::clone(&connections));
+        let heard = Arc::<Mutex<Vec<Bytes>>>::default();
+        let hearing = Arc::clone(&heard);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut serving = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 *counted.lock().unwrap() += 1;
-                let (tls, all) = (tls.clone(), Arc::clone(&all));
+                let (tls, all, heard) = (tls.clone(), Arc::clone(&all), Arc::clone(&hearing));
                 serving.spawn(async move {
                     let Ok(stream) = tls.accept(stream).await else { return };
                     let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                     server.max_header_list_size(1 << 20);
-                    let service = hyper::service::service_fn(move |request| {
-                        let all = Arc::clone(&all);
-                        async move { answered(request, &all).await }
+                    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                        let (all, heard) = (Arc::clone(&all), Arc::clone(&heard));
+                        async move {
+                            if !request.uri().path().starts_with("/grpc/") {
+                                return answered(request, &all).await;
+                            }
+                            let head = Request::get(request.uri()).body(());
+                            let mut head = head.unwrap();
+                            *head.headers_mut() = request.headers().clone();
+                            all.lock().unwrap().push(head);
+                            Ok(called(request, heard))
+                        }
                     });
                     let _ = server.serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });
-        Self { port, seen, connections, _tasks: tasks }
+        Self { port, seen, connections, heard, _tasks: tasks }
     }
+}
+
+impl Peer {
+    pub(super) fn seen(&self) -> Vec<Request<()>> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Every piece of a gRPC call's body.
+    pub(super) fn heard(&self) -> Vec<Bytes> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+/// Answers each piece as it comes: with itself, or with what its message holds; and the key behind them all.
+fn called(request: Request<Incoming>, heard: Arc<Mutex<Vec<Bytes>>>) -> Response<Body> {
+    let key = request.headers()["authorization"].to_str().unwrap().trim_start_matches("Bearer ").to_owned();
+    let is_raw = request.uri().path() == "/grpc/raw";
+    let pieces = futures_util::stream::unfold(Some(request.into_body()), move |body| {
+        let (heard, key) = (Arc::clone(&heard), key.clone());
+        async move {
+            let mut body = body?;
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    let piece = frame.into_data().unwrap_or_default();
+                    heard.lock().unwrap().push(piece.clone());
+                    let piece = if is_raw { piece.slice(5..) } else { piece };
+                    Some((Ok(Frame::data(piece)), Some(body)))
+                }
+                _ => {
+                    let encoded: String = key.bytes().map(|byte| format!("%{byte:02X}")).collect();
+                    let mut trailers = HeaderMap::new();
+                    trailers.insert("grpc-status", "7".parse().unwrap());
+                    trailers.insert("grpc-message", format!("not {encoded}").parse().unwrap());
+                    Some((Ok(Frame::trailers(trailers)), None))
+                }
+            }
+        }
+    });
+    let head = Response::builder().header("content-type", "application/grpc").header("grpc-encoding", "gzip");
+    head.body(StreamBody::new(pieces).boxed_unsync()).unwrap()
 }
 
 type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, std::convert::Infallible>;
@@ -84,7 +136,7 @@ async fn answered(request: Request<Incoming>, seen: &Mutex<Vec<Request<()>>>) ->
 }
 
 /// A proxy whose upstream speaks HTTP/2 alone.
-async fn between() -> (Peer, Scene) {
+pub(super) async fn between() -> (Peer, Scene) {
     let authority = Authority::new();
     let peer = Peer::start(&authority).await;
     let mut scene =

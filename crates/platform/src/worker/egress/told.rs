@@ -108,6 +108,7 @@ impl Told {
         });
         let data = match facts.speech {
             Speech::Http => data,
+            Speech::Grpc => with(data, json!({"speech": "grpc"})),
             Speech::WebSocket => with(data, json!({"speech": "websocket"})),
         };
         self.event(EventType::EgressRequested, with(data, leave.clone()))
