@@ -11,7 +11,9 @@ use livery_broker::guard::{CanonicalRequest, PARAMETERS_MAX, Target};
 use livery_broker::mail::Reply;
 use livery_broker::proxy::hello::{HELLO_BYTES_MAX, server_name};
 use livery_broker::proxy::placeholder::Finder;
+use livery_broker::postgres::{Frames, FromClient};
 use livery_broker::scrub::{Framing, Matcher, Scrubber};
+use livery_broker::sql::{Class, Rules, TEXT_BYTES_MAX as SQL_BYTES_MAX, Token, judge, tokens};
 use livery_broker::ws::{Event, Inlet, MESSAGE_BYTES_MAX, Sender, Violation};
 use livery_core::agent::{Agent, Folder};
 use livery_core::finding::FINDINGS_MAX;
@@ -85,6 +87,52 @@ fn frames(side: Side, pieces: &[&[u8]]) -> Vec<(u32, Vec<u8>)> {
         }
     }
     frames
+}
+
+/// A text of SQL is judged or refused, and read-only is never more than reading; what is in quotes is one token, and a statement
+/// behind it is seen.
+pub fn sql(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(judged) = judge(text, Rules { read_only: true }) {
+        assert!(judged.class <= Class::Read, "more than reading");
+        assert!(judge(text, Rules { read_only: false }).is_ok(), "read-only allows more");
+        let more = judge(&format!("{text}\n;drop table users"), Rules { read_only: true });
+        assert!(more.is_err(), "what follows is not seen");
+    }
+    let quoted = format!("'{}'", text.replace('\'', "''"));
+    if !text.contains('\0') && quoted.len() <= SQL_BYTES_MAX {
+        assert_eq!(tokens(&quoted), Ok(vec![Token::Text]));
+    }
+}
+
+/// Messages of a program come alike however the bytes are cut; each is read to its last byte or refused, and written again is the
+/// same.
+pub fn postgres_message(bytes: &[u8]) {
+    let read = |pieces: &[&[u8]]| {
+        let (mut frames, mut all) = (Frames::of_client(), Vec::new());
+        for piece in pieces {
+            frames.push(piece);
+            loop {
+                match frames.take() {
+                    Ok(Some(frame)) => all.push(frame),
+                    Ok(None) => break,
+                    Err(malformed) => return (all, Some(malformed)),
+                }
+            }
+        }
+        (all, None)
+    };
+    let Some((one, two)) = cut(bytes) else { return };
+    let whole = read(&[&bytes[1..]]);
+    assert_eq!(whole, read(&[one, two]), "a cut changes messages");
+    let mut written = Vec::new();
+    for frame in &whole.0 {
+        let _ = FromClient::read(frame);
+        written.push(frame.tag);
+        written.extend((frame.body.len() as u32 + 4).to_be_bytes());
+        written.extend_from_slice(&frame.body);
+    }
+    assert!(bytes[1..].starts_with(&written), "a message is written otherwise");
 }
 
 /// A first message of TLS names one host, is refused or waits for more, and waits for no more than its limit; what is decided stays

@@ -52,6 +52,34 @@ fn walk(property: fn(&[u8]), seeds: &[&[u8]]) {
 }
 
 #[test]
+fn sql() {
+    walk(
+        crate::sql,
+        &[
+            b"select a, 'it''s', e'\\'', $x$ ; $x$, \"b\" from t where c = $1 -- x\n; values (1e-3)",
+            b"with a as (select 1) /* b /* c */ */ select * from a; begin; set application_name = 'x'; commit",
+            b"explain (analyze, format json) select u&\"d\\0061t\\+000061\", 1.5::numeric",
+        ],
+    );
+}
+
+#[test]
+fn postgres_message() {
+    let mut seed = vec![40];
+    seed.extend(b"Q\0\0\0\x0dselect 1\0P\0\0\0\x12s\0select $1\0\0\0B\0\0\0\x13p\0s\0\0\0\0\x01\0\0\0\x01x\0\0");
+    seed.extend(b"D\0\0\0\x07Pp\0E\0\0\0\x0ap\0\0\0\0\0C\0\0\0\x07Ss\0H\0\0\0\x04S\0\0\0\x04d\0\0\0\x051c\0\0\0\x04X\0\0\0\x04");
+    let mut frames = livery_broker::postgres::Frames::of_client();
+    frames.push(&seed[1..]);
+    let mut count = 0;
+    while let Some(frame) = frames.take().unwrap() {
+        livery_broker::postgres::FromClient::read(&frame).unwrap();
+        count += 1;
+    }
+    assert_eq!(count, 11);
+    walk(crate::postgres_message, &[&seed]);
+}
+
+#[test]
 fn client_hello() {
     let mut seed = vec![22, 3, 1, 0, 59, 1, 0, 0, 55, 3, 3];
     seed.extend([7; 32]);

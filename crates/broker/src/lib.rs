@@ -21,6 +21,7 @@ pub mod jwt;
 pub mod mail;
 pub mod oauth;
 pub mod policy;
+pub mod postgres;
 pub mod proxy;
 pub mod scrub;
 pub mod seal;

@@ -30,6 +30,7 @@ pub use body::{Account, AskedBody, LOOKED_INTO_BYTES, REQUEST_BYTES_MAX};
 pub use direct::{Direct, Reach};
 pub use gate::{Answered, Asked, Finding, FindingKind, Gate, Spoken};
 pub use refusal::Refusal;
+pub use rewound::Rewound;
 
 use authority::Authority;
 use placeholder::Placeholders;

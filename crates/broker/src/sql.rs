@@ -19,6 +19,8 @@ mod judge;
 mod lex;
 mod names;
 
+pub(crate) use names::is_settable;
+
 pub use judge::{Class, Judged, Rules, judge};
 pub use lex::{Token, tokens};
 

@@ -12,6 +12,7 @@
 mod body;
 mod coding;
 mod config;
+mod database;
 mod dial;
 mod headers;
 mod identity;
@@ -34,6 +35,7 @@ pub use send::Broker;
 pub use socket::Socket;
 pub use upload::Upload;
 
+pub(crate) use database::{Line, Stream};
 pub(crate) use pool::Permit;
 
 pub(crate) use coding::decoded;

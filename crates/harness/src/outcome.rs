@@ -4,6 +4,7 @@
 //! crash. Read next: [`crate::text`].
 
 mod api;
+mod sql;
 
 use livery_core::error::FieldError;
 use livery_llm::message::Part;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use self::api::ApiOutput;
+pub use self::sql::{SqlColumn, SqlOutput};
 use crate::text::{RESULT_BYTES_MAX, image_type, numbered_lines, shorten};
 use crate::tools::ReadFile;
 
@@ -34,6 +36,8 @@ pub enum ToolOutcome {
     Own(ShellOutput),
     /// `call_api` was answered.
     Api(ApiOutput),
+    /// `query_sql` was answered.
+    Sql(SqlOutput),
     /// It worked, and this is what it says.
     Text {
         /// For the model.
@@ -172,6 +176,7 @@ impl ToolOutcome {
             Self::Shell(output) => (output.exit_code == Some(0) || output.background_pid.is_some(), shell(&output)),
             Self::Own(output) => own(&output),
             Self::Api(output) => (output.is_good(), output.text()),
+            Self::Sql(output) => (true, output.text()),
             Self::Text { text } => (true, text),
             Self::Image { media_type, data } => {
                 let text = format!("({media_type}, shown below)");

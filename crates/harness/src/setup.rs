@@ -33,7 +33,7 @@ pub struct Setup {
     pub models: Vec<ModelRef>,
     /// Whether a sandbox with a shell and files can be had.
     pub can_sandbox: bool,
-    /// The slots that have a connection, each with its connector: what `call_api` and `send_email` reach.
+    /// The slots that have a connection, each with its connector: what `call_api`, `query_sql` and `send_email` reach.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub connections: BTreeMap<String, String>,
     /// Most tokens of one answer.

@@ -18,8 +18,8 @@ use serde_json::{Map, Value};
 
 pub use built_in::BuiltIn;
 pub use invocation::{
-    CallApi, EditFile, Invocation, ListFiles, OwnCall, ReadFile, SHELL_TIMEOUT_S_DEFAULT, SHELL_TIMEOUT_S_MAX,
-    SearchFiles, SendEmail, Shell, WriteFile,
+    CallApi, EditFile, Invocation, ListFiles, OwnCall, QuerySql, ReadFile, SHELL_TIMEOUT_S_DEFAULT,
+    SHELL_TIMEOUT_S_MAX, SearchFiles, SendEmail, Shell, WriteFile,
 };
 pub use livery_core::agent::tools::FINISH;
 pub(crate) use output::Output;

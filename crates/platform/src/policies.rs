@@ -15,7 +15,7 @@ use livery_core::{Error, FieldError, Result};
 use livery_store::PolicyRow;
 use serde_json::json;
 
-pub(crate) use self::decide::{PolicySets, may_leave, may_send, may_use, rule_json};
+pub(crate) use self::decide::{PolicySets, may_leave, may_query, may_send, may_use, rule_json};
 pub use self::request::{NewPolicy, PolicyPatch, PolicyText};
 pub use self::view::{PolicyCheck, PolicyStatement, PolicyView};
 use crate::audit::note;

@@ -9,7 +9,8 @@ use super::value::Uid;
 use super::{Fault, NODES_MAX, REASON_CHARS_MAX, STATEMENTS_MAX, Subject, TEXT_BYTES_MAX};
 
 /// Actions of requests.
-const CALL_ACTIONS: &[&str] = &["call", "read", "write", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "send_email"];
+const CALL_ACTIONS: &[&str] =
+    &["call", "read", "write", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "send_email", "query_sql"];
 /// Those of them that other actions are in.
 const GROUPS: &[&str] = &["call", "read", "write"];
 /// The action of tools that carry no credential.
@@ -26,6 +27,8 @@ const REQUEST: &[&str] = &[
     "query_keys",
     "recipients",
     "recipient_domains",
+    "statement",
+    "verbs",
     "body",
 ];
 const TOOL: &[&str] = &["name"];
@@ -33,8 +36,11 @@ const CONTEXT: &[&str] = &["front_end"];
 const CALL_TYPES: &[&str] = &["Agent", "Application", "Organization", "Action", "Request", "Connection", "Connector"];
 const TOOL_TYPES: &[&str] = &["Agent", "Application", "Organization", "Action", "Tool"];
 /// The tools whose calls are requests, each with its action.
-const CALL_TOOLS: &[(&str, &str)] =
-    &[("call_api", "action in Action::\"call\""), ("send_email", "action == Action::\"send_email\"")];
+const CALL_TOOLS: &[(&str, &str)] = &[
+    ("call_api", "action in Action::\"call\""),
+    ("send_email", "action == Action::\"send_email\""),
+    ("query_sql", "action == Action::\"query_sql\""),
+];
 /// Words that are no names.
 const RESERVED: &[&str] = &["true", "false", "if", "then", "else", "in", "is", "like", "has"];
 

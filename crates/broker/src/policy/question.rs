@@ -3,7 +3,7 @@
 //! | Cedar | here |
 //! |---|---|
 //! | `principal` | `Agent::"NAME"`, an inline agent `Agent::"inline:NAME"`; in `Application`, in `Organization` |
-//! | `action` | `Action::"POST"` in `Action::"write"` (`GET`, `HEAD` in `"read"`, unless they open a WebSocket; `"send_email"` in `"write"`), both in `Action::"call"`; or `Action::"use_tool"` |
+//! | `action` | `Action::"POST"` in `Action::"write"` (`GET`, `HEAD` in `"read"`, unless they open a WebSocket; `"send_email"` in `"write"`; `"query_sql"` in the one its statement is of), both in `Action::"call"`; or `Action::"use_tool"` |
 //! | `resource` | `Request::"request"` in `Connection::"NAME"` in `Connector::"NAME"`; or `Tool::"NAME"` |
 //!
 //! Every attribute is always there, so that no statement fails for want of one; only `resource.body` is there when the request
@@ -17,6 +17,7 @@ use livery_core::connector::Method;
 use super::BODY_BYTES_MAX;
 use super::evaluate::{Facts, Thing};
 use super::value::{self, Uid, Value};
+use crate::sql::Judged;
 
 /// The agent that asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,21 +58,21 @@ pub enum Asked<'a> {
 /// A request, canonical: what is judged here is what is sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Request<'a> {
-    /// `call_api`, `send_email` or `proxy`.
+    /// `call_api`, `send_email`, `query_sql`, `proxy` or `postgres`.
     pub front_end: &'a str,
     /// The connection's name.
     pub connection: &'a str,
     /// The connector's name.
     pub connector: &'a str,
     /// What is done.
-    pub verb: Verb,
-    /// `https` or `http`; of mail `smtps` or `smtp`.
+    pub verb: Verb<'a>,
+    /// `https` or `http`; of mail `smtps` or `smtp`; of a database `postgres`.
     pub scheme: &'a str,
     /// The host.
     pub host: &'a str,
     /// The port.
     pub port: u16,
-    /// The canonical path.
+    /// The canonical path; of a database `/` and its name.
     pub path: &'a str,
     /// Names of the query's parameters.
     pub query_keys: &'a [String],
@@ -83,24 +84,39 @@ pub struct Request<'a> {
 
 /// What a request does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
+pub enum Verb<'a> {
     /// An HTTP request.
     Method(Method),
     /// A message.
     Mail,
+    /// SQL for a database.
+    Sql(&'a Judged),
 }
 
-impl Verb {
+impl Verb<'_> {
     /// As its action is called, and as the attribute `method` says it.
-    const fn words(self) -> (&'static str, &'static str) {
+    const fn words(&self) -> (&'static str, &'static str) {
         match self {
             Self::Method(method) => (method.as_str(), method.as_str()),
             Self::Mail => ("send_email", "SEND"),
+            Self::Sql(_) => ("query_sql", "SQL"),
         }
     }
 
-    const fn is_safe(self) -> bool {
-        matches!(self, Self::Method(method) if method.is_safe())
+    const fn is_safe(&self) -> bool {
+        match self {
+            Self::Method(method) => method.is_safe(),
+            Self::Mail => false,
+            Self::Sql(judged) => judged.class.is_safe(),
+        }
+    }
+
+    /// The class of a statement and how its parts begin; of anything else nothing.
+    fn statement(&self) -> (&'static str, &[String]) {
+        match self {
+            Self::Method(_) | Self::Mail => ("", &[]),
+            Self::Sql(judged) => (judged.class.as_str(), &judged.verbs),
+        }
     }
 }
 
@@ -173,6 +189,7 @@ impl Request<'_> {
         // What nobody has looked at may do anything: a WebSocket is opened by `GET`.
         let is_read = self.verb.is_safe() && self.body != Sent::Unseen;
         let group = Uid::new("Action", if is_read { "read" } else { "write" });
+        let (statement, verbs) = self.verb.statement();
         put(facts, action.clone(), [], &[group, Uid::new("Action", "call")]);
         let within = [Uid::new("Connection", self.connection), Uid::new("Connector", self.connector)];
         let keys = self.query_keys.iter().map(|key| Value::text(key)).collect();
@@ -187,6 +204,8 @@ impl Request<'_> {
             ("query_keys", Value::Set(Arc::new(keys))),
             ("recipients", texts(self.recipients.iter().map(String::as_str))),
             ("recipient_domains", texts(self.recipients.iter().filter_map(|one| Some(one.split_once('@')?.1)))),
+            ("statement", Value::text(statement)),
+            ("verbs", Value::Set(Arc::new(verbs.iter().map(|verb| Value::text(verb)).collect()))),
         ];
         put(facts, uid.clone(), attributes.into_iter().chain(body.map(|body| ("body", body))), &within);
         put(facts, within[0].clone(), [], &within[1..]);

@@ -62,6 +62,12 @@ impl Placeholder {
         Ok(Self(text))
     }
 
+    /// Whether it is these bytes, in a time that says nothing about how far they fit.
+    #[must_use]
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        self.0.ct_eq(bytes).into()
+    }
+
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -6,14 +6,17 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-pub(super) struct Rewound<S> {
+/// Such a stream.
+#[derive(Debug)]
+pub struct Rewound<S> {
     first: Vec<u8>,
     at: usize,
     rest: S,
 }
 
 impl<S> Rewound<S> {
-    pub(super) const fn new(first: Vec<u8>, rest: S) -> Self {
+    /// `first`, and then `rest`.
+    pub const fn new(first: Vec<u8>, rest: S) -> Self {
         Self { first, at: 0, rest }
     }
 }

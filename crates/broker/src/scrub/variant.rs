@@ -49,6 +49,11 @@ impl Variants {
         self.0 |= 1 << variant as u16;
     }
 
+    /// Adds all of another set.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
     /// Whether it has this one.
     pub const fn contains(self, variant: Variant) -> bool {
         self.0 & (1 << variant as u16) != 0

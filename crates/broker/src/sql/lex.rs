@@ -144,7 +144,7 @@ impl Lexer<'_> {
     /// `'…'`, behind `opening` characters; `''` is a quote. A backslash is one like any other.
     fn plain_string(&mut self, opening: usize) -> Result<Token> {
         self.at += opening;
-        self.to_closing(b'\'')?;
+        self.skip_past(b'\'')?;
         Ok(Token::Text)
     }
 
@@ -173,7 +173,7 @@ impl Lexer<'_> {
     fn quoted_name(&mut self, opening: usize, unicode: bool) -> Result<Token> {
         self.at += opening;
         let begin = self.at;
-        self.to_closing(b'"')?;
+        self.skip_past(b'"')?;
         let name = self.slice(begin, self.at - 1).replace("\"\"", "\"");
         if !unicode {
             return Ok(Token::Name(name));
@@ -190,7 +190,7 @@ impl Lexer<'_> {
     }
 
     /// Up to and with the quote that closes; a doubled one does not.
-    fn to_closing(&mut self, quote: u8) -> Result<()> {
+    fn skip_past(&mut self, quote: u8) -> Result<()> {
         loop {
             let found = memchr::memchr(quote, self.bytes.get(self.at..).unwrap_or_default());
             let found = found.ok_or(Refused::Unreadable("a quote is not closed"))?;

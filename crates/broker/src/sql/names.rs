@@ -111,6 +111,6 @@ pub(super) fn why_never(name: &str) -> Option<&'static str> {
 }
 
 /// Whether a session may set it.
-pub(super) fn is_settable(name: &str) -> bool {
+pub(crate) fn is_settable(name: &str) -> bool {
     SETTINGS.contains(&name) || name.starts_with("enable_")
 }

@@ -90,7 +90,7 @@ impl Broker {
         target: &Target,
         timeouts: &Timeouts,
     ) -> Result<TlsStream<TcpStream>> {
-        self.inner.tls.handshake_unnamed(stream, target.host(), timeouts.tls).await
+        self.inner.tls.handshake_as(None, stream, target.host(), timeouts.tls).await
     }
 
     /// A place among the tenant's calls under way.
@@ -102,6 +102,16 @@ impl Broker {
     pub fn forget(&self, tenant: OrgId, owner: &str) {
         self.inner.pool.forget(tenant, owner);
         self.inner.matchers.forget(tenant, owner);
+    }
+
+    /// What leads to an upstream that is no HTTP.
+    pub(super) fn way(&self) -> (&AddressGuard, &Resolver, &Tls) {
+        (&self.inner.guard, &self.inner.resolver, &self.inner.tls)
+    }
+
+    /// A place among the tenant's calls.
+    pub(super) fn place_of(&self, tenant: OrgId) -> Result<Permit> {
+        self.inner.pool.enter(tenant)
     }
 
     /// Sends one call and returns when the head of the answer is there. Dropping the future abandons the call and closes

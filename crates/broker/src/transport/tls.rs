@@ -94,19 +94,18 @@ impl Tls {
             .map_err(|error| Error::Tls { why: classify(&error) })
     }
 
-    /// The same for what speaks no HTTP: no protocol is named in the handshake.
-    pub(super) async fn handshake_unnamed(
+    /// The same for what speaks no HTTP: with another protocol's name in the handshake, or none.
+    pub(super) async fn handshake_as(
         &self,
+        protocol: Option<&[u8]>,
         stream: TcpStream,
         host: &Host,
         limit: Duration,
     ) -> Result<TlsStream<TcpStream>> {
         let name = server_name(host)?;
-        let common = self.common.get_or_try_init(|| self.load()).await?;
-        let mut config = client_config(Arc::clone(&common.roots), None).map_err(broken)?;
-        config.alpn_protocols.clear();
-        let connector = TlsConnector::from(Arc::new(config));
-        timeout(limit, connector.connect(name, stream))
+        let mut config = ClientConfig::clone(&self.common.get_or_try_init(|| self.load()).await?.config);
+        config.alpn_protocols = protocol.map(<[u8]>::to_vec).into_iter().collect();
+        timeout(limit, TlsConnector::from(Arc::new(config)).connect(name, stream))
             .await
             .map_err(|_| Error::Timeout { phase: Phase::Tls })?
             .map_err(|error| Error::Tls { why: classify(&error) })

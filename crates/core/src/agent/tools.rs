@@ -18,12 +18,12 @@ pub const BUILTIN: &[&str] = &[
     "list_files",
     "search_files",
     "call_api",
+    "query_sql",
     "send_email",
     "finish",
 ];
 /// Names kept for built-in tools to come: no tool of an agent may have them.
-pub const RESERVED: &[&str] =
-    &["run_code", "query_sql", "remember", "recall", "get_state", "set_state", "ask_human", "delegate"];
+pub const RESERVED: &[&str] = &["run_code", "remember", "recall", "get_state", "set_state", "ask_human", "delegate"];
 /// The tool that ends a run; always there.
 pub const FINISH: &str = "finish";
 /// Most tools of an agent's own.

@@ -72,7 +72,11 @@ impl AuthKind {
 
 /// The tool of the model that goes through connections of a connector, by the connector's name: what a run's log keeps of it.
 pub fn tool_of(connector: &str) -> &'static str {
-    if connector == "smtp" { "send_email" } else { "call_api" }
+    match connector {
+        "smtp" => "send_email",
+        "postgres" => "query_sql",
+        _ => "call_api",
+    }
 }
 
 impl fmt::Display for AuthKind {

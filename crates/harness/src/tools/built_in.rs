@@ -1,6 +1,7 @@
 //! The built-in tools as the model sees them: names, descriptions, JSON Schemas of their arguments.
 
 mod email;
+mod sql;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -47,6 +48,8 @@ pub enum BuiltIn {
     CallApi,
     /// `send_email`, which needs a connection to a mail server.
     SendEmail,
+    /// `query_sql`, which needs a connection to a database.
+    QuerySql,
 }
 
 impl BuiltIn {
@@ -60,6 +63,7 @@ impl BuiltIn {
         Self::SearchFiles,
         Self::CallApi,
         Self::SendEmail,
+        Self::QuerySql,
     ];
 
     /// The name.
@@ -73,12 +77,13 @@ impl BuiltIn {
             Self::SearchFiles => "search_files",
             Self::CallApi => "call_api",
             Self::SendEmail => "send_email",
+            Self::QuerySql => "query_sql",
         }
     }
 
     /// Whether it goes through the run's connections. Without one of its kind it is not offered.
     pub const fn is_connected(self) -> bool {
-        matches!(self, Self::CallApi | Self::SendEmail)
+        matches!(self, Self::CallApi | Self::QuerySql | Self::SendEmail)
     }
 
     /// The tool of this name.
@@ -96,6 +101,7 @@ impl BuiltIn {
             Self::SearchFiles => search_files(),
             Self::CallApi => call_api(connections),
             Self::SendEmail => email::described(connections),
+            Self::QuerySql => sql::described(connections),
         };
         let input_schema = json!({
             "type": "object",

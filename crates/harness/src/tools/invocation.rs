@@ -33,6 +33,8 @@ pub enum Invocation {
     CallApi(CallApi),
     /// Send a message through a connection.
     SendEmail(SendEmail),
+    /// Send a statement to a database.
+    QuerySql(QuerySql),
     /// Run a tool of the agent's own.
     Own(OwnCall),
 }
@@ -161,6 +163,18 @@ pub struct SendEmail {
     pub in_reply_to: Option<String>,
 }
 
+/// A statement for a database.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QuerySql {
+    /// The slot of the connection.
+    pub connection: String,
+    /// One statement.
+    pub sql: String,
+    /// Its values.
+    #[serde(default)]
+    pub parameters: Vec<Value>,
+}
+
 /// A tool from the agent's folder; the arguments go to its standard input as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OwnCall {
@@ -182,6 +196,7 @@ impl Invocation {
             Self::SearchFiles(_) => BuiltIn::SearchFiles.name(),
             Self::CallApi(_) => BuiltIn::CallApi.name(),
             Self::SendEmail(_) => BuiltIn::SendEmail.name(),
+            Self::QuerySql(_) => BuiltIn::QuerySql.name(),
             Self::Own(call) => &call.name,
         }
     }
@@ -191,7 +206,9 @@ impl Invocation {
         match self {
             Self::ReadFile(_) | Self::ListFiles(_) | Self::SearchFiles(_) => true,
             Self::CallApi(call) => matches!(call.method.as_str(), "GET" | "HEAD"),
-            Self::Shell(_) | Self::WriteFile(_) | Self::EditFile(_) | Self::SendEmail(_) | Self::Own(_) => false,
+            // What a statement does is not read here: any may change something.
+            Self::QuerySql(_) | Self::SendEmail(_) => false,
+            Self::Shell(_) | Self::WriteFile(_) | Self::EditFile(_) | Self::Own(_) => false,
         }
     }
 
@@ -206,6 +223,7 @@ impl Invocation {
             BuiltIn::SearchFiles => Self::SearchFiles(serde_json::from_value(arguments)?),
             BuiltIn::CallApi => Self::CallApi(serde_json::from_value(arguments)?),
             BuiltIn::SendEmail => Self::SendEmail(serde_json::from_value(arguments)?),
+            BuiltIn::QuerySql => Self::QuerySql(serde_json::from_value(arguments)?),
         })
     }
 }

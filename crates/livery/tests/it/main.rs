@@ -9,6 +9,7 @@ mod commands;
 mod connections;
 mod crash;
 mod crash_matrix;
+mod databases;
 mod dist;
 mod docs;
 mod egress;

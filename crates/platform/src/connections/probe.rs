@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use livery_broker::mail::{Mailing, TIMEOUTS, Why};
+use livery_broker::postgres::{Failure, Question};
 use livery_broker::{Credential, Outbound, Target, Timeouts};
-use livery_core::connector::{Connector, MailServer, OriginRef, TestCall};
+use livery_core::connector::{Connector, MailServer, OriginRef, PostgresServer, TestCall};
 use livery_core::id::{ConnectionId, OrgId};
 use livery_core::{Error, Result};
 use serde_json::json;
@@ -31,16 +32,19 @@ impl Platform {
             return Ok(answered);
         }
         let connector = settled(&row)?;
-        if connector.test.is_none() && connector.mail.is_none() {
+        if connector.test.is_none() && connector.mail.is_none() && connector.postgres.is_none() {
             let detail = "the connection has no test call: its settings name no test_path".to_owned();
             return Err(Error::Conflict { code: "conflict", detail });
         }
         let credential = self.materialise(row.org, id).await?;
         let version = row.version;
-        let judged = match (&connector.mail, &connector.test) {
-            (Some(server), _) => self.try_login(row.org, server, credential).await,
-            (None, Some(test)) => self.probe(row.org, &connector, test, credential).await?,
-            (None, None) => Err("there is nothing to try it with".to_owned()),
+        let judged = match (&connector.mail, &connector.postgres, &connector.test) {
+            (Some(server), ..) => self.try_login(row.org, server, credential).await,
+            (None, Some(server), _) => {
+                self.try_query(row.org, server, credential).await.map_err(|failure| failure.to_string())
+            }
+            (None, None, Some(test)) => self.probe(row.org, &connector, test, credential).await?,
+            (None, None, None) => Err("there is nothing to try it with".to_owned()),
         };
         let (org, actor, now) = (row.org, caller.principal.key, self.clock.now());
         let outcome = if judged.is_ok() { "ok" } else { "refused" }.to_owned();
@@ -72,6 +76,20 @@ impl Platform {
             why => why.to_string(),
         };
         self.broker.try_mail(mailing).await.map_err(|unmailed| in_our_words(&unmailed.why))
+    }
+
+    /// Logs in to a database and asks it for nothing.
+    async fn try_query(
+        &self,
+        org: OrgId,
+        server: &PostgresServer,
+        credential: Credential,
+    ) -> std::result::Result<(), Failure> {
+        let mut session = self.broker.log_in(org, server, credential).await?;
+        let question = Question { text: "values (1)".to_owned(), parameters: Vec::new(), rows_max: 1, bytes_max: 64 };
+        let answer = session.ask(server, &question).await;
+        session.leave().await;
+        answer.map(drop)
     }
 
     /// `Err` is why the credential is not known to work, in a sentence for its owner.

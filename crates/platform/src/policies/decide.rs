@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use livery_broker::engine::Prepared;
 use livery_broker::mail::Message;
 use livery_broker::policy::{Agent, Asked, Decision, Policies, Question, Request, Rule, Sent, Source, Verb};
+use livery_broker::sql::Judged;
 use livery_core::Result;
-use livery_core::connector::MailServer;
+use livery_core::connector::{MailServer, PostgresServer};
 use livery_core::id::{AppId, OrgId};
 use livery_store::RunRow;
 use serde_json::{Value, json};
@@ -115,6 +116,30 @@ pub(crate) fn may_send(
         query_keys: &[],
         recipients: &recipients,
         body: Sent::Whole { bytes: facts.as_bytes(), is_json: true },
+    };
+    ask(policies, run, Asked::Call(request))
+}
+
+/// Whether SQL may be sent to a database. What no statement may do was refused before; no secret is anywhere near.
+pub(crate) fn may_query(
+    policies: &Policies,
+    run: &RunRow,
+    bound: &Bound,
+    (server, judged): (&PostgresServer, &Judged),
+    front_end: &str,
+) -> Decision {
+    let request = Request {
+        front_end,
+        connection: &bound.slug,
+        connector: &bound.connector.name,
+        verb: Verb::Sql(judged),
+        scheme: "postgres",
+        host: &server.host,
+        port: server.port,
+        path: &format!("/{}", server.database),
+        query_keys: &[],
+        recipients: &[],
+        body: Sent::Nothing,
     };
     ask(policies, run, Asked::Call(request))
 }

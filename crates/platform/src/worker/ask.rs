@@ -11,6 +11,7 @@
 //! one yes is one request, whenever a process dies.
 
 mod mail;
+mod sql;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub(super) use self::mail::look as look_at_mail;
+pub(super) use self::sql::look as look_at_statement;
 use super::egress::{Door, Told};
 use super::step::ApprovalChange;
 use crate::approvals::{self, Card, FOR_RUN, ONCE};
@@ -100,6 +102,9 @@ struct Request {
     /// Who gets a mail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     recipients: Vec<String>,
+    /// Of SQL, its statement; a yes to one is a yes to no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    statement: Option<String>,
 }
 
 impl Request {
@@ -108,7 +113,12 @@ impl Request {
         let own = (&self.connection, self.connection_version, &self.method, &self.scheme, &self.host, self.port);
         let theirs =
             (&other.connection, other.connection_version, &other.method, &other.scheme, &other.host, other.port);
-        own == theirs && self.recipients == other.recipients && is_below(&other.path, &self.path)
+        let same_statement = self.statement.is_none() || self.body_sha256 == other.body_sha256;
+        own == theirs
+            && self.recipients == other.recipients
+            && self.statement == other.statement
+            && same_statement
+            && is_below(&other.path, &self.path)
     }
 }
 
@@ -157,6 +167,7 @@ fn request_of(told: &Told, prepared: &Prepared) -> (Subject, Option<String>) {
         body_bytes: body.len(),
         body_sha256: sha256_hex(body),
         recipients: Vec::new(),
+        statement: None,
     };
     let place = format!("{}://{}:{}", facts.scheme, facts.host, facts.port);
     let for_run = format!("{} {place}{} and everything below it, through {}", facts.method, facts.path, bound.slug);
@@ -226,8 +237,9 @@ pub(super) async fn settle(door: &Door, call_id: Option<&String>, looked: Looked
         }
         Decision::Ask { rule, reason } => (rule, reason),
     };
+    let tool = looked.asked.as_ref().map_or("call_api", |(subject, _)| subject.tool.as_str()).to_owned();
     let (Some(call_id), Some((subject, card))) = (call_id, looked.asked) else {
-        let words = format!("a person has to approve it ({reason}), and a program cannot wait: use the tool call_api");
+        let words = format!("a person has to approve it ({reason}), and a program cannot wait: use the tool {tool}");
         return Err(no(APPROVAL, words, json!({"policy": rule_json(Some(&rule))})));
     };
     let leave = leave(json!({"rule": POLICY, "policy": rule_json(Some(&rule))}));
@@ -324,7 +336,7 @@ impl Question<'_> {
         let Some(card) = &self.card else {
             return no(
                 APPROVAL,
-                "a person would have to approve it, and it has more headers than a person can be shown",
+                "a person would have to approve it, and it has more than a person can be shown",
                 json!({"policy": rule_json(Some(&self.rule))}),
             );
         };

@@ -8,6 +8,7 @@
 //! Read next: `egress/door.rs`, then `egress/gate.rs`, and `livery_broker::proxy`.
 
 mod answer;
+mod database;
 mod door;
 mod doors;
 mod gate;
@@ -15,6 +16,7 @@ mod key;
 mod limits;
 mod mail;
 mod socket;
+mod statement;
 mod told;
 mod variables;
 mod watch;
@@ -26,6 +28,7 @@ use serde_json::Value;
 pub(super) use self::door::{Admitted, Denied, Door, Earlier, Unanswered, quarantined};
 pub(super) use self::doors::Doors;
 pub(super) use self::mail::Unsent;
+pub(super) use self::statement::{Unqueried, Wanted, word};
 pub(super) use self::told::{FrontEnd, Outcome, Told};
 pub(super) use self::way::Egress;
 

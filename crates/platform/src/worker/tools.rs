@@ -5,6 +5,7 @@ pub(super) mod api;
 mod email;
 mod files;
 mod search;
+mod sql;
 
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,7 @@ pub(super) async fn perform(hands: &Hands, call_id: String, invocation: Invocati
         // They need no sandbox, and so make none.
         Invocation::CallApi(call) => Box::pin(api::call(hands, &call_id, call)).await,
         Invocation::SendEmail(call) => Box::pin(email::send(hands, &call_id, call)).await,
+        Invocation::QuerySql(call) => Box::pin(sql::call(hands, &call_id, call)).await,
         invocation => match Box::pin(may_run(hands, &call_id, &named, &invocation)).await {
             Ok(()) => match hands.sandbox().await {
                 Ok(sandbox) => Box::pin(run(hands, &sandbox, &call_id, invocation)).await,
@@ -101,6 +103,7 @@ const fn name_of(invocation: &Invocation) -> &'static str {
         Invocation::SearchFiles(_) => "search_files",
         Invocation::CallApi(_) => "call_api",
         Invocation::SendEmail(_) => "send_email",
+        Invocation::QuerySql(_) => "query_sql",
     }
 }
 
@@ -125,6 +128,7 @@ async fn run(hands: &Hands, sandbox: &Sandbox, call_id: &str, invocation: Invoca
         Invocation::SearchFiles(call) => platform.during(EffectKind::ReadTool, search::search(sandbox, &call)).await,
         Invocation::CallApi(call) => api::call(hands, call_id, call).await,
         Invocation::SendEmail(call) => email::send(hands, call_id, call).await,
+        Invocation::QuerySql(call) => sql::call(hands, call_id, call).await,
     }
 }
 

@@ -50,6 +50,7 @@ fn message_of(told: &Told, server: &MailServer, message: &Message) -> (Subject, 
         body_bytes: text.len(),
         body_sha256: sha256_hex(&text),
         recipients,
+        statement: None,
     };
     let mut card = Card::default();
     card.line("message from", &message.from().to_string());

@@ -298,7 +298,7 @@ async fn nobody_is_asked_about_headers_they_cannot_be_shown() {
     let told = site.told(&row).await;
     assert_eq!(
         told[0],
-        "policy_denied: a person would have to approve it, and it has more headers than a person can be shown. Nothing was sent."
+        "policy_denied: a person would have to approve it, and it has more than a person can be shown. Nothing was sent."
     );
     assert_eq!((row.status, upstream.heads().len()), (RunStatus::Waiting, 0));
     let card = site.approvals(row.id).await.remove(0).card;

@@ -18,7 +18,7 @@ use livery_broker::transport::Inbound;
 use livery_core::{ErrorCode, EventType, RunError};
 use livery_harness::Input;
 use livery_store::RunRow;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -208,11 +208,15 @@ impl Door {
                 Err(ask::Denied::No { rule, reason, more }) => (rule, reason, more),
             },
         };
-        // What a model asks for is counted in turns; a program may try for ever.
-        if told.is_by_model() || self.is_told(rule, &told.slot) {
-            self.log(vec![told.denied(rule, &reason, more)]).await;
-        }
+        self.deny(told, rule, &reason, more).await;
         Err(Denied::No { rule, reason })
+    }
+
+    /// Tells of a refusal. What a model asks for is counted in turns; a program may try for ever.
+    pub(super) async fn deny(&self, told: &Told, rule: &'static str, reason: &str, more: Value) {
+        if told.is_by_model() || self.is_told(rule, &told.slot) {
+            self.log(vec![told.denied(rule, reason, more)]).await;
+        }
     }
 
     /// What policies, and people where those say so, say to a request.
@@ -313,6 +317,11 @@ impl Door {
     pub(super) async fn end_run(&self, error: RunError) {
         // Only a run that is over hears no signals.
         let _ = self.signals.send(Signal::Input(Input::Fatal { error })).await;
+    }
+
+    /// Whether one more may come now.
+    pub(super) fn is_in_pace(&self) -> bool {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).allows()
     }
 
     /// A place among the requests under way, if there is one and they do not come too fast.

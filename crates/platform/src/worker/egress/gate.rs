@@ -14,6 +14,7 @@ use livery_core::id::{ConnectionId, RunId};
 
 use super::Door;
 use super::answer::{Under, relay};
+use super::database::Cancels;
 use super::door::{Denied, Unanswered};
 use super::socket;
 use super::told::{FrontEnd, Told};
@@ -57,6 +58,7 @@ pub(super) struct RunGate {
     pub(super) routes: Vec<Route>,
     pub(super) direct: Direct,
     pub(super) watch: Watch,
+    pub(super) cancels: Cancels,
     /// How long the run may still take.
     pub(super) time: Duration,
 }
@@ -95,8 +97,17 @@ impl Gate for RunGate {
 
 impl RunGate {
     /// The door of the run's present life.
-    fn door(&self) -> Result<Arc<Door>, Refusal> {
+    pub(super) fn door(&self) -> Result<Arc<Door>, Refusal> {
         self.platform.running.doors.of(self.run).ok_or(Refusal::Unavailable { why: "the run is over" })
+    }
+
+    /// Tells that somebody logged in to a database as nobody it knows.
+    pub(super) async fn tried(&self, user: &str) {
+        let is_known = self.routes.iter().any(|route| route.slot == user);
+        if let Ok(door) = self.door() {
+            // What a program made up is no name for a log.
+            door.found("placeholder_in_login", if is_known { user } else { "postgres" }).await;
+        }
     }
 
     /// Which connection a request goes through: whose placeholder it holds, or else the only one that leads there.

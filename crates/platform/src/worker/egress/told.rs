@@ -27,6 +27,13 @@ pub(in crate::worker) enum FrontEnd {
     },
     /// A program in the sandbox.
     Proxy,
+    /// The model, with a statement.
+    QuerySql {
+        /// Its call.
+        call_id: String,
+    },
+    /// A program in the sandbox, in a session of a database.
+    Postgres,
 }
 
 impl FrontEnd {
@@ -35,6 +42,8 @@ impl FrontEnd {
             Self::CallApi { .. } => "call_api",
             Self::SendEmail { .. } => "send_email",
             Self::Proxy => "proxy",
+            Self::QuerySql { .. } => "query_sql",
+            Self::Postgres => "postgres",
         }
     }
 }
@@ -61,7 +70,7 @@ impl Told {
     }
 
     pub(super) const fn is_by_model(&self) -> bool {
-        !matches!(self.front_end, FrontEnd::Proxy)
+        self.call_id().is_some()
     }
 
     pub(super) fn event(&self, event_type: EventType, more: Value) -> Event {
@@ -81,8 +90,10 @@ impl Told {
     /// The model's call that brings it; none of a program's.
     pub(in crate::worker) const fn call_id(&self) -> Option<&String> {
         match &self.front_end {
-            FrontEnd::CallApi { call_id } | FrontEnd::SendEmail { call_id } => Some(call_id),
-            FrontEnd::Proxy => None,
+            FrontEnd::CallApi { call_id } | FrontEnd::SendEmail { call_id } | FrontEnd::QuerySql { call_id } => {
+                Some(call_id)
+            }
+            FrontEnd::Proxy | FrontEnd::Postgres => None,
         }
     }
 

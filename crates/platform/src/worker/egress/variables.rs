@@ -35,6 +35,10 @@ pub(super) fn all(routes: &[Route]) -> Vec<(String, String)> {
     let address = |route: &Route| format!("{proxy}/{}", route.slot);
     for route in routes {
         let slot = upper(&route.slot);
+        if route.connector.postgres.is_some() {
+            database(route).into_iter().for_each(|(name, value)| add(&format!("LIVERY_{slot}_{name}"), &value));
+            continue;
+        }
         add(&format!("LIVERY_{slot}_KEY"), route.placeholder.as_str());
         add(&format!("LIVERY_{slot}_BASE_URL"), &address(route));
     }
@@ -42,6 +46,9 @@ pub(super) fn all(routes: &[Route]) -> Vec<(String, String)> {
     let is_only =
         |route: &&Route| routes.iter().filter(|other| other.connector.name == route.connector.name).count() == 1;
     for route in routes.iter().filter(is_only) {
+        if route.connector.postgres.is_some() {
+            database(route).into_iter().for_each(|(name, value)| add(name, &value));
+        }
         if let Some(name) = &route.connector.variable {
             add(name, route.placeholder.as_str());
         }
@@ -50,6 +57,19 @@ pub(super) fn all(routes: &[Route]) -> Vec<(String, String)> {
         }
     }
     variables
+}
+
+/// How libraries of PostgreSQL are told where a database is. The password is the stand-in.
+fn database(route: &Route) -> [(&'static str, String); 6] {
+    let database = route.connector.postgres.as_ref().map(|server| server.database.clone()).unwrap_or_default();
+    [
+        ("PGHOST", "127.0.0.1".to_owned()),
+        ("PGPORT", PORT.to_string()),
+        ("PGUSER", route.slot.clone()),
+        ("PGPASSWORD", route.placeholder.as_str().to_owned()),
+        ("PGDATABASE", database),
+        ("PGSSLMODE", "disable".to_owned()),
+    ]
 }
 
 /// A slot's name as a part of a variable's.

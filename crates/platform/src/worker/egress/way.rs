@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use livery_broker::proxy::placeholder::{Placeholder, Placeholders};
-use livery_broker::proxy::{Direct, Lifetime, Proxy, Reach};
+use livery_broker::proxy::{Direct, Lifetime, Proxy, Reach, Rewound};
 use livery_core::agent::Network;
 use livery_core::connector::{HostPattern, Scheme};
 use livery_core::id::ConnectionId;
 use livery_core::{Error, Result};
-use livery_sandbox::{Relay, Sandbox};
+use livery_sandbox::{Flow, Relay, Sandbox};
 use livery_store::RunRow;
+use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
+use super::database::{self, Cancels};
 use super::gate::{Route, RunGate};
 use super::key::placeholder_key;
 use super::variables;
@@ -23,6 +26,8 @@ use crate::Platform;
 pub(super) const PORT: u16 = 17_400;
 /// The port of a host that names none.
 const HTTPS_PORT: u16 = 443;
+/// How long a program that connected may say nothing.
+const FIRST_BYTE_MAX: Duration = Duration::from_secs(60);
 /// What the sandbox must trust: the run's own authority alone. Nothing else ever answers on this way, so the system's roots
 /// would be of no use; and a program that looks at this file only, as most do, needs no second one.
 pub(super) const AUTHORITY_FILE: &str = "/workspace/.livery/egress.pem";
@@ -57,7 +62,15 @@ impl Egress {
         let names = names(&hosts, &routes);
         let placeholders = Placeholders::new(routes.iter().map(Route::pinned).collect());
         let direct = Direct::new(platform.broker.clone(), row.org, hosts, time);
-        let gate = RunGate { platform: platform.clone(), run: row.id, routes, direct, watch: Watch::new(), time };
+        let gate = RunGate {
+            platform: platform.clone(),
+            run: row.id,
+            routes,
+            direct,
+            watch: Watch::new(),
+            cancels: Cancels::default(),
+            time,
+        };
         let now_s = u64::try_from(platform.clock.now().as_micros() / 1_000_000).unwrap_or_default();
         let proxy = Proxy::new(gate, names, placeholders, Lifetime { now_s, left: time }).map_err(Error::internal)?;
         Ok(Some(Self { platform: platform.clone(), row: row.clone(), proxy: Arc::new(proxy) }))
@@ -101,7 +114,28 @@ async fn serve(mut relay: Relay, proxy: Arc<Proxy<RunGate>>) {
     while let Some(flow) = relay.accept().await {
         while open.try_join_next().is_some() {}
         let proxy = Arc::clone(&proxy);
-        open.spawn(async move { proxy.serve(flow).await });
+        open.spawn(async move {
+            match Spoken::of(flow).await {
+                Some((Spoken::Http, flow)) => proxy.serve(flow).await,
+                Some((Spoken::Postgres, flow)) => database::serve(proxy.gate(), flow).await,
+                None => {}
+            }
+        });
+    }
+}
+
+/// What a program speaks.
+enum Spoken {
+    Http,
+    Postgres,
+}
+
+impl Spoken {
+    /// By its first byte: PostgreSQL begins with a length, which begins with nothing, and no method does.
+    async fn of(mut flow: Flow) -> Option<(Self, Rewound<Flow>)> {
+        let first = timeout(FIRST_BYTE_MAX, flow.read_u8()).await.ok()?.ok()?;
+        let spoken = if first == 0 { Self::Postgres } else { Self::Http };
+        Some((spoken, Rewound::new(vec![first], flow)))
     }
 }
 
