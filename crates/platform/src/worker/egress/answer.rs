@@ -10,7 +10,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use livery_broker::Error;
-use livery_broker::proxy::{Account, Answered};
+use livery_broker::proxy::{Account, Answered, Refusal};
 use livery_broker::transport::Inbound;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -33,6 +33,8 @@ pub(super) struct Under {
     pub(super) watched: Watched,
     /// Its place among the requests under way.
     pub(super) place: OwnedSemaphorePermit,
+    /// Named where the program breaks a rule.
+    pub(super) host: String,
 }
 
 /// How an answer came to its end.
@@ -115,6 +117,11 @@ async fn follow(under: Under, begun: Begun, sender: mpsc::Sender<Said>) {
     let trailers = inbound.body.take_end();
     let outcome = outcome(&inbound, &end, (bytes, hash), under.account.as_ref());
     drop(inbound);
+    // Found before there was an answer, it is told where it is refused.
+    let stopped = under.account.as_ref().and_then(Account::stopped);
+    if let Some(Refusal::Placeholder(_)) = stopped {
+        under.door.found("placeholder_in_body", &under.host).await;
+    }
     let finished = under.door.finish(&under.told, version, outcome).await;
     if let Err(error) = finished {
         under.door.end_run(error).await;

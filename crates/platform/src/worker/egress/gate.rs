@@ -157,9 +157,9 @@ impl RunGate {
         given_up.disarm();
         match sent {
             Ok(mut begun) => {
-                let under = Under { door, told, account, watched, place };
+                let under = Under { door, told, account, watched, place, host };
                 Ok(match begun.inbound.socket.take() {
-                    Some(socket) => socket::relay(under, begun, socket, host),
+                    Some(socket) => socket::relay(under, begun, socket),
                     None => relay(under, begun),
                 })
             }

@@ -12,11 +12,11 @@ use super::answer::Under;
 use super::door::Begun;
 use super::told::{Outcome, millis};
 
-/// Hands the head of a `101` on; what is said follows. Its `host` is named where the program breaks a rule.
+/// Hands the head of a `101` on; what is said follows.
 ///
 /// A task of its own writes the account, so that it is written whoever hangs up. A WebSocket that gets no program's side, or
 /// whose program is cut off, is over.
-pub(super) fn relay(under: Under, begun: Begun, socket: Socket, host: String) -> Answered {
+pub(super) fn relay(under: Under, begun: Begun, socket: Socket) -> Answered {
     let Begun { inbound, version } = begun;
     let (status, headers) = (inbound.status, inbound.headers.clone());
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
@@ -28,7 +28,7 @@ pub(super) fn relay(under: Under, begun: Begun, socket: Socket, host: String) ->
             Ok(program) => Some(serve(&under, version, socket, program, cut).await),
             Err(_) => None,
         };
-        finish(&under, version, ended.as_ref().map(|ended| ended.end), outcome(&inbound, ended), &host).await;
+        finish(&under, version, ended.as_ref().map(|ended| ended.end), outcome(&inbound, ended)).await;
         drop((over, under.place));
     }));
     let spoken = Spoken::new(move |program| async move {
@@ -51,14 +51,14 @@ async fn serve(under: &Under, version: u32, socket: Socket, program: Stream, cut
     socket.serve(program, allows, cut).await
 }
 
-async fn finish(under: &Under, version: u32, end: Option<End>, outcome: Outcome, host: &str) {
+async fn finish(under: &Under, version: u32, end: Option<End>, outcome: Outcome) {
     let rule = match end {
         Some(End::Placeholder) => Some("placeholder_in_body"),
         Some(End::Violation(Side::Program, _)) => Some("websocket_violation"),
         _ => None,
     };
     if let Some(rule) = rule {
-        under.door.found(rule, host).await;
+        under.door.found(rule, &under.host).await;
     }
     if let Err(error) = under.door.finish(&under.told, version, outcome).await {
         under.door.end_run(error).await;
