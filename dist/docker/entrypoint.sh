@@ -3,7 +3,7 @@
 set -eu
 
 # NAME_FILE=/run/secrets/x sets NAME to what is in the file: so no secret stands in the container's settings.
-for name in LIVERY_DATABASE LIVERY_ROOT_KEY ANTHROPIC_API_KEY OPENAI_API_KEY; do
+for name in LIVERY_DATABASE LIVERY_ROOT_KEY LIVERY_ROOT_KEY_OTHERS ANTHROPIC_API_KEY OPENAI_API_KEY; do
     eval "path=\${${name}_FILE:-}"
     if [ -n "$path" ]; then
         value=$(cat -- "$path")

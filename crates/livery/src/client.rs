@@ -191,6 +191,11 @@ async fn problem_of(answer: Response<Incoming>) -> anyhow::Error {
     }
 }
 
+/// Whether the server says that something else stands in the way (409).
+pub(crate) fn is_conflict(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Problem>().is_some_and(|problem| problem.0.status == 409)
+}
+
 /// Whether an error is the server's refusal: of the caller or of what was asked (exit code 3), not a fault of its own.
 pub(crate) fn is_refusal(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Problem>().is_some_and(|problem| (400..500).contains(&problem.0.status))

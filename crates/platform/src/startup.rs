@@ -23,12 +23,22 @@ pub(crate) struct Startup {
 pub(crate) trait MayPass: std::fmt::Display {
     /// Whether it can.
     fn may_pass(&self) -> bool;
+
+    /// Whether it can while a node starts: a password that is wrong then is the operator's to mend, and waiting only hides it.
+    /// Once a node is at work, somebody may be changing the password just now.
+    fn may_pass_at_start(&self) -> bool {
+        self.may_pass()
+    }
 }
 
 impl MayPass for livery_store::Error {
     fn may_pass(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Unavailable { .. } | Self::Unknown { .. })
+        matches!(self, Self::Busy { .. } | Self::Unavailable { .. } | Self::Refused { .. } | Self::Unknown { .. })
             || matches!(self, Self::Domain(error) if error.may_pass())
+    }
+
+    fn may_pass_at_start(&self) -> bool {
+        self.may_pass() && !matches!(self, Self::Refused { .. })
     }
 }
 
@@ -55,7 +65,9 @@ impl Startup {
         let mut pause = PAUSE_FIRST;
         loop {
             match step().await {
-                Err(error) if error.may_pass() && self.until.is_some_and(|until| Instant::now() + pause < until) => {
+                Err(error)
+                    if error.may_pass_at_start() && self.until.is_some_and(|until| Instant::now() + pause < until) =>
+                {
                     tracing::warn!(%error, "the start waits for the database");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
@@ -74,7 +86,7 @@ mod tests {
     use livery_core::Error;
     use tokio::time::Instant;
 
-    use super::Startup;
+    use super::{MayPass as _, Startup};
 
     fn away() -> Error {
         Error::Unavailable { detail: "the database restarts".into(), retry_after_s: 1 }
@@ -92,6 +104,18 @@ mod tests {
             std::future::ready(if tries.get() < 3 { Err(away()) } else { Ok(tries.get()) })
         };
         assert_eq!(lasting(Duration::from_secs(3600)).step(step).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_user_who_is_refused_is_said_at_once_at_a_start_and_waited_for_at_work() {
+        let tries = Cell::new(0);
+        let refused = || livery_store::Error::Refused { reason: "password authentication failed".into() };
+        let step = || {
+            tries.set(tries.get() + 1);
+            std::future::ready(Err::<(), _>(refused()))
+        };
+        assert!(lasting(Duration::from_secs(3600)).step(step).await.is_err());
+        assert!(tries.get() == 1 && refused().may_pass());
     }
 
     #[tokio::test]

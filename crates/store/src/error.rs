@@ -46,6 +46,12 @@ pub enum Error {
         /// For the operator.
         reason: String,
     },
+    /// The database does not let this user in: a wrong password, no such role, no rule for it. Nothing was written.
+    #[error("the database refuses the user: {reason}")]
+    Refused {
+        /// For the operator.
+        reason: String,
+    },
     /// The connection was lost while the commit was on its way: written or not, nobody knows. Only a server of its own can
     /// do that; an idempotency key makes it safe to ask again.
     #[error("the outcome of a commit is unknown: {reason}")]
@@ -119,6 +125,9 @@ impl From<Error> for livery_core::Error {
                 detail: format!("the database is unavailable: {}", told(&reason)),
                 retry_after_s: RETRY_AFTER_S,
             },
+            Error::Refused { .. } => {
+                Self::Unavailable { detail: "the database is unavailable".into(), retry_after_s: RETRY_AFTER_S }
+            }
             Error::Unknown { .. } => Self::Unavailable {
                 detail: "the database was lost while it committed, and whether it did is unknown; \
                          ask again with the same Idempotency-Key"

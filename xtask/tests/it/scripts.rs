@@ -32,6 +32,14 @@ fn the_container_reads_secrets_from_files() {
     assert_eq!(said(&output), "postgres://livery:it's \"$HOME\"@db/livery|gone");
     let output = Command::new("sh")
         .arg(path("docker/entrypoint.sh"))
+        .args(["sh", "-c", "printf '%s|%s' \"$LIVERY_ROOT_KEY_OTHERS\" \"${LIVERY_ROOT_KEY-unset}\""])
+        .env("LIVERY_ROOT_KEY_OTHERS_FILE", &secret)
+        .env_remove("LIVERY_ROOT_KEY")
+        .output()
+        .unwrap();
+    assert_eq!(said(&output), "postgres://livery:it's \"$HOME\"@db/livery|unset");
+    let output = Command::new("sh")
+        .arg(path("docker/entrypoint.sh"))
         .arg("true")
         .env("LIVERY_ROOT_KEY_FILE", home.path().join("missing"))
         .output()

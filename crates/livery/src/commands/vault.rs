@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use livery_broker::seal::replace_key_file;
@@ -9,23 +10,20 @@ use serde_json::{Value, json};
 
 use super::{cell, client, print, print_json, say, table};
 use crate::cli::Vault;
+use crate::client::{Client, is_conflict};
 use crate::root_keys;
+
+/// How often nodes are asked before one that has not got the new key is taken at its word.
+const TRIES_MAX: u32 = 10;
+/// The pause between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) async fn vault(command: Vault) -> anyhow::Result<ExitCode> {
     match command {
         Vault::Status { json, server } => tell(&client(&server)?.get("/v1/vault").await?, json)?,
         Vault::NewRootKey { data } => new_root_key(&data)?,
         Vault::Rewrap { json, server } => {
-            let client = client(&server)?;
-            let vault = client.get("/v1/vault").await?;
-            if vault["root_key"] == vault["node_root_key"] && vault["keys_pending"] == 0 {
-                let key = cell(&vault["root_key"]);
-                anyhow::bail!(
-                    "{key} is the root key already; give the server a new one first, and start it again with it"
-                );
-            }
-            let order = json!({"root_key": vault["node_root_key"]});
-            tell(&client.post("/v1/vault/rewrap", &order).await?, json)?;
+            tell(&rewrapped(&client(&server)?).await?, json)?;
         }
         Vault::NewDataKey { organization, json, server } => {
             let order = json!({"organization": organization});
@@ -33,6 +31,36 @@ pub(super) async fn vault(command: Vault) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has everything wrapped under the next root key. Behind a balancer each request may reach another node, of which some have
+/// not been given that key yet: those are passed over, up to [`TRIES_MAX`] times.
+async fn rewrapped(client: &Client) -> anyhow::Result<Value> {
+    let order = json!({"root_key": next_root_key(client).await?});
+    let mut tries = 1;
+    loop {
+        match client.post("/v1/vault/rewrap", &order).await {
+            Err(error) if is_conflict(&error) && tries < TRIES_MAX => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The key that a node wraps with and that is not the root key, or not under everything yet.
+async fn next_root_key(client: &Client) -> anyhow::Result<Value> {
+    let mut vault = Value::Null;
+    for _ in 0..TRIES_MAX {
+        vault = client.get("/v1/vault").await?;
+        if vault["root_key"] != vault["node_root_key"] || vault["keys_pending"] != 0 {
+            return Ok(vault["node_root_key"].take());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    let key = cell(&vault["root_key"]);
+    anyhow::bail!("{key} is the root key already; give the server a new one first, and start it again with it")
 }
 
 fn new_root_key(data: &Path) -> anyhow::Result<()> {
@@ -67,4 +95,64 @@ fn tell(vault: &Value, json: bool) -> anyhow::Result<()> {
         say(&format!("still to do: {keys} keys to wrap, {values} values to seal"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::{TRIES_MAX, rewrapped};
+    use crate::client::Client;
+
+    /// Behind one address, nodes in turn: those named `old` have not been given the next key.
+    async fn balancer(nodes: &'static [&'static str]) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap()), "lvk_x").unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let asked = Arc::clone(&seen);
+        tokio::spawn(async move {
+            for turn in 0.. {
+                let Ok((mut stream, _)) = listener.accept().await else { return };
+                let mut head = vec![0; 4096];
+                let count = stream.read(&mut head).await.unwrap_or_default();
+                let line = String::from_utf8_lossy(&head[..count]).lines().next().unwrap_or_default().to_owned();
+                let node = nodes[turn % nodes.len()];
+                asked.lock().unwrap().push(format!("{} {node}", line.split(' ').next().unwrap_or_default()));
+                let (status, body) = match (line.starts_with("GET"), node) {
+                    (true, node) => ("200 OK", json!({"root_key": "old", "node_root_key": node, "keys_pending": 0})),
+                    (false, "old") => {
+                        ("409 Conflict", json!({"status": 409, "code": "conflict", "detail": "another key"}))
+                    }
+                    (false, _) => ("200 OK", json!({"root_key": "new", "node_root_key": "new", "keys_pending": 0})),
+                };
+                let body = body.to_string();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                // A client that has gone wants no answer.
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        (client, seen)
+    }
+
+    #[tokio::test]
+    async fn behind_a_balancer_the_node_with_the_new_key_is_found() {
+        let (client, seen) = balancer(&["old", "new", "old"]).await;
+        assert_eq!(rewrapped(&client).await.unwrap()["root_key"], "new");
+        assert_eq!(*seen.lock().unwrap(), ["GET old", "GET new", "POST old", "POST old", "POST new"]);
+    }
+
+    #[tokio::test]
+    async fn without_a_new_key_it_says_so() {
+        let (client, seen) = balancer(&["old"]).await;
+        let error = rewrapped(&client).await.unwrap_err().to_string();
+        assert!(error.contains("is the root key already"), "{error}");
+        assert_eq!(seen.lock().unwrap().len(), TRIES_MAX as usize);
+    }
 }

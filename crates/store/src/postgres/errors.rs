@@ -60,8 +60,9 @@ fn of_server(failure: &DbError) -> Error {
         | SqlState::INSUFFICIENT_PRIVILEGE
         | SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => unavailable(&failure.message()),
         _ => match code.code().get(..2) {
-            // Connection, authorization, resources (disk, memory, connections), operator's hand, system.
-            Some("08" | "28" | "53" | "57" | "58") => unavailable(&failure.message()),
+            Some("28") => Error::Refused { reason: failure.message().to_owned() },
+            // Connection, resources (disk, memory, connections), operator's hand, system.
+            Some("08" | "53" | "57" | "58") => unavailable(&failure.message()),
             _ => Error::bug(format!("{} ({})", failure.message(), code.code())),
         },
     }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use livery_core::RunStatus;
 use livery_core::event::EventType;
 use livery_core::id::AgentId;
-use livery_store::{Error, IdempotencyKey, Reservation, Saved};
+use livery_store::{Error, IdempotencyKey, Reservation, Saved, Store};
 use tokio::time::timeout;
 
 use crate::world::{World, accepted, append, at, bits, event, finish, new_agent, new_run, queued};
@@ -29,6 +29,19 @@ async fn a_bell_rings_on_every_node() {
     timeout(NEWS_TIME_MAX, queue.rung()).await.unwrap();
     world.write(|tx| async move { tx.system_expire_own_delivery_claims("node/1").await }.boxed()).await;
     timeout(NEWS_TIME_MAX, deliveries.rung()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_a_refusal_and_no_absence() {
+    let Some(server) = crate::server::server(livery_testkit::postgres::Options::default()).await else { return };
+    let right = server.tcp_url("postgres");
+    let (scheme, rest) = right.split_once("://").unwrap();
+    let (user, rest) = rest.split_once(':').unwrap();
+    let wrong = format!("{scheme}://{user}:wrong@{}", rest.split_once('@').unwrap().1);
+    for url in [wrong, right.replacen(&format!("://{user}:"), "://nobody:", 1)] {
+        let refused = Store::connect(&crate::server::options(&url)).await.err();
+        assert!(matches!(refused, Some(Error::Refused { .. })), "{refused:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
