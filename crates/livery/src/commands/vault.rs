@@ -104,17 +104,18 @@ mod tests {
     use serde_json::json;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
 
     use super::{TRIES_MAX, rewrapped};
     use crate::client::Client;
 
     /// Behind one address, nodes in turn: those named `old` have not been given the next key.
-    async fn balancer(nodes: &'static [&'static str]) -> (Client, Arc<Mutex<Vec<String>>>) {
+    async fn balancer(nodes: &'static [&'static str]) -> (Client, Arc<Mutex<Vec<String>>>, JoinSet<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client::new(&format!("http://{}", listener.local_addr().unwrap()), "lvk_x").unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let asked = Arc::clone(&seen);
-        tokio::spawn(async move {
+        let (asked, mut tasks) = (Arc::clone(&seen), JoinSet::new());
+        tasks.spawn(async move {
             for turn in 0.. {
                 let Ok((mut stream, _)) = listener.accept().await else { return };
                 let mut head = vec![0; 4096];
@@ -138,19 +139,19 @@ mod tests {
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
         });
-        (client, seen)
+        (client, seen, tasks)
     }
 
     #[tokio::test]
     async fn behind_a_balancer_the_node_with_the_new_key_is_found() {
-        let (client, seen) = balancer(&["old", "new", "old"]).await;
+        let (client, seen, _tasks) = balancer(&["old", "new", "old"]).await;
         assert_eq!(rewrapped(&client).await.unwrap()["root_key"], "new");
         assert_eq!(*seen.lock().unwrap(), ["GET old", "GET new", "POST old", "POST old", "POST new"]);
     }
 
     #[tokio::test]
     async fn without_a_new_key_it_says_so() {
-        let (client, seen) = balancer(&["old"]).await;
+        let (client, seen, _tasks) = balancer(&["old"]).await;
         let error = rewrapped(&client).await.unwrap_err().to_string();
         assert!(error.contains("is the root key already"), "{error}");
         assert_eq!(seen.lock().unwrap().len(), TRIES_MAX as usize);
