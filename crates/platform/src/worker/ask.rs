@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 pub(super) use self::mail::look as look_at_mail;
 pub(super) use self::sql::look as look_at_statement;
 use super::egress::{Door, Told};
+use super::patience::{CALL_WAIT_MAX, read_patiently};
 use super::step::ApprovalChange;
 use crate::approvals::{self, Card, FOR_RUN, ONCE};
 use crate::policies::{may_leave, may_use, rule_json};
@@ -137,7 +138,9 @@ pub(super) struct Looked {
 
 /// The policies of a door's run, as they are now.
 pub(super) async fn policies(door: &Door) -> Result<Arc<Policies>, Denied> {
-    door.platform().policies_of(door.row()).await.map_err(|error| {
+    let (platform, run) = (door.platform(), door.row());
+    let policies = read_patiently(run.id, "the policies", CALL_WAIT_MAX, || platform.policies_of(run)).await;
+    policies.map_err(|error| {
         tracing::warn!(run = %door.row().id, %error, "the policies cannot be read; nothing is let out");
         no(POLICY, "the policies cannot be read now", json!({"detail": error.code()}))
     })
@@ -260,7 +263,8 @@ struct Question<'a> {
 impl Question<'_> {
     async fn put(self, mut leave: Leave) -> Result<Leave, Denied> {
         let run = self.door.row();
-        let rows = self.door.platform().store.approvals_of(run.org, run.id).await;
+        let rows = || self.door.platform().store.approvals_of(run.org, run.id);
+        let rows = read_patiently(run.id, "the approvals", CALL_WAIT_MAX, rows).await;
         let rows = rows.map_err(|error| {
             let error = livery_core::Error::from(error);
             no(APPROVAL, "the approvals cannot be read now", json!({"detail": error.code()}))

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::drive::Signal;
 use super::egress::{Door, Earlier, Egress};
-use super::patience::patiently;
+use super::patience::{patiently, read_patiently};
 use super::snapshot;
 use crate::Platform;
 use crate::agents::LoadedAgent;
@@ -158,7 +158,8 @@ impl Hands {
         spec.disk_mb = self.spec.disk_mb.into();
         spec.pids = PIDS_MAX;
         spec.wall_clock = self.time + WALL_CLOCK_MARGIN;
-        let egress = Box::pin(Egress::of(&self.platform, &self.row, &self.spec.network, self.time)).await;
+        let way_out = || Box::pin(Egress::of(&self.platform, &self.row, &self.spec.network, self.time));
+        let egress = read_patiently(self.row.id, "the way out", self.time, way_out).await;
         let egress = egress.map_err(|error| unavailable(format!("its way out cannot be made: {}", error.code())))?;
         spec.env = egress.as_ref().map(Egress::environment).unwrap_or_default();
         self.platform.reached(EffectKind::SandboxCreate, Phase::Before);
@@ -205,18 +206,21 @@ impl Hands {
         let internal = |error: Error| {
             RunError::retryable(ErrorCode::Internal, format!("the workspace cannot be filled: {}", error.code()))
         };
-        let files = self.platform.store.agent_files(self.row.org, self.row.agent_id).await;
+        let (row, store) = (&self.row, &self.platform.store);
+        let files = || store.agent_files(row.org, row.agent_id);
+        let files = read_patiently(row.id, "the agent", self.time, files).await;
         for file in files.map_err(|error| internal(error.into()))? {
             if let Some((path, mode)) = place_of(&file.path, file.mode) {
                 put(sandbox, &path, mode, file.bytes).await?;
                 self.platform.reached(EffectKind::SandboxFill, Phase::During);
             }
         }
-        let inputs = self.platform.store.run_files(self.row.org, self.row.id, FileRole::Input).await;
+        let inputs = || store.run_files(row.org, row.id, FileRole::Input);
+        let inputs = read_patiently(row.id, "the list of input files", self.time, inputs).await;
         for input in inputs.map_err(|error| internal(error.into()))? {
             let fetch = async |_| Ok(self.platform.fetch_file(&input.file).await?);
             // Nobody but the run's own end stops the wait: then this is dropped.
-            let fetched = patiently(self.row.id, "an input file", &CancellationToken::new(), fetch).await;
+            let fetched = patiently(row.id, "an input file", &CancellationToken::new(), fetch).await;
             let fetched = fetched.map_err(|error| internal(error.into()))?;
             let source = fetched.open().await.map_err(internal)?;
             let path = format!("{WORKSPACE}/{}", input.path);

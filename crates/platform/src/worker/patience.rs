@@ -8,12 +8,15 @@ use livery_store::{Error, Result};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::startup::MayPass as _;
+use crate::startup::MayPass;
 
 /// The first pause; each further one is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_secs(3);
+/// How long a call waits for what it has to know before it may go. Then it is refused, and the model may think of something
+/// else.
+pub(super) const CALL_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Calls `work` until it succeeds or fails for good, or until `lost`. It is told whether it was tried before.
 ///
@@ -48,5 +51,62 @@ where
             () = lost.cancelled() => return Err(Error::LeaseLost),
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
         }
+    }
+}
+
+/// Reads until it succeeds, fails for good, or `most` has passed: longer than a database needs to come back.
+///
+/// # Errors
+/// What `read` said last.
+pub(super) async fn read_patiently<T, E, F>(
+    run: RunId,
+    what: &'static str,
+    most: Duration,
+    mut read: impl FnMut() -> F,
+) -> std::result::Result<T, E>
+where
+    E: MayPass,
+    F: Future<Output = std::result::Result<T, E>>,
+{
+    let (began, mut pause) = (Instant::now(), PAUSE_FIRST);
+    loop {
+        match read().await {
+            Err(error) if error.may_pass() && began.elapsed() < most => {
+                tracing::warn!(%run, %error, "{what} of a run cannot be read; it is tried again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use livery_core::Error;
+
+    use super::*;
+
+    /// Calls until there is an answer, and what it is, when the first `away` calls find nobody.
+    async fn tried(away: u32, most: Duration, error: fn() -> Error) -> (u32, bool) {
+        let calls = Cell::new(0);
+        let read = || {
+            calls.set(calls.get() + 1);
+            std::future::ready(if calls.get() > away { Ok(()) } else { Err(error()) })
+        };
+        let read = read_patiently(RunId::from_bits(1), "a thing", most, read).await;
+        (calls.get(), read.is_ok())
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_waited_for_and_nothing_else() {
+        let away = || Error::Unavailable { detail: "gone".into(), retry_after_s: 1 };
+        let long = Duration::from_secs(60);
+        assert_eq!(tried(0, long, away).await, (1, true));
+        assert_eq!(tried(3, long, away).await, (4, true));
+        assert_eq!(tried(u32::MAX, Duration::ZERO, away).await, (1, false));
+        assert_eq!(tried(9, long, || Error::NotFound { what: "thing" }).await, (1, false));
     }
 }

@@ -29,6 +29,7 @@ use crate::Platform;
 use crate::connections::Bound;
 use crate::worker::ask::{self, Leave};
 use crate::worker::drive::Signal;
+use crate::worker::patience::{CALL_WAIT_MAX, read_patiently};
 use crate::worker::step::ApprovalChange;
 
 /// Requests of one run's programs that are under way at a time.
@@ -175,7 +176,9 @@ impl Door {
 
     /// The connection of a slot as it is now.
     pub(in crate::worker) async fn bound(&self, slot: &str) -> Result<Option<Bound>, &'static str> {
-        let mut bound = self.platform.bound_connections(&self.row).await.map_err(|error| why(&error))?;
+        let bound = || self.platform.bound_connections(&self.row);
+        let bound = read_patiently(self.row.id, "the connections", CALL_WAIT_MAX, bound).await;
+        let mut bound = bound.map_err(|error| why(&error))?;
         Ok(bound.remove(slot))
     }
 
