@@ -140,12 +140,13 @@ fn parse_ignored(line: &str) -> Option<(&str, &str)> {
 /// Runs `cargo test` with these arguments: passes its output through, counts it, prints the summary, and fails when a test
 /// failed.
 pub fn run(arguments: &[&str]) -> anyhow::Result<()> {
-    run_leaving_out(arguments, &[])
+    run_leaving_out(arguments, &[], &[])
 }
 
-/// The same, counting as skipped what there is no test for: lines `WHAT: why`.
-pub fn run_leaving_out(arguments: &[&str], left_out: &[String]) -> anyhow::Result<()> {
+/// The same with more in the environment, counting as skipped what there is no test for: lines `WHAT: why`.
+pub fn run_leaving_out(arguments: &[&str], left_out: &[String], more: &[(&str, &str)]) -> anyhow::Result<()> {
     let mut command = crate::root::cargo();
+    command.envs(more.iter().copied());
     command.args(["test", "--no-fail-fast"]).args(arguments);
     if !arguments.contains(&"--") {
         command.arg("--");

@@ -189,11 +189,11 @@ impl FakeModel {
         self.state.log.lock().unwrap_or_else(PoisonError::into_inner).kept.iter().cloned().collect()
     }
 
-    /// Whether these bytes were received anywhere: request lines, headers, bodies, of finished requests and others.
+    /// Whether this was received anywhere: request lines, headers, bodies, of finished requests and others.
     ///
     /// # Panics
     /// More was received than is kept, or nothing is kept at all: the answer would be a guess.
-    pub fn saw(&self, needle: &[u8]) -> bool {
+    pub fn saw(&self, needle: &str) -> bool {
         assert!(self.state.config.memory == Memory::Everything, "nothing is kept, so nothing can be said");
         self.capture.saw(needle)
     }

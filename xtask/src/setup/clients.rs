@@ -11,6 +11,9 @@ const PYTHON: &str = "/usr/bin/python3";
 /// Packages on PyPI.
 const PACKAGES: &[&str] = &["requests==2.34.2", "openai==3.54.0"];
 
+/// A benchmark of agents whose tools' answers give orders, played against the broker.
+const AGENTDOJO: &str = "agentdojo==0.1.35";
+
 /// Installs what is missing. Without that Python they are left out, and their test says so.
 ///
 /// # Errors
@@ -20,6 +23,7 @@ pub(super) fn install() -> anyhow::Result<()> {
         println!(" missing  {PYTHON}, so {} are left out", PACKAGES.join(" and "));
         return Ok(());
     }
-    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/clients");
-    verifiers::python(PYTHON, &home, PACKAGES)
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools");
+    verifiers::python(PYTHON, &tools.join("clients"), PACKAGES)?;
+    verifiers::python(PYTHON, &tools.join("agentdojo"), &[AGENTDOJO])
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use self::upstream::Upstream;
+pub(crate) use self::upstream::certificates;
 use crate::support::{Server, one_command, skip};
 
 fn is_missing_a_program() -> bool {

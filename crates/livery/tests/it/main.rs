@@ -1,6 +1,7 @@
 //! The whole binary, as an operator and a client meet it: real processes, real sandboxes, real sockets, real kills.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may panic")]
 
+mod agentdojo;
 mod approvals;
 mod backup;
 mod bombs;

@@ -7,7 +7,7 @@ use livery_llm::script::Script;
 use livery_testkit::fake_model::{Chaos, Config, Delay, FakeModel, Fault, Mode};
 use serde_json::{Value, json};
 
-use crate::support::{Server, text};
+use crate::support::{Server, bytes_below, text};
 
 const KEY: &str = "sk-canary-7f3a9c51e2d84b60aa17";
 const ALLOW: &[&str] = &["--allow-upstream", "127.0.0.1/32"];
@@ -31,21 +31,6 @@ fn scripted() -> Mode {
 
 async fn fake(chaos: Vec<Chaos>) -> FakeModel {
     FakeModel::start(Config { key: Some(KEY.to_owned()), mode: scripted(), chaos, ..Config::default() }).await.unwrap()
-}
-
-/// Bytes of every file below a directory, for the canary.
-fn bytes_below(dir: &std::path::Path) -> Vec<u8> {
-    let mut all = Vec::new();
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        // Links lead out of the directory, and what is neither file nor folder does not end.
-        let (path, kind) = (entry.path(), entry.file_type().unwrap());
-        if kind.is_dir() {
-            all.extend(bytes_below(&path));
-        } else if kind.is_file() {
-            all.extend(std::fs::read(&path).unwrap_or_default());
-        }
-    }
-    all
 }
 
 #[test]

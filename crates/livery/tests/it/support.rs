@@ -337,6 +337,21 @@ pub(crate) fn processes_naming(needle: &str) -> Vec<String> {
     found
 }
 
+/// Bytes of every file below a directory, for the canary.
+pub(crate) fn bytes_below(dir: &Path) -> Vec<u8> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        // Links lead out of the directory, and what is neither file nor folder does not end.
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        if kind.is_dir() {
+            all.extend(bytes_below(&path));
+        } else if kind.is_file() {
+            all.extend(std::fs::read(&path).unwrap_or_default());
+        }
+    }
+    all
+}
+
 /// Says aloud that a test could not look: `CONTRIBUTING.md` has the convention.
 pub(crate) fn skip(why: &str) {
     let test = std::thread::current().name().unwrap_or("?").to_owned();

@@ -119,7 +119,7 @@ async fn keys_are_demanded_and_everything_is_remembered() {
     let last = server.requests().pop().unwrap();
     assert_eq!(last.header("authorization"), Some("Bearer sk-right"));
     assert_eq!(last.json()["messages"][1]["content"], "canary-4711");
-    assert!(server.saw(b"canary-4711") && server.saw(b"sk-wrong") && !server.saw(b"canary-4712"));
+    assert!(server.saw("canary-4711") && server.saw("sk-wrong") && !server.saw("canary-4712"));
     let lines = std::fs::read_to_string(file.path()).unwrap();
     assert_eq!(lines.lines().count(), 8);
     assert!(lines.lines().all(|line| line.contains("canary-4711")));

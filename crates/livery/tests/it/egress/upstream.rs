@@ -112,8 +112,8 @@ impl Upstream {
     }
 }
 
-/// An authority the operator trusts, and what it says about the upstream's one name.
-fn certificates(home: &Path) {
+/// An authority the operator trusts (`root.pem`), and what it says about `api.localhost` (`leaf.pem`, `leaf.key`).
+pub(crate) fn certificates(home: &Path) {
     let (root_key, leaf_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
