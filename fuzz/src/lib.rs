@@ -9,6 +9,7 @@ use std::sync::Arc;
 use livery_broker::Secret;
 use livery_broker::guard::{CanonicalRequest, PARAMETERS_MAX, Target};
 use livery_broker::mail::Reply;
+use livery_broker::policy::graphql::operations;
 use livery_broker::proxy::hello::{HELLO_BYTES_MAX, server_name};
 use livery_broker::proxy::placeholder::Finder;
 use livery_broker::postgres::{Frames, FromClient};
@@ -16,6 +17,7 @@ use livery_broker::scrub::{Framing, Matcher, Scrubber};
 use livery_broker::sql::{Class, Rules, TEXT_BYTES_MAX as SQL_BYTES_MAX, Token, judge, tokens};
 use livery_broker::ws::{Event, Inlet, MESSAGE_BYTES_MAX, Sender, Violation};
 use livery_core::agent::{Agent, Folder};
+use livery_core::connector::GraphqlKind;
 use livery_core::finding::FINDINGS_MAX;
 use livery_core::inbound::{Filter, Message, Template, read_body, read_query};
 use livery_core::id::RunId;
@@ -213,6 +215,19 @@ fn heard(sender: Sender, pieces: &[&[u8]]) -> (Vec<Event>, Option<Violation>) {
         }
     }
     (said, None)
+}
+
+/// What follows a document hides nothing and is hidden by nothing: one more operation is one more, with its own field.
+pub fn graphql(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(known) = operations(text) else { return };
+    assert!(!known.is_empty(), "a document that asks for nothing");
+    let longer = format!("#\n,{text}\nmutation {{ query: last(x: \"}}\") }}");
+    // It may have been as long as documents are.
+    let Ok(more) = operations(&longer) else { return };
+    assert_eq!(more[..known.len()], known, "what stood before reads otherwise");
+    let last = &more[known.len()..];
+    assert!(matches!(last, [one] if one.kind == GraphqlKind::Mutation && one.fields.iter().eq(["last"])), "{last:?}");
 }
 
 /// Whatever a guest sends about its flows, the host never holds more of one than its window, nor more flows than the limit, nor

@@ -109,6 +109,14 @@ fn websocket() {
 }
 
 #[test]
+fn graphql() {
+    let whole = br#"query Q($a: [T!] = {b: "c"}) @d { a: b(c: "}") { e } ...F } fragment F on T { g } subscription { h } # i"#;
+    let block = br#"mutation { a(b: """ { c } """, d: -1.5e3) ... @e { f } }"#;
+    assert_eq!(livery_broker::policy::graphql::operations(std::str::from_utf8(whole).unwrap()).unwrap().len(), 2);
+    walk(crate::graphql, &[whole, block]);
+}
+
+#[test]
 fn flow_ledger() {
     use livery_guest::wire::flow::Grant;
     use livery_guest::wire::{Kind, encode};

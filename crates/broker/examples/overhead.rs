@@ -128,6 +128,7 @@ async fn ask(broker: &Broker, upstream: SocketAddr) {
         paths: Vec::new(),
         plaintext: true,
         guarded: Vec::new(),
+        graphql: None,
     };
     let access = Access {
         org: ORG,

@@ -26,6 +26,7 @@ pub use self::prepare::{Facts, Prepared};
 use crate::Error;
 use crate::guard::RequestRefused;
 use crate::guard::Target;
+use crate::policy::graphql::GraphqlRefusal;
 use crate::transport::{Finding, Speech, Took, Upload};
 
 /// What a connection lets a call do.
@@ -84,6 +85,9 @@ pub enum Refusal {
     /// The connection is not for it.
     #[error(transparent)]
     Reach(#[from] ReachRefusal),
+    /// A GraphQL API is asked for what the connection is not for.
+    #[error(transparent)]
+    Graphql(#[from] GraphqlRefusal),
     /// A stand-in for a key where no key belongs.
     #[error("the request holds a placeholder for a credential; leave it out, the credential is added by itself")]
     Placeholder,
@@ -104,6 +108,7 @@ impl Refusal {
         match self {
             Self::Form(_) => "canonical_form",
             Self::Reach(refusal) => refusal.rule(),
+            Self::Graphql(_) => "graphql",
             Self::Placeholder => "placeholder",
             Self::MethodOverride => "method_override",
             Self::LargeForm => "large_form",

@@ -19,6 +19,7 @@
 //! Read next: `question` for what is asked, `parse` for what a text may say, `evaluate` for whether it matches.
 
 mod evaluate;
+pub mod graphql;
 mod lex;
 mod parse;
 mod question;

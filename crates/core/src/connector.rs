@@ -12,6 +12,7 @@
 //! Read next: `connector/reach.rs`, then `connector/recipe.rs`.
 
 mod grant;
+mod graphql;
 mod kind;
 mod mail;
 mod origin;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use grant::{AppInstallation, ClientAuth, Endpoint, OauthServer};
+pub use graphql::{GraphqlDigest, GraphqlField, GraphqlKind, GraphqlRule, is_graphql_name};
 pub use kind::{AuthKind, tool_of};
 pub use mail::{EmailAddress, MailServer, MailTls, RecipientRefusal, RecipientRule, Sender};
 pub use origin::{HostPattern, Origin, OriginRef, Scheme};

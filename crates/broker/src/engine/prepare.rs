@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::overrides::refuse_method_overrides;
 use super::{Access, Call, Passing, Refusal};
 use crate::guard::{CanonicalRequest, Target, UrlRefused};
-use crate::policy::Sent;
+use crate::policy::{Sent, graphql};
 use crate::proxy::placeholder::Finder;
 use crate::transport::{Speech, Upload, folded, is_authentication_parameter, taken};
 
@@ -89,7 +89,15 @@ impl Prepared {
             Upload::Whole(bytes) => Some(digest(&request, &headers, bytes)),
             Upload::Pieces { .. } => None,
         };
-        Ok(Self { access, request, headers, body, speech, idempotency_key: None, approved: None, digest })
+        let prepared = Self { access, request, headers, body, speech, idempotency_key: None, approved: None, digest };
+        prepared.check_operations()?;
+        Ok(prepared)
+    }
+
+    /// At the address of a GraphQL API the path says nothing: there the body is asked.
+    fn check_operations(&self) -> Result<(), Refusal> {
+        let Some(rule) = self.access.reach.graphql_at(self.request.target().path()) else { return Ok(()) };
+        Ok(graphql::judge(rule, self.request.method(), &self.request.query_keys(), &self.sent())?)
     }
 
     /// Sends this as `Idempotency-Key`: for an upstream that knows a repeated request by it.

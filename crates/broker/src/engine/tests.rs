@@ -17,6 +17,7 @@ fn reach(origins: &[&str], paths: &[&str]) -> Reach {
         paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
         plaintext: false,
         guarded: Vec::new(),
+        graphql: None,
     }
 }
 
@@ -209,6 +210,40 @@ fn d2_a_body_that_says_another_method_is_refused_however_it_is_written() {
         assert_eq!(rule("POST", &[json], whole(body)), "method_override", "{body}");
     }
     assert_eq!(rule("POST", &[json], whole("{\"a\": {\"_method\": 1}, \"b\": \"_method\"}")), "");
+}
+
+#[test]
+fn d4_at_the_address_of_a_graphql_api_the_body_is_judged_in_both_front_ends() {
+    let limited = || {
+        let rule = serde_json::json!({"path": "/v1/graphql", "queries": ["viewer"]});
+        let reach =
+            Reach { graphql: Some(serde_json::from_value(rule).unwrap()), ..reach(&["https://api.stripe.com"], &[]) };
+        Access { reach, ..access() }
+    };
+    let json = || pairs(&[("content-type", "application/json")]);
+    let called = |path: &str, body: &str| {
+        let call = Call { headers: json(), body: body.to_owned().into(), ..call("POST", path) };
+        Prepared::new(limited(), call).err().map_or("", |refusal| refusal.rule())
+    };
+    let passed = |path: &str, body: &str| {
+        let target = crate::Target::full_url(&format!("https://api.stripe.com{path}")).unwrap();
+        let passing = Passing { target, method: "POST".to_owned(), headers: json(), body: body.to_owned().into(), speech: Speech::Http };
+        Prepared::passing(limited(), passing).err().map_or("", |refusal| refusal.rule())
+    };
+    let (fine, hidden) = (r#"{"query":"{ viewer { id } }"}"#, r#"{"query":"{ viewer } mutation { issueDelete }"}"#);
+    for ask in [&called as &dyn Fn(&str, &str) -> &'static str, &passed] {
+        assert_eq!(ask("/v1/graphql", fine), "");
+        for path in ["/v1/graphql", "/v1/graphql/", "/V1/GraphQL", "/v1/./graphql"] {
+            assert_eq!(ask(path, hidden), "graphql", "{path}");
+        }
+        assert_eq!(ask("/v1/graphql?query=mutation", fine), "graphql");
+        assert_eq!(ask("/v1/graphql", ""), "graphql");
+        assert_eq!(ask("/v1/graphqls", hidden), "");
+    }
+    let long = Upload::Pieces { first: "{".into(), pieces: Box::pin(futures_util::stream::empty()), length: None };
+    let target = crate::Target::full_url("https://api.stripe.com/v1/graphql").unwrap();
+    let passing = Passing { target, method: "POST".to_owned(), headers: json(), body: long, speech: Speech::Http };
+    assert_eq!(Prepared::passing(limited(), passing).unwrap_err().rule(), "graphql");
 }
 
 #[test]

@@ -101,6 +101,11 @@ pub(super) fn decimal(text: &str) -> Option<i64> {
 
 /// The record a body is; `None` when it is not exactly one JSON object, or names a key twice.
 pub(super) fn body(bytes: &[u8]) -> Option<Value> {
+    json(bytes).filter(|value| matches!(value, Value::Record(_)))
+}
+
+/// The value a body is; `None` when it is not exactly one, or names a key twice.
+pub(super) fn json(bytes: &[u8]) -> Option<Value> {
     if bytes.len() > BODY_BYTES_MAX {
         return None;
     }
@@ -108,7 +113,7 @@ pub(super) fn body(bytes: &[u8]) -> Option<Value> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = Reader { left: &left }.deserialize(&mut json).ok()?;
     json.end().ok()?;
-    matches!(value, Value::Record(_)).then_some(value)
+    Some(value)
 }
 
 fn float(number: f64) -> Value {

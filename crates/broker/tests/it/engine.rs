@@ -20,6 +20,7 @@ fn access(upstream: &Upstream) -> Access {
             paths: Vec::new(),
             plaintext: true,
             guarded: Vec::new(),
+            graphql: None,
         },
         slot: CredentialSlot::Header { name: "x-acme-key".to_owned(), prefix: "key ".to_owned() },
         headers: vec![("acme-version".to_owned(), "7".to_owned())],

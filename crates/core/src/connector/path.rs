@@ -48,6 +48,11 @@ impl Segment {
 }
 
 impl PathPattern {
+    /// `/**`
+    pub(super) const fn everything() -> Self {
+        Self { segments: Vec::new(), rest: true }
+    }
+
     /// Whether a canonical path is meant. What does not begin with `/` is no path and never is.
     pub fn matches(&self, path: &str) -> bool {
         let Some(path) = path.strip_prefix('/') else { return false };

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Origin, OriginRef, PathPattern, Scheme};
+use super::{GraphqlRule, Origin, OriginRef, PathPattern, Scheme};
 
 /// Methods that are sent at all. `CONNECT`, `TRACE` and inventions are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -77,6 +77,9 @@ pub struct Reach {
     pub plaintext: bool,
     /// What gives tokens out: never asked for a caller, whatever else is allowed.
     pub guarded: Vec<(Origin, PathPattern)>,
+    /// Which operations at the address of a GraphQL API; none: every operation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graphql: Option<GraphqlRule>,
 }
 
 /// Why a request is outside a [`Reach`]. The text is for the model and its owner: it says what is allowed, and repeats nothing
@@ -163,13 +166,23 @@ impl Reach {
         Ok(())
     }
 
-    /// Whether methods and paths are no more than those of `outer`, origins aside.
+    /// The rule about the bodies of requests to this path, if there is one.
+    pub fn graphql_at(&self, canonical_path: &str) -> Option<&GraphqlRule> {
+        self.graphql.as_ref().filter(|rule| rule.is_about(canonical_path))
+    }
+
+    /// Whether methods, paths and operations are no more than those of `outer`, origins aside.
     pub fn is_within(&self, outer: &Self) -> bool {
         let all = |methods: &[Method]| if methods.is_empty() { Method::ALL.to_vec() } else { methods.to_vec() };
         let allowed = all(&outer.methods);
         let inside = |path: &PathPattern| outer.paths.iter().any(|outer| path.is_within(outer));
         let paths = outer.paths.is_empty() || (!self.paths.is_empty() && self.paths.iter().all(inside));
-        paths && all(&self.methods).iter().all(|method| allowed.contains(method))
+        let operations = match (&self.graphql, &outer.graphql) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(inner), Some(outer)) => inner.is_within(outer),
+        };
+        paths && operations && all(&self.methods).iter().all(|method| allowed.contains(method))
     }
 
     /// The address that a path alone is appended to: `https://HOST[:PORT][/PATH]`. `None` for a reach without origins,

@@ -90,7 +90,8 @@ pub struct Setting {
     pub about: String,
 }
 
-/// What a setting holds. `methods` and `paths` narrow what the connector allows; every connector takes those two.
+/// What a setting holds. `methods`, `paths` and `graphql` narrow what the connector allows; every connector takes
+/// those three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SettingKind {

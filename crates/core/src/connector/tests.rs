@@ -11,6 +11,7 @@ fn reach(origins: &[&str], methods: &[Method], paths: &[&str]) -> Reach {
         paths: paths.iter().map(|text| text.parse().unwrap()).collect(),
         plaintext: false,
         guarded: Vec::new(),
+        graphql: None,
     }
 }
 
@@ -172,6 +173,47 @@ fn a_recipe_becomes_a_connector_with_its_settings() {
     assert_eq!(connector.reach.permits("GET", &at("acme.tracker.example"), "/rest/issues/1"), Ok(()));
     assert!(connector.reach.permits("GET", &at("other.tracker.example"), "/rest/issues/1").is_err());
     assert!(connector.reach.permits("GET", &at("acme.tracker.example"), "/rest/users").is_err());
+}
+
+#[test]
+fn a_rule_about_operations_is_a_closed_list_at_one_place() {
+    let recipe = Recipe::parse("any.yaml", ANY).unwrap();
+    let settle = |rule: serde_json::Value| {
+        let base = json!({"base_url": "https://api.example/v2", "graphql": rule});
+        recipe.settle(&settings(base)).map(|connector| connector.reach)
+    };
+    let narrow = settle(json!({"queries": ["viewer"], "mutations": ["a", "b"]})).unwrap();
+    let rule = narrow.graphql_at("/v2/graphql").unwrap();
+    assert!(rule.allows(GraphqlKind::Query, "viewer") && rule.allows(GraphqlKind::Mutation, "b"));
+    assert!(!rule.allows(GraphqlKind::Query, "Viewer") && !rule.allows(GraphqlKind::Subscription, "viewer"));
+    for path in ["/v2/graphql/", "/V2/GraphQL", "/v2/GRAPHQL//"] {
+        assert!(narrow.graphql_at(path).is_some(), "{path}");
+    }
+    for path in ["/v2/graphq", "/v2/graphqls", "/v2", "/v2/graphql/x", "/graphql"] {
+        assert!(narrow.graphql_at(path).is_none(), "{path}");
+    }
+    let below = settle(json!({"path": "/v2/*/q/**", "queries": ["*"]})).unwrap();
+    assert!(below.graphql_at("/v2/a/Q/b").is_some() && below.graphql_at("/v2/a/q/").is_some());
+    assert!(below.graphql.as_ref().unwrap().allows(GraphqlKind::Query, "anything"));
+    for bad in [
+        json!([]),
+        json!({}),
+        json!({"queries": "viewer"}),
+        json!({"queries": [""]}),
+        json!({"queries": ["a-b"]}),
+        json!({"queries": ["1a"]}),
+        json!({"queries": ["ä"]}),
+        json!({"querys": ["a"]}),
+        json!({"persisted": ["abc"]}),
+        json!({"queries": ["a"], "path": "/v3/graphql"}),
+        json!({"queries": vec!["a"; 257]}),
+    ] {
+        assert_eq!(settle(bad.clone()).unwrap_err()[0].pointer, "/settings/graphql", "{bad}");
+    }
+    let open = recipe.settle(&settings(json!({"base_url": "https://api.example/v2"}))).unwrap().reach;
+    let wide = settle(json!({"queries": ["*"], "mutations": ["a", "b", "c"]})).unwrap();
+    assert!(narrow.is_within(&wide) && narrow.is_within(&open) && narrow.is_within(&narrow));
+    assert!(!wide.is_within(&narrow) && !open.is_within(&narrow) && !below.is_within(&wide));
 }
 
 #[test]

@@ -31,7 +31,8 @@ impl Platform {
         if !is_name(&name) {
             return Err(Error::invalid_field("/name", "a connection's name has 1 to 64 of a-z, 0-9, _ and -"));
         }
-        let settings = narrowed(&row, [("methods", patch.methods), ("paths", patch.paths)])?;
+        let settings =
+            narrowed(&row, [("methods", patch.methods), ("paths", patch.paths), ("graphql", patch.graphql)])?;
         self.check_not_wider(caller, &row, &settings).await?;
         let application = self.moved(caller, &row, patch.application).await?;
         let (org, actor, now) = (row.org, caller.principal.key, later(self.clock.now(), row.updated_at));
@@ -80,8 +81,7 @@ impl Platform {
         if maker.is_some_and(|key| key.application == Some(app)) {
             return Ok(());
         }
-        let detail =
-            "a key of an application does not widen the methods and paths of a connection that the organization made";
+        let detail = "a key of an application does not widen what a connection that the organization made is for";
         Err(Error::Forbidden { detail: detail.to_owned() })
     }
 
@@ -104,7 +104,7 @@ impl Platform {
 }
 
 /// The settings with other narrowing, checked against the connector as a whole.
-fn narrowed(row: &ConnectionRow, changes: [(&str, Option<Option<Value>>); 2]) -> Result<Json> {
+fn narrowed(row: &ConnectionRow, changes: [(&str, Option<Option<Value>>); 3]) -> Result<Json> {
     let mut settings: Settings = row.settings.parse()?;
     for (name, change) in changes {
         match change {

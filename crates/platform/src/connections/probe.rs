@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use livery_broker::mail::{Mailing, TIMEOUTS, Why};
 use livery_broker::postgres::{Failure, Question};
+use livery_broker::policy::{Sent, graphql};
 use livery_broker::{Credential, Outbound, Target, Timeouts};
 use livery_core::connector::{Connector, MailServer, OriginRef, PostgresServer, TestCall};
 use livery_core::id::{ConnectionId, OrgId};
@@ -138,5 +139,10 @@ fn target_of(connector: &Connector, test: &TestCall) -> Result<Target, String> {
     let host = target.host().to_string();
     let origin = OriginRef { scheme: target.scheme().as_str(), host: &host, port: target.port() };
     connector.reach.permits(test.method.as_str(), &origin, target.path()).map_err(|refused| refused.to_string())?;
+    if let Some(rule) = connector.reach.graphql_at(target.path()) {
+        let body = test.body.as_ref().map(ToString::to_string).unwrap_or_default();
+        let sent = Sent::Whole { bytes: body.as_bytes(), is_json: true };
+        graphql::judge(rule, test.method, &[], &sent).map_err(|refused| refused.to_string())?;
+    }
     Ok(target)
 }

@@ -106,6 +106,9 @@ pub struct ConnectionPatch {
     /// The paths it is narrowed to; `null`: those of its connector.
     #[serde(deserialize_with = "said")]
     pub paths: Option<Option<Value>>,
+    /// The operations of a GraphQL API it is narrowed to; `null`: all.
+    #[serde(deserialize_with = "said")]
+    pub graphql: Option<Option<Value>>,
     /// The application whose runs may use it; `null`: all of the organization's.
     #[serde(deserialize_with = "said")]
     pub application: Option<Option<AppId>>,

@@ -16,7 +16,7 @@ pub(crate) struct NewConnection {
     name: String,
     /// The name of a connector.
     connector: String,
-    /// What the connector asks for beside the credential; `methods` and `paths` narrow what it allows.
+    /// What the connector asks for beside the credential; `methods`, `paths` and `graphql` narrow what it allows.
     #[serde(default)]
     #[schema(value_type = Object)]
     settings: Option<Map<String, Value>>,
@@ -99,6 +99,9 @@ pub(crate) struct ConnectionPatch {
     methods: Option<Vec<String>>,
     /// Narrows what the connector allows; null: no more.
     paths: Option<Vec<String>>,
+    /// Narrows a GraphQL API to operations: `{"path", "queries", "mutations", "subscriptions", "persisted"}`; null: no more.
+    #[schema(value_type = Option<Object>)]
+    graphql: Option<Map<String, Value>>,
     /// The application whose runs may use it; null: all of the organization's.
     #[schema(value_type = Option<AppId>)]
     application: Option<String>,

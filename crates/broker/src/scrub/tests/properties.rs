@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::super::Framing;
 use super::super::decode::Kind;
 use super::super::image::images;
-use super::super::{Framing, Matcher};
 use super::{MARKER, brute_force, decoded, in_pieces, matcher, naive};
 
 /// Text made of pieces of the key, its images, separators and noise: dense in near misses.

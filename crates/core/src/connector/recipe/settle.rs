@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::super::{AppInstallation, PostgresServer};
+use super::super::{AppInstallation, GraphqlRule, PostgresServer};
 use super::{
     AuthKind, Connector, CredentialSlot, Method, OauthServer, Origin, PATHS_MAX, PathPattern, Reach, Recipe, Scheme,
     SettingKind, Settings, TestCall, origin,
@@ -15,6 +15,7 @@ mod mail;
 /// What every connector can be narrowed to.
 const METHODS: &str = "methods";
 const PATHS: &str = "paths";
+const GRAPHQL: &str = "graphql";
 /// Longest address or test path in bytes.
 const TEXT_BYTES_MAX: usize = 2048;
 
@@ -32,6 +33,7 @@ pub(super) fn settle(recipe: &Recipe, settings: &Settings) -> Result<Connector, 
     let (origins, base_path) = reader.origins();
     let methods = reader.methods();
     let paths = reader.paths(&base_path);
+    let graphql = reader.graphql(&base_path, &paths);
     let test = reader.test(&base_path);
     let oauth = reader.oauth();
     let installation = reader.installation();
@@ -52,6 +54,7 @@ pub(super) fn settle(recipe: &Recipe, settings: &Settings) -> Result<Connector, 
             methods,
             paths,
             plaintext,
+            graphql,
         },
         slot,
         oauth,
@@ -96,7 +99,7 @@ impl Reader<'_> {
         let mut known: Vec<&str> = self.recipe.settings.keys().map(String::as_str).collect();
         // What is no request has neither.
         if !matches!(self.recipe.slot, CredentialSlot::Postgres | CredentialSlot::Smtp) {
-            known.extend([METHODS, PATHS]);
+            known.extend([METHODS, PATHS, GRAPHQL]);
         }
         for name in self.settings.keys().filter(|name| !known.contains(&name.as_str())) {
             let detail = format!("{} has no such setting; it has: {}", self.recipe.name, known.join(", "));
@@ -278,6 +281,26 @@ impl Reader<'_> {
             self.error(PATHS, detail);
         }
         wanted
+    }
+
+    fn graphql(&mut self, base_path: &str, paths: &[PathPattern]) -> Option<GraphqlRule> {
+        let mut value = self.settings.get(GRAPHQL)?.clone();
+        if let Value::Object(fields) = &mut value {
+            fields.entry("path").or_insert_with(|| Value::String(format!("{base_path}/graphql")));
+        }
+        let refused = match serde_json::from_value::<GraphqlRule>(value) {
+            Err(_) => {
+                "an object with path, queries, mutations, subscriptions (lists of names of fields, or *), persisted (SHA-256)"
+                    .to_owned()
+            }
+            Ok(rule) => match rule.check() {
+                Err(malformed) => malformed.to_string(),
+                Ok(()) if paths.is_empty() || paths.iter().any(|outer| rule.path.is_within(outer)) => return Some(rule),
+                Ok(()) => format!("{} is not within what this connection can reach", rule.path),
+            },
+        };
+        self.error(GRAPHQL, refused);
+        None
     }
 
     /// A list that says something: an empty one would read as "nothing" and mean "everything".
