@@ -1,6 +1,8 @@
 //! Ordinary programs in a real sandbox reach the hosts their agent names, through the proxy, and nothing else.
 
+mod clients;
 mod keyed;
+mod same;
 mod upstream;
 
 use std::path::Path;

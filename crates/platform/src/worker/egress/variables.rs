@@ -1,5 +1,7 @@
 //! What programs in a sandbox are told of the way out: where the proxy is, whom to trust, what stands in place of a key.
 
+use livery_core::connector::CredentialSlot;
+
 use super::gate::Route;
 use super::way::{AUTHORITY_FILE, PORT};
 
@@ -56,6 +58,11 @@ pub(super) fn all(routes: &[Route]) -> Vec<(String, String)> {
             add(&base.variable, &format!("{}{}", address(route), base.path));
         }
     }
+    let signed: Vec<&Route> =
+        routes.iter().filter(|route| matches!(route.connector.slot, CredentialSlot::Sigv4 { .. })).collect();
+    if let [route] = signed[..] {
+        aws(route).into_iter().for_each(|(name, value)| add(name, value));
+    }
     variables
 }
 
@@ -69,6 +76,21 @@ fn database(route: &Route) -> [(&'static str, String); 6] {
         ("PGPASSWORD", route.placeholder.as_str().to_owned()),
         ("PGDATABASE", database),
         ("PGSSLMODE", "disable".to_owned()),
+    ]
+}
+
+/// What AWS's own clients look for. They sign with the placeholder, which is replaced by a signature that counts; a body they sign
+/// piece by piece could not be, so they are told to send it as it is.
+fn aws(route: &Route) -> Vec<(&'static str, &str)> {
+    let CredentialSlot::Sigv4 { region, .. } = &route.connector.slot else { return Vec::new() };
+    let key = route.placeholder.as_str();
+    vec![
+        ("AWS_ACCESS_KEY_ID", key),
+        ("AWS_SECRET_ACCESS_KEY", key),
+        ("AWS_REGION", region),
+        ("AWS_DEFAULT_REGION", region),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required"),
     ]
 }
 
