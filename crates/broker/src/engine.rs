@@ -11,6 +11,7 @@
 //!
 //! Read next: `engine/prepare.rs`, then `engine/perform.rs`.
 
+mod encoded;
 mod overrides;
 mod perform;
 mod prepare;
@@ -94,6 +95,11 @@ pub enum Refusal {
     /// One method in the clothes of another.
     #[error("a request is sent with its own method: leave the override `_method` out")]
     MethodOverride,
+    /// A body in a content coding that cannot be taken off to look at it.
+    #[error(
+        "the body is in a content coding that cannot be looked into here: send it as it is, or at most 256 KiB of gzip, deflate, br or zstd"
+    )]
+    Encoded,
     /// A form that is sent while it comes: what its end says is not known at its beginning.
     #[error("a form of this size cannot be looked into: send it as JSON or multipart/form-data")]
     LargeForm,
@@ -111,6 +117,7 @@ impl Refusal {
             Self::Graphql(_) => "graphql",
             Self::Placeholder => "placeholder",
             Self::MethodOverride => "method_override",
+            Self::Encoded => "encoded_body",
             Self::LargeForm => "large_form",
             Self::Request(_) => "request",
         }

@@ -38,7 +38,7 @@ pub use upload::Upload;
 pub(crate) use database::{Line, Stream};
 pub(crate) use pool::Permit;
 
-pub(crate) use coding::decoded;
+pub(crate) use coding::{Decoding, decoded};
 pub(crate) use headers::{folded, is_authentication_parameter, taken};
 pub(crate) use sigv4::BODY_BYTES_MAX as SIGNED_BYTES_MAX;
 

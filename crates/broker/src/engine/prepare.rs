@@ -3,6 +3,7 @@
 use livery_core::connector::{CredentialSlot, Method};
 use sha2::{Digest, Sha256};
 
+use super::encoded;
 use super::overrides::refuse_method_overrides;
 use super::{Access, Call, Passing, Refusal};
 use crate::guard::{CanonicalRequest, Target, UrlRefused};
@@ -76,7 +77,8 @@ impl Prepared {
         body: Upload,
         speech: Speech,
     ) -> Result<Self, Refusal> {
-        refuse_method_overrides(&request, &headers, &body)?;
+        let decoded = encoded::decoded(&headers, &body)?;
+        refuse_method_overrides(&request, &headers, decoded.as_ref().unwrap_or(&body))?;
         let own = match &access.slot {
             CredentialSlot::Query { name } => Some(name.clone()),
             _ => None,
@@ -170,8 +172,12 @@ impl Prepared {
         self.request.method().is_safe() && self.speech == Speech::Http
     }
 
-    /// The same once more, where sending it twice does no more than sending it once and all of it is here.
+    /// The same once more, where sending it twice does no more than sending it once and all of it is here. What a person approved
+    /// is never sent twice: one yes is one request.
     pub fn again(&self) -> Option<Self> {
+        if self.approved.is_some() {
+            return None;
+        }
         let harmless = self.request.method().is_idempotent() || self.idempotency_key.is_some();
         let Upload::Whole(body) = &self.body else { return None };
         harmless.then(|| Self {
@@ -181,7 +187,7 @@ impl Prepared {
             body: Upload::Whole(body.clone()),
             speech: self.speech,
             idempotency_key: self.idempotency_key.clone(),
-            approved: self.approved.clone(),
+            approved: None,
             digest: self.digest.clone(),
         })
     }

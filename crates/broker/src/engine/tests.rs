@@ -247,6 +247,56 @@ fn d4_at_the_address_of_a_graphql_api_the_body_is_judged_in_both_front_ends() {
 }
 
 #[test]
+fn a24_d2_a_body_is_searched_as_it_reads_once_decoded() {
+    use std::io::Write as _;
+    let gzip = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let ask = |coding: &str, body: Vec<u8>| {
+        let headers = pairs(&[("Content-Type", "application/x-www-form-urlencoded"), ("Content-Encoding", coding)]);
+        Prepared::new(access(), Call { headers, body: body.into(), ..call("POST", "/v1/x") })
+    };
+    let rule = |coding: &str, body: Vec<u8>| ask(coding, body).err().map_or("", |refusal| refusal.rule());
+    let (fine, placeholder) = ("a=1&b=2", "note=lvp_0123456789abcdefghijklmnopqrstuv");
+    assert_eq!(rule("gzip", gzip(fine)), "");
+    assert_eq!(ask("gzip", gzip(fine)).unwrap().body(), Some(&gzip(fine)[..]), "it is sent as it came");
+    assert_eq!(rule("gzip", gzip("a=1&_method=DELETE")), "method_override");
+    assert_eq!(rule("gzip", gzip(placeholder)), "placeholder");
+    assert_eq!(rule("identity, gzip", gzip(placeholder)), "placeholder");
+    let twice = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(&gzip(text)).unwrap();
+        encoder.finish().unwrap()
+    };
+    assert_eq!(rule("gzip, gzip", twice(placeholder)), "placeholder");
+    for (coding, body) in [
+        ("gzip", fine.as_bytes().to_vec()),
+        ("compress", fine.as_bytes().to_vec()),
+        ("gzip, gzip, gzip", twice(fine)),
+        ("gzip", gzip(fine)[..12].to_vec()),
+        ("gzip", gzip(&"a".repeat(64 << 20))),
+    ] {
+        assert_eq!(rule(coding, body), "encoded_body", "{coding}");
+    }
+    assert_eq!(rule("identity", fine.into()), "");
+    let long = Upload::Pieces { first: "{".into(), pieces: Box::pin(futures_util::stream::empty()), length: None };
+    let target = crate::Target::full_url("https://api.stripe.com/v1/x").unwrap();
+    let headers = pairs(&[("content-type", "application/json"), ("Content_Encoding", "gzip")]);
+    let passing = Passing { target, method: "POST".to_owned(), headers, body: long, speech: Speech::Http };
+    assert_eq!(Prepared::passing(access(), passing).unwrap_err().rule(), "encoded_body");
+}
+
+#[test]
+fn what_a_person_approved_is_not_sent_twice() {
+    let put = || prepare("PUT", "/v1/charges").unwrap();
+    assert!(put().again().is_some());
+    let digest = put().digest().unwrap().to_owned();
+    assert!(put().only_as(digest).again().is_none());
+}
+
+#[test]
 fn d3_methods_are_upper_case_and_on_the_list() {
     let long = "G".repeat(200);
     for method in ["get", "PoSt", "TRACE", "TRACK", "CONNECT", "OPTIONS", "PURGE", "", "GET ", "GET /v1", &long] {
@@ -346,7 +396,8 @@ fn a_second_spelling_of_the_content_type_is_no_json() {
     let is_json = |headers: &[(&str, &str)]| {
         let mut asked = call("POST", "/v1/x");
         (asked.body, asked.headers) = ("{}".into(), pairs(headers));
-        matches!(Prepared::new(access(), asked).unwrap().sent(), Sent::Whole { is_json: true, .. })
+        let prepared = Prepared::new(access(), asked);
+        prepared.is_ok_and(|prepared| matches!(prepared.sent(), Sent::Whole { is_json: true, .. }))
     };
     let json = ("Content-Type", "application/json");
     assert!(is_json(&[json]) && is_json(&[json, ("Connection", "content-type")]));

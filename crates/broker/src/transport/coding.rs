@@ -52,7 +52,7 @@ impl Coding {
 
 /// Decodes one body, piece by piece. Without a coding every piece passes as it is.
 #[derive(Default)]
-pub(super) struct Decoding {
+pub(crate) struct Decoding {
     /// The layer that was put on last comes off first.
     layers: Vec<Layer>,
     encoded: u64,
@@ -61,7 +61,7 @@ pub(super) struct Decoding {
 
 impl Decoding {
     /// For a body with this head; `bytes_max` is the call's own limit of what comes out.
-    pub(super) fn of(headers: &HeaderMap, bytes_max: u64) -> Result<Self> {
+    pub(crate) fn of(headers: &HeaderMap, bytes_max: u64) -> Result<Self> {
         let mut codings = Vec::new();
         for value in headers.get_all(CONTENT_ENCODING) {
             let text = value.to_str().map_err(|_| UNKNOWN)?;
@@ -89,12 +89,12 @@ impl Decoding {
     }
 
     /// Whether anything is decoded at all.
-    pub(super) fn is_active(&self) -> bool {
+    pub(crate) fn is_active(&self) -> bool {
         !self.layers.is_empty()
     }
 
     /// Decodes a piece.
-    pub(super) fn push(&mut self, piece: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<Vec<u8>> {
         self.encoded += piece.len() as u64;
         let allowed = self.allowed();
         let mut bytes = piece.to_vec();
@@ -105,7 +105,7 @@ impl Decoding {
     }
 
     /// The clean end: every layer must be whole. A body without a single byte (`HEAD`, `304`) has no layers to close.
-    pub(super) fn finish(&mut self) -> Result<Vec<u8>> {
+    pub(crate) fn finish(&mut self) -> Result<Vec<u8>> {
         let allowed = self.allowed();
         let mut bytes = Vec::new();
         if self.encoded == 0 {
