@@ -275,7 +275,11 @@ impl Question<'_> {
             return Ok(leave);
         }
         let own = rows.iter().find(|row| row.call_id == self.call_id && row.digest == self.digest(row.expires_at));
-        let Some(row) = own.filter(|row| row.status != ApprovalStatus::Used) else { return Err(self.ask(&rows).await) };
+        // A no is an answer to the next question too: whoever asks the same again wears a person out until a yes slips through.
+        let answered = own
+            .filter(|row| row.status != ApprovalStatus::Used)
+            .or_else(|| rows.iter().find(|row| self.was_denied(row)));
+        let Some(row) = answered else { return Err(self.ask(&rows).await) };
         let refused =
             |reason: String| no(APPROVAL, reason, json!({"approval": row.id, "policy": rule_json(Some(&self.rule))}));
         match row.status {
@@ -312,6 +316,13 @@ impl Question<'_> {
             (None, None) => subject.tool == self.subject.tool,
             _ => false,
         }
+    }
+
+    /// Whether a person said no to exactly this, asked by the same statement, in another call of the run.
+    fn was_denied(&self, row: &ApprovalRow) -> bool {
+        row.status == ApprovalStatus::Denied
+            && row.policy.parse::<Value>().ok() == Some(rule_json(Some(&self.rule)))
+            && row.subject.parse::<Subject>().is_ok_and(|subject| subject == self.subject)
     }
 
     /// Over everything a yes is bound to.

@@ -189,6 +189,28 @@ async fn a_denied_request_and_one_that_nobody_answers_are_never_sent() {
 }
 
 #[tokio::test]
+async fn a_no_holds_for_the_same_request_in_every_later_call() {
+    let (upstream, site) = site().await;
+    site.policy(ASK).await;
+    let same = post("/a", json!({"n": 1}));
+    let row = site.play(&upstream, &[same.clone(), same.clone(), same, post("/a", json!({"n": 2}))]).await;
+    let first = site.approvals(row.id).await.pop().unwrap();
+    site.decide(first.id, "deny").await.unwrap();
+    let row = site.go_on(&upstream, row.id).await;
+    assert_eq!(
+        (row.status, site.approvals(row.id).await.len()),
+        (RunStatus::Waiting, 2),
+        "another body is another question"
+    );
+    let told = site.told(&row).await;
+    assert_eq!(told, ["policy_denied: a person looked at it and said no: said so. Nothing was sent."; 3]);
+    let second = site.approvals(row.id).await.remove(0);
+    site.decide(second.id, "approve").await.unwrap();
+    let row = site.go_on(&upstream, row.id).await;
+    assert_eq!((row.status, upstream.heads().len()), (RunStatus::Succeeded, 1), "{:?}", row.error);
+}
+
+#[tokio::test]
 async fn a_yes_for_the_run_is_for_what_it_shows_and_no_more() {
     let (upstream, site) = site().await;
     let id = site.policy(ASK).await;
