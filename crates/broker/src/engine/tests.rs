@@ -227,7 +227,13 @@ fn d4_at_the_address_of_a_graphql_api_the_body_is_judged_in_both_front_ends() {
     };
     let passed = |path: &str, body: &str| {
         let target = crate::Target::full_url(&format!("https://api.stripe.com{path}")).unwrap();
-        let passing = Passing { target, method: "POST".to_owned(), headers: json(), body: body.to_owned().into(), speech: Speech::Http };
+        let passing = Passing {
+            target,
+            method: "POST".to_owned(),
+            headers: json(),
+            body: body.to_owned().into(),
+            speech: Speech::Http,
+        };
         Prepared::passing(limited(), passing).err().map_or("", |refusal| refusal.rule())
     };
     let (fine, hidden) = (r#"{"query":"{ viewer { id } }"}"#, r#"{"query":"{ viewer } mutation { issueDelete }"}"#);

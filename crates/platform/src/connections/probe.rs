@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use livery_broker::mail::{Mailing, TIMEOUTS, Why};
-use livery_broker::postgres::{Failure, Question};
 use livery_broker::policy::{Sent, graphql};
+use livery_broker::postgres::{Failure, Question};
 use livery_broker::{Credential, Outbound, Target, Timeouts};
 use livery_core::connector::{Connector, MailServer, OriginRef, PostgresServer, TestCall};
 use livery_core::id::{ConnectionId, OrgId};

@@ -76,7 +76,7 @@ fn what_cannot_be_is_refused_with_its_code() {
 /// R24: a limit is hit as soon as the head says so, not when the bytes are there.
 #[test]
 fn limits_are_hit_while_it_comes() {
-    let of = |length: usize| [b"\x82\x7f".as_slice(), &(length as u64).to_be_bytes()].concat();
+    let of = |length: usize| [b"\x82\x7f".as_slice(), &u64::try_from(length).unwrap().to_be_bytes()].concat();
     assert_eq!(refused(Sender::Upstream, &of(FRAME_BYTES_MAX + 1)), Violation::TooLarge);
     assert_eq!(read(Sender::Upstream, &of(FRAME_BYTES_MAX)), (Vec::new(), None));
     let mut inlet = Inlet::new(Sender::Upstream);
