@@ -263,7 +263,9 @@ async fn connectors_say_what_they_ask_for_and_where_they_go() {
             "linear",
             "notion",
             "openai",
+            "postgres",
             "slack",
+            "smtp",
             "stripe"
         ]
     );
