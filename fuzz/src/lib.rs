@@ -1,6 +1,6 @@
 //! What must hold for any bytes, one function for each parser of hostile input. The targets in `fuzz_targets/` feed them.
 //!
-//! A function panics when a property is broken and returns when it holds. None of them does I/O, so a finding is repeated
+//! A function panics when a property is broken and returns when it holds. None of them does I/O beyond its own memory, so a finding is repeated
 //! by its bytes alone.
 
 use std::collections::BTreeMap;
@@ -32,6 +32,8 @@ use livery_harness::replay::{Logged, replay};
 use livery_llm::provider::{Decoder, Dialect};
 use livery_llm::request::{ModelRequest, ToolChoice};
 use livery_llm::script::Script;
+
+pub mod http_framing;
 
 /// The first byte says where the rest is cut in two, as a share of its length.
 fn cut(bytes: &[u8]) -> Option<(&[u8], &[u8])> {

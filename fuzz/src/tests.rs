@@ -52,6 +52,18 @@ fn walk(property: fn(&[u8]), seeds: &[&[u8]]) {
 }
 
 #[test]
+fn http_framing() {
+    walk(
+        crate::http_framing::http_framing,
+        &[
+            b"\x80POST http://api.example/a HTTP/1.1\r\nHost: api.example\r\nContent-Length: 5\r\n\r\nhelloGET http://api.example/b?c=d HTTP/1.1\r\nHost: api.example\r\n\r\n",
+            b"\x20POST http://api.example/x HTTP/1.1\r\nHost: api.example\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\nGET http://api.example/y HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\n\r\n",
+            b"\xe0PUT http://api.example/x HTTP/1.1\nHost: api.example\nContent-Length: 2\nTransfer-Encoding: chunked\n\n0\n\nGET http://api.example/z HTTP/1.0\nHost: api.example\n\n",
+        ],
+    );
+}
+
+#[test]
 fn sql() {
     walk(
         crate::sql,
