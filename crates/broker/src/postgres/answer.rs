@@ -40,13 +40,12 @@ impl fmt::Display for Complaint {
 impl Complaint {
     /// Reads the body of an `ErrorResponse`, each part scrubbed.
     pub(super) fn read(body: &[u8], scrub: &mut Scrub) -> Result<Self, Malformed> {
-        let mut complaint = Self::default();
+        let mut complaint = Self { severity: SEVERITIES[0].to_owned(), ..Self::default() };
         for (field, value) in fields(body)? {
             let mut text = || shorten(&scrubbed_text(value, scrub), PART_BYTES_MAX);
             match field {
-                b'S' if complaint.severity.is_empty() => complaint.severity = word(value),
-                b'V' => complaint.severity = word(value),
-                b'C' => complaint.code = word(value),
+                b'V' => complaint.severity = severity(value).to_owned(),
+                b'C' => complaint.code = code(value),
                 b'M' => complaint.message = text(),
                 b'D' => complaint.detail = Some(text()),
                 b'H' => complaint.hint = Some(text()),
@@ -57,15 +56,23 @@ impl Complaint {
     }
 }
 
-/// The five-letter code of an `ErrorResponse`, in letters and digits alone.
+/// The five-letter code of an `ErrorResponse`.
 pub(super) fn code_of(body: &[u8]) -> String {
-    let code = fields(body).ok().and_then(|fields| fields.into_iter().find(|(field, _)| *field == b'C'));
-    code.map_or_else(|| "no code".to_owned(), |(_, value)| word(value))
+    let found = fields(body).ok().and_then(|fields| fields.into_iter().find(|(field, _)| *field == b'C'));
+    found.map_or_else(|| "no code".to_owned(), |(_, value)| code(value))
 }
 
-/// Letters and digits, few of them.
-fn word(value: &[u8]) -> String {
-    value.iter().filter(|byte| byte.is_ascii_alphanumeric()).take(12).map(|byte| char::from(*byte)).collect()
+/// How bad an error can be, as every server says it, whatever its language.
+const SEVERITIES: [&str; 3] = ["ERROR", "FATAL", "PANIC"];
+
+fn severity(value: &[u8]) -> &'static str {
+    SEVERITIES.into_iter().find(|known| known.as_bytes() == value).unwrap_or(SEVERITIES[0])
+}
+
+/// A code, or that of an error of the server's own: no words come through here, for these are not searched.
+fn code(value: &[u8]) -> String {
+    let is_code = value.len() == 5 && value.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    if is_code { value.iter().map(|byte| char::from(*byte)).collect() } else { "XX000".to_owned() }
 }
 
 fn shorten(text: &str, max: usize) -> String {

@@ -114,7 +114,7 @@ impl Session {
             match frame.tag {
                 b'T' => self.columns(&frame.body, &mut coming)?,
                 b'D' => self.row(&frame.body, question, &mut coming)?,
-                b'C' => coming.answer.command = tag_of(&frame.body),
+                b'C' => coming.answer.command = scrubbed_text(tag_of(&frame.body).as_bytes(), &mut self.scrub),
                 b's' => coming.answer.cut = Some(Cut::Rows),
                 b'E' => coming.complaint = Some(Complaint::read(&frame.body, &mut self.scrub)?),
                 b'Z' => break,

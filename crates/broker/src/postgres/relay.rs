@@ -5,7 +5,8 @@
 //! exchanged for the refusal: the transaction it stood in fails, and everything behind it is skipped, as after any error.
 //!
 //! Names of prepared statements and portals are known from the messages that made them. One whose making failed is forgotten, and
-//! one that was made in any other way is not run.
+//! one that was made in any other way is not run. Whether one was made is known before anything is read that could use it and
+//! would not be skipped with it.
 
 mod owed;
 
@@ -34,8 +35,6 @@ const WRITE_MAX: Duration = Duration::from_secs(60);
 const NAMES_MAX: usize = 1_000;
 /// A statement no server runs: it stands in place of one that was refused.
 const UNRUNNABLE: &[u8] = b"refused by livery\0";
-/// A portal no server has, likewise.
-const NO_PORTAL: &[u8] = b"refused by livery\0\0\0\0\0";
 
 /// A statement on its way. Its text stays in its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,7 +203,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Send + Unpin, G: Gate> Relay<'g, S, G> {
             let Self { client, from_client, session, queue, .. } = self;
             tokio::select! {
                 frame = session.receive() => Event::Server(frame.map_err(|failure| told(&failure))?),
-                frame = receive(client, from_client), if !queue.is_full() => Event::Client(frame?),
+                frame = receive(client, from_client), if queue.takes_more() => Event::Client(frame?),
             }
         };
         match event {
@@ -226,6 +225,10 @@ impl<'g, S: AsyncRead + AsyncWrite + Send + Unpin, G: Gate> Relay<'g, S, G> {
         let said = FromClient::read(&frame).map_err(|malformed| violation(malformed.0))?;
         if self.skipping && !matches!(said, FromClient::Sync | FromClient::Terminate) {
             return Ok(());
+        }
+        let in_copy = matches!(said, FromClient::Copy | FromClient::Sync | FromClient::Flush | FromClient::Terminate);
+        if self.copying && !in_copy {
+            return Err(violation("in the middle of COPY nothing else is said"));
         }
         match said {
             FromClient::Terminate => return Err(None),
@@ -293,11 +296,13 @@ impl<'g, S: AsyncRead + AsyncWrite + Send + Unpin, G: Gate> Relay<'g, S, G> {
         self.send_server(&out).await
     }
 
-    /// In place of a message that is refused: one that the server cannot do.
+    /// In place of a message that is refused: one that the server cannot do, whatever names the program has made there. With it
+    /// goes the server's statement without a name.
     async fn refuse(&mut self, words: String) -> Result<(), Stop> {
         self.queue.push(Owed::Refused(words));
+        self.statements.remove("");
         let mut out = BytesMut::new();
-        put(&mut out, b'E', &[NO_PORTAL]);
+        put(&mut out, b'P', &[&[0], UNRUNNABLE, &[0, 0]]);
         put(&mut out, b'H', &[]);
         self.skipping = true;
         self.send_server(&out).await
@@ -333,10 +338,14 @@ impl<'g, S: AsyncRead + AsyncWrite + Send + Unpin, G: Gate> Relay<'g, S, G> {
         }
     }
 
-    /// `PREPARE` in SQL gives names that were judged as something else: afterwards none of them is known.
+    /// `PREPARE` and `DECLARE` in SQL give names that were judged as something else: afterwards none of them is known.
     fn forget_prepared(&mut self, statement: &Statement) {
-        if statement.judged.verbs.iter().any(|verb| verb == "PREPARE") {
+        let begins = |word: &str| statement.judged.verbs.iter().any(|verb| verb == word);
+        if begins("PREPARE") {
             self.statements.clear();
+        }
+        if begins("DECLARE") {
+            self.portals.clear();
         }
     }
 
@@ -369,6 +378,10 @@ impl<'g, S: AsyncRead + AsyncWrite + Send + Unpin, G: Gate> Relay<'g, S, G> {
             }
             b'G' => {
                 self.queue.running().ok_or_else(odd)?;
+                // What was sent behind it is eaten by it: it is nobody's statement, and has no answer.
+                if !self.queue.only_syncs_follow() {
+                    return Err(Some(Refusal::new("08P01", "in the middle of COPY nothing else is said")));
+                }
                 self.queue.drop_syncs();
                 self.copying = true;
             }

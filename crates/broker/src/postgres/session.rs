@@ -92,8 +92,12 @@ impl Broker {
             session.get_ready().await?;
             session.check_kept(server).await
         };
-        timeout(LOGIN_MAX, login).await.map_err(|_| Error::Timeout { phase: Phase::FirstByte })??;
-        Ok(session)
+        match timeout(LOGIN_MAX, login).await.map_err(|_| Error::Timeout { phase: Phase::FirstByte })? {
+            Ok(()) => Ok(session),
+            // No statement was sent yet.
+            Err(Failure::Protocol(what)) => Err(Failure::Unsafe(what)),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Asks a server to stop what a session does. Whether it does, nobody says.
@@ -269,10 +273,12 @@ impl Session {
             ("default_transaction_read_only", on(server.read_only).to_owned()),
             ("transaction_read_only", on(server.read_only).to_owned()),
             ("statement_timeout", shown_seconds(server.statement_timeout_s)),
+            ("idle_in_transaction_session_timeout", shown_seconds(IDLE_IN_TRANSACTION_MS / 1000)),
             ("standard_conforming_strings", "on".to_owned()),
             ("client_encoding", "UTF8".to_owned()),
         ];
         wanted.extend(server.role.clone().map(|role| ("role", role)));
+        wanted.extend(server.search_path.clone().map(|path| ("search_path", path)));
         for (name, value) in wanted {
             let shown = self.show(name).await?;
             // A standby or a database may be read-only by itself.
@@ -286,6 +292,10 @@ impl Session {
 
     /// Sets what a program may set: how values are written.
     pub(super) async fn set(&mut self, name: &str, value: &str) -> Result<(), Failure> {
+        // It stands in the statement as it is.
+        if !crate::sql::is_settable(name) || value.contains('\0') {
+            return Err(Error::BadRequest { why: "this setting is not a session's to change" }.into());
+        }
         // In a session with standard strings a quote is all there is to double.
         let quoted = value.replace('\'', "''");
         let mut out = BytesMut::new();

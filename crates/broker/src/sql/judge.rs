@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::names::{is_settable, why_never};
+use super::names::{is_changing, is_settable, why_never};
 use super::{Refused, STATEMENTS_MAX, Token, tokens};
 
 /// What a statement does. The order is that of what it takes to allow it.
@@ -56,7 +56,8 @@ pub struct Rules {
 pub struct Judged {
     /// The class of the statement that takes most to allow.
     pub class: Class,
-    /// How each statement begins, in upper case, each once: `SELECT`, `INSERT`.
+    /// How each statement begins, in upper case, each once: `SELECT`, `INSERT`; and `INSERT`, `UPDATE`, `DELETE` and `MERGE` of
+    /// those that stand within another one.
     pub verbs: Vec<String>,
     /// How many statements there are.
     pub statements: usize,
@@ -66,6 +67,8 @@ type Result<T> = std::result::Result<T, Refused>;
 
 /// Words that change rows, wherever they stand: also in a `WITH`, and behind `FOR` they lock.
 const CHANGING: &[&str] = &["insert", "update", "delete", "merge", "into", "share"];
+/// Those of them that are statements of their own.
+const VERBS_WITHIN: &[&str] = &["insert", "update", "delete", "merge"];
 /// What may be made, changed and removed. Functions, roles, servers, triggers and whatever else is not.
 const OBJECTS: &[&str] = &["table", "index", "view", "sequence", "schema", "type", "domain", "statistics"];
 /// Words that may stand before one of [`OBJECTS`].
@@ -89,6 +92,7 @@ pub fn judge(text: &str, rules: Rules) -> Result<Judged> {
         let statement = Statement { tokens, rules };
         statement.check_names()?;
         let (class, verb) = (statement.class()?, statement.word(statement.begin()).unwrap_or_default().to_uppercase());
+        let class = if statement.names().any(is_changing) { class.max(Class::Write) } else { class };
         if rules.read_only && class > Class::Read {
             return Err(Refused::ReadOnly(format!("{verb} would change something")));
         }
@@ -97,6 +101,8 @@ pub fn judge(text: &str, rules: Rules) -> Result<Judged> {
         }
         judged.class = judged.class.max(class);
         verbs.insert(verb);
+        // A statement within another one is what it is: WITH, EXPLAIN and PREPARE hide none.
+        verbs.extend(VERBS_WITHIN.iter().filter(|verb| statement.has(verb)).map(|verb| verb.to_uppercase()));
     }
     judged.verbs = verbs.into_iter().collect();
     Ok(judged)
@@ -141,9 +147,15 @@ impl<'a> Statement<'a> {
     }
 
     /// Every name, in quotes or not, wherever it stands.
+    fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.tokens.iter().filter_map(|token| match token {
+            Token::Word(name) | Token::Name(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
     fn check_names(&self) -> Result<()> {
-        for token in self.tokens {
-            let (Token::Word(name) | Token::Name(name)) = token else { continue };
+        for name in self.names() {
             if let Some(why) = why_never(name) {
                 return never(format!("{} is never used: {why}", shown(name)));
             }
@@ -197,7 +209,8 @@ impl<'a> Statement<'a> {
         if self.tokens.get(at) == Some(&Token::Mark(b'(')) && self.is_options(at + 1) {
             let length = self.tokens[at..].iter().take_while(|token| **token != Token::Mark(b')')).count();
             let options = Self { tokens: &self.tokens[at..at + length], ..*self };
-            runs = options.has("analyze") || options.has("analyse");
+            // An option's name may be in quotes.
+            runs = options.names().any(|name| name == "analyze" || name == "analyse");
             at += length + 1;
         }
         while let Some("analyze" | "analyse" | "verbose") = self.word(at) {

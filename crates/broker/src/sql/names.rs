@@ -63,8 +63,30 @@ const NEVER: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "what roles and other servers are logged in to with is nobody's to read",
+        &[
+            "pg_authid",
+            "pg_shadow",
+            "pg_user_mapping",
+            "pg_user_mappings",
+            "_pg_user_mappings",
+            "user_mapping_options",
+            "pg_subscription",
+        ],
+    ),
+    (
         "no other server is asked from within a database",
-        &["http_get", "http_post", "http_put", "http_patch", "http_delete", "http_head", "aws_lambda", "aws_s3"],
+        &[
+            "http",
+            "http_get",
+            "http_post",
+            "http_put",
+            "http_patch",
+            "http_delete",
+            "http_head",
+            "aws_lambda",
+            "aws_s3",
+        ],
     ),
 ];
 
@@ -86,6 +108,17 @@ const NEVER_BEGINNINGS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// Functions of the server's own that change something, or lock it, in what looks like a query.
+const CHANGING: &[&str] = &["nextval", "setval", "gin_clean_pending_list"];
+
+/// Beginnings of names, likewise.
+const CHANGING_BEGINNINGS: &[&str] = &["pg_advisory_", "pg_try_advisory_", "brin_summarize_", "brin_desummarize_"];
+
+/// Whether a name is that of a function that changes something.
+pub(super) fn is_changing(name: &str) -> bool {
+    CHANGING.contains(&name) || CHANGING_BEGINNINGS.iter().any(|start| name.starts_with(start))
+}
 
 /// Settings that a session may change: how values are written and how a query is planned. Nothing that limits it is here.
 const SETTINGS: &[&str] = &[
@@ -110,7 +143,8 @@ pub(super) fn why_never(name: &str) -> Option<&'static str> {
     exact.or_else(beginning)
 }
 
-/// Whether a session may set it.
+/// Whether a session may set it. A name that is settable can stand in a statement as it is.
 pub(crate) fn is_settable(name: &str) -> bool {
-    SETTINGS.contains(&name) || name.starts_with("enable_")
+    let is_plain = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    SETTINGS.contains(&name) || name.strip_prefix("enable_").is_some_and(is_plain)
 }

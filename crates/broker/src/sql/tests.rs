@@ -94,6 +94,13 @@ fn f11_read_only_changes_nothing() {
         "explain analyze delete from users",
         "explain (analyze true) delete from users",
         "explain (costs off, analyze) with a as (update t set b = 1 returning 1) select * from a",
+        "explain (costs off, \"analyze\") create table t as select 1",
+        "explain (costs off, \"analyze\" true) delete from users",
+        "explain (costs off, u&\"\\0061nalyze\") delete from users",
+        "select nextval('s')",
+        "select pg_catalog.\"setval\"('s', 1)",
+        "select pg_advisory_lock(1)",
+        "execute p(pg_try_advisory_xact_lock(1))",
         "select * into copy_of_users from users",
         "select * from users for update",
         "select * from users for no key update",
@@ -182,6 +189,9 @@ fn f11_never_whatever_the_connection_allows() {
         "select lo_export(1, '/tmp/x')",
         "select pg_terminate_backend(1)",
         "select pg_notify('a', 'b')",
+        "select rolpassword from pg_authid",
+        "select * from information_schema.user_mapping_options",
+        "select * from http(('GET', 'http://evil.example', null, null, null))",
         "listen a",
         "notify a",
         "prepare transaction 'x'",
@@ -255,6 +265,31 @@ fn a_text_is_of_the_class_that_takes_most() {
         &["execute p", "select 1 for update", "merge into t using u on true when matched then delete"],
     );
     assert!(Class::Read.is_safe() && !Class::Write.is_safe() && !Class::Copy.is_safe() && !Class::Schema.is_safe());
+}
+
+/// A policy that forbids a verb forbids it wherever it stands.
+#[test]
+fn f11_a_statement_within_another_one_is_told() {
+    for (text, expected) in [
+        ("with gone as (delete from t returning 1) select 1", &["DELETE", "WITH"][..]),
+        ("explain (costs off, \"analyze\") insert into t values (1)", &["EXPLAIN", "INSERT"]),
+        ("prepare p as update t set a = 1", &["PREPARE", "UPDATE"]),
+        ("select 'delete', \"delete\" from t -- delete", &["SELECT"]),
+    ] {
+        assert_eq!(judge(text, WRITABLE).unwrap().verbs, expected, "{text}");
+    }
+}
+
+#[test]
+fn f11_a_setting_is_one_plain_name() {
+    for name in ["enable_seqscan", "datestyle", "enable_partition_pruning"] {
+        assert!(super::is_settable(name), "{name}");
+    }
+    for name in
+        ["enable_", "enable_x.y", "enable_a to 1; drop table t; set enable_b", "enable_\u{e9}", "ENABLE_SORT", ""]
+    {
+        assert!(!super::is_settable(name), "{name}");
+    }
 }
 
 #[test]

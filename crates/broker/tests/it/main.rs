@@ -8,6 +8,7 @@ mod kinds;
 mod mail;
 mod names;
 mod pool;
+mod postgres;
 mod proxy;
 mod scrub;
 mod shape;

@@ -87,8 +87,17 @@ impl<T> Queue<T> {
         self.0.push_back(owed);
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= OWED_MAX
+    /// Whether the program may say more: few answers are owed, and none of them says whether a name was made that is used behind
+    /// the next `Sync`. Up to there, whatever uses a name that was not made is skipped by the server too.
+    pub(super) fn takes_more(&self) -> bool {
+        let is_name = |owed: &Owed<T>| matches!(owed, Owed::Parse(_) | Owed::Bind(_));
+        let mut behind = self.0.iter().skip_while(|owed| !is_name(owed));
+        self.0.len() < OWED_MAX && !behind.any(|owed| matches!(owed, Owed::Sync))
+    }
+
+    /// Whether nothing is owed behind what runs but the ends of what belongs together.
+    pub(super) fn only_syncs_follow(&self) -> bool {
+        self.0.iter().skip(1).all(|owed| matches!(owed, Owed::Sync))
     }
 
     fn take_if(&mut self, fits: impl Fn(&Owed<T>) -> bool) -> bool {
