@@ -196,6 +196,9 @@ pub const WORD_EXCEPTIONS: &[(&str, &str, &str)] = &[
 pub const SQL_EXCEPTIONS: &[(&str, &str)] = &[
     ("fuzz/src/tests.rs", "seeds for the wall before a database"),
     ("crates/broker/src/sql/tests.rs", "what programs of a run may say to a database of their own"),
+    ("crates/broker/tests/it/postgres.rs", "a database of a run's own, and what is in it"),
+    ("crates/broker/tests/it/postgres/relayed.rs", "what programs of a run say to a database of their own"),
+    ("crates/broker/tests/it/postgres/walled.rs", "what programs of a run say to a database of their own"),
     ("crates/livery/tests/it/databases/asked.rs", "what a model says to a database of its run"),
     ("crates/livery/tests/it/databases/programs.rs", "what programs of a run say to a database of their own"),
     ("crates/livery/tests/it/databases/site.rs", "a database of a run's own, and what is in it"),

@@ -27,6 +27,8 @@ use crate::{Caller, Platform, Posted};
 
 /// How long a person may take, in milliseconds.
 pub(super) const CONSENT_MS: i64 = 600_000;
+/// How often a consent is written behind a token that came first; renewals of one connection come one after the other.
+const KEEPS_MAX: u32 = 3;
 /// What the verifier is sealed as.
 const VERIFIER_FIELD: &str = "pkce_verifier";
 /// Where browsers come back, below the public address.
@@ -219,13 +221,25 @@ impl Platform {
         self.vault.unseal(&self.store, begun.org, &begun.id, VERIFIER_FIELD, sealed, now).await
     }
 
-    /// Keeps what a person agreed to, and makes the connection active.
+    /// Keeps what a person agreed to, and makes the connection active. A renewal that was under way may write its token between
+    /// the look and the write: then the consent's goes behind that one.
     pub(super) async fn consented(&self, row: &ConnectionRow, answer: TokenAnswer) -> Result<Consent> {
+        for _ in 0..KEEPS_MAX {
+            if self.keep_consent(row, &answer).await? {
+                self.broker.forget(row.org, &row.id.to_string());
+                return Ok(Consent::Given);
+            }
+        }
+        Ok(Consent::Refused("the connection was changed meanwhile"))
+    }
+
+    /// `false`: the connection is another one, or a token came first.
+    async fn keep_consent(&self, row: &ConnectionRow, answer: &TokenAnswer) -> Result<bool> {
         let connector = settled(row)?;
         let before = self.store.get_connection_token(row.org, row.id).await?;
         let generation = before.map_or(0, |token| token.generation).saturating_add(1);
-        let token = self.sealed_token(row, &connector, &answer, generation).await?;
-        let wider = wider_than_asked(server_of(&connector)?, &answer);
+        let token = self.sealed_token(row, &connector, answer, generation).await?;
+        let wider = wider_than_asked(server_of(&connector)?, answer);
         let (org, id, version, now) = (row.org, row.id, row.version, self.clock.now());
         let told = json!({"connection": id, "version": version, "scopes": answer.scopes, "wider_than_asked": wider});
         let node = self.identity.owner.clone();
@@ -239,13 +253,7 @@ impl Platform {
                 Ok(true)
             })
         });
-        match kept.await? {
-            true => {
-                self.broker.forget(org, &id.to_string());
-                Ok(Consent::Given)
-            }
-            false => Ok(Consent::Refused("the connection was changed meanwhile")),
-        }
+        Ok(kept.await?)
     }
 
     pub(super) async fn refused(&self, row: &ConnectionRow, reason: &'static str) -> Result<Consent> {

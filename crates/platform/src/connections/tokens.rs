@@ -178,7 +178,7 @@ impl Platform {
         if !claimed.await? {
             return self.wait_for_other(org, id, from).await;
         }
-        let renewed = self.ask_and_keep(&row, token.as_ref(), from).await;
+        let renewed = self.ask_and_keep(&row, token.as_ref(), (from, &claim.id)).await;
         if renewed.is_err() {
             let released = self
                 .store
@@ -203,7 +203,13 @@ impl Platform {
         Err(unavailable("another node has been asking for the token for too long"))
     }
 
-    async fn ask_and_keep(&self, row: &ConnectionRow, token: Option<&ConnectionTokenRow>, from: u32) -> Result<()> {
+    /// With the claim on the token that follows generation `from`.
+    async fn ask_and_keep(
+        &self,
+        row: &ConnectionRow,
+        token: Option<&ConnectionTokenRow>,
+        (from, claim): (u32, &str),
+    ) -> Result<()> {
         let connector = settled(row)?;
         let value = self.open_value(row).await?;
         let refresh = match token.and_then(|token| token.sealed_refresh.as_deref()) {
@@ -220,8 +226,11 @@ impl Platform {
             }
             Err(Unminted::Own(error)) => Err(error),
             Err(Unminted::Exchange(failed)) if failed.is_final(auth_of(row)?.is_signed()) => {
-                self.note_reauth(row, &failed.to_string()).await?;
-                Err(needs_reauth())
+                match self.note_reauth(row, claim, &failed.to_string()).await? {
+                    true => Err(needs_reauth()),
+                    // A person agreed meanwhile, or another node asks: what is there now decides.
+                    false => Ok(()),
+                }
             }
             Err(Unminted::Exchange(failed)) => Err(unavailable(&failed.to_string())),
         }
@@ -291,17 +300,22 @@ impl Platform {
         }
     }
 
-    /// Nobody uses the connection until its owner has done something.
-    pub(super) async fn note_reauth(&self, row: &ConnectionRow, reason: &str) -> Result<()> {
+    /// Nobody uses the connection until its owner has done something. `false`: the claim is not held any more, so the refusal is
+    /// about a token that nobody has now. Whoever writes a consent takes the claim away in the same row, so of the two one is
+    /// first.
+    async fn note_reauth(&self, row: &ConnectionRow, claim: &str, reason: &str) -> Result<bool> {
         let (org, id, version, now) = (row.org, row.id, row.version, self.clock.now());
         let told = json!({"connection": id, "version": version, "reason": reason});
-        let node = self.identity.owner.clone();
+        let (node, claim) = (self.identity.owner.clone(), claim.to_owned());
         let write = self.store.write(move |tx| {
             Box::pin(async move {
+                if !tx.release_connection_token(org, id, &claim).await? {
+                    return Ok(false);
+                }
                 if tx.need_connection_reauth(org, id, version, now).await? {
                     note(tx, org, "connection.needs_reauth", now, node, told).await?;
                 }
-                Ok(())
+                Ok(true)
             })
         });
         Ok(write.await?)

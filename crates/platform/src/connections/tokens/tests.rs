@@ -210,6 +210,32 @@ async fn an_invalid_grant_needs_a_person_and_no_further_question() {
     assert!(site.opened(id).await.is_ok());
 }
 
+/// F5: a person agrees while the renewal of what they agreed to before is being refused. The refusal is about a token that is no
+/// more, so it ends nothing.
+#[tokio::test]
+async fn f5_a_consent_during_a_renewal_that_is_refused_holds() {
+    let site = Site::new().await;
+    let id = site.agreed().await;
+    site.pass(3590);
+    let stolen = site.fake.seen().tokens.iter().find(|token| token.contains("_ref_")).unwrap().clone();
+    site.fake.spend(&stolen);
+    site.fake.set(|knobs| knobs.token_delay = Duration::from_secs(3));
+    let asking = site.opened(id);
+    let agreeing = async {
+        while site.token(id).await.claimed_until.is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // The question is on its way; what is asked from now on is answered at once.
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        site.fake.set(|knobs| knobs.token_delay = Duration::ZERO);
+        site.agree(id).await;
+    };
+    let (asked, ()) = tokio::join!(asking, agreeing);
+    assert_eq!(asked.unwrap().1, 2, "who waited for the renewal gets what the person agreed to");
+    assert_eq!(site.row(id).await.status, ConnectionStatus::Active);
+    assert_eq!(site.opened(id).await.unwrap().1, 2);
+}
+
 /// A server that is away for a while changes nothing, and a token that is still good is used meanwhile.
 #[tokio::test]
 async fn a_server_that_is_away_is_asked_again() {

@@ -15,7 +15,7 @@ use livery_core::connector::PostgresServer;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::door::{Denied, Door, why};
+use super::door::{Denied, Door};
 use super::gate::{Route, RunGate};
 use super::statement::Wanted;
 use super::told::{FrontEnd, Outcome, Told};
@@ -66,7 +66,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin>(gate: &RunGa
         Ok(Some(Hello::Start(start))) => Box::pin(session(gate, stream, start)).await,
         // A key that is not known is not answered, and neither is one that is.
         Ok(Some(Hello::Cancel { process, secret })) => {
-            if let Some((server, key)) = gate.cancels.of((process, secret)) {
+            // Each of them is a connection to the server: they come no faster than requests do.
+            let is_in_pace = gate.door().is_ok_and(|door| door.is_in_pace());
+            if let Some((server, key)) = gate.cancels.of((process, secret)).filter(|_| is_in_pace) {
                 let _ = gate.platform.broker.cancel_statement(&server, key).await;
             }
         }
@@ -130,8 +132,7 @@ async fn open<'g>(gate: &'g RunGate, route: &'g Route, start: &Start) -> Result<
         let words = format!("this connection goes to the database \"{}\" only", server.database);
         return Err(Refusal::new("3D000", words));
     }
-    let credential = gate.platform.materialise(door.row().org, bound.connection).await;
-    let credential = credential.map_err(|error| unavailable(why(&error)))?;
+    let credential = door.credential(bound.connection).await.map_err(unavailable)?;
     let session = gate.platform.broker.log_in(door.row().org, &server, credential).await;
     let session = session.map_err(|failure| unavailable(&failure.to_string()))?;
     let (slot, peer) = (route.slot.clone(), session.peer().to_string());

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use livery_broker::Credential;
 use livery_broker::engine::{Access, Failed, How, Prepared, Refusal};
 use livery_broker::transport::Inbound;
-use livery_core::{ErrorCode, EventType, RunError};
+use livery_core::id::ConnectionId;
+use livery_core::{Error, ErrorCode, EventType, RunError};
 use livery_harness::Input;
 use livery_store::RunRow;
 use serde_json::{Value, json};
@@ -27,6 +28,7 @@ use super::told::{Outcome, Told};
 use super::{Event, REDACTED_MAX};
 use crate::Platform;
 use crate::connections::Bound;
+use crate::startup::MayPass as _;
 use crate::worker::ask::{self, Leave};
 use crate::worker::drive::Signal;
 use crate::worker::patience::{CALL_WAIT_MAX, read_patiently};
@@ -182,6 +184,21 @@ impl Door {
         Ok(bound.remove(slot))
     }
 
+    /// The present value of a connection, for one request. Of the two that may be away, the database is waited for, and whoever
+    /// gives tokens out is not.
+    pub(super) async fn credential(&self, connection: ConnectionId) -> Result<Credential, &'static str> {
+        let (platform, org) = (&self.platform, self.row.org);
+        let opened = async || match platform.materialise(org, connection).await {
+            Err(error) if error.may_pass() => {
+                platform.store.get_connection(org, connection).await?;
+                Ok(Err(error))
+            }
+            outcome => Ok(outcome),
+        };
+        let opened = read_patiently(self.row.id, "a credential", CALL_WAIT_MAX, opened).await;
+        opened.and_then(|opened| opened).map_err(|error: Error| why(&error))
+    }
+
     /// What a connection lets a request do.
     pub(in crate::worker) fn access(&self, bound: &Bound) -> Access {
         let connector = &bound.connector;
@@ -253,11 +270,11 @@ impl Door {
         if let Some(intent) = intent.take_if(|_| !is_safe) {
             intent.done().await.map_err(Unanswered::Gone)?;
         }
-        let credential = match self.platform.materialise(self.row.org, told.bound.connection).await {
+        let credential = match self.credential(told.bound.connection).await {
             Ok(credential) => credential,
-            Err(error) => {
+            Err(why) => {
                 self.log(told.ended(None, &Outcome::unavailable())).await;
-                return Err(Unanswered::Unavailable(why(&error)));
+                return Err(Unanswered::Unavailable(why));
             }
         };
         let (version, begun) = self.begin(told, prepared, credential, how).await;
@@ -371,10 +388,10 @@ impl Door {
 }
 
 /// Why there is no credential, in words that carry nothing of it.
-pub(super) fn why(error: &livery_core::Error) -> &'static str {
+fn why(error: &Error) -> &'static str {
     match error {
-        livery_core::Error::NotFound { .. } => "the connection does not exist any more",
-        livery_core::Error::Conflict { .. } => "the connection is revoked or has to be authorised again",
+        Error::NotFound { .. } => "the connection does not exist any more",
+        Error::Conflict { .. } => "the connection is revoked or has to be authorised again",
         _ => "the connection cannot be read now",
     }
 }

@@ -6,7 +6,7 @@ use livery_core::connector::MailServer;
 use livery_core::{EventType, RunError, Timestamp};
 use serde_json::json;
 
-use super::door::{Denied, Door, why};
+use super::door::{Denied, Door};
 use super::told::{Outcome, Told};
 use crate::worker::ask::{self, Leave};
 
@@ -71,11 +71,11 @@ impl Door {
         } else {
             self.log_with(vec![requested], None).await.map_err(Unsent::Gone)?;
         }
-        let credential = match self.platform().materialise(self.row().org, told.bound.connection).await {
+        let credential = match self.credential(told.bound.connection).await {
             Ok(credential) => credential,
-            Err(error) => {
+            Err(why) => {
                 self.log(told.ended(None, &Outcome::unavailable())).await;
-                return Err(Unsent::Unavailable(why(&error)));
+                return Err(Unsent::Unavailable(why));
             }
         };
         let version = credential.version;

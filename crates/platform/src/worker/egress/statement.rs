@@ -11,7 +11,7 @@ use livery_core::{EventType, RunError};
 use serde_json::{Value, json};
 
 use super::Event;
-use super::door::{Denied, Door, why};
+use super::door::{Denied, Door};
 use super::told::{Outcome, Told, with};
 use crate::worker::ask::{self, Leave};
 
@@ -139,16 +139,15 @@ impl Door {
         leave: Leave,
     ) -> Result<Answer, Unqueried> {
         self.intend_statement(told, &wanted, &leave).await.map_err(Unqueried::Gone)?;
-        let (org, connection) = (self.row().org, told.bound.connection);
-        let credential = match self.platform().materialise(org, connection).await {
+        let credential = match self.credential(told.bound.connection).await {
             Ok(credential) => credential,
-            Err(error) => {
+            Err(why) => {
                 self.log(told.ended(None, &Outcome::unavailable())).await;
-                return Err(Unqueried::Unavailable(why(&error)));
+                return Err(Unqueried::Unavailable(why));
             }
         };
         let version = credential.version;
-        let logged_in = self.platform().broker.log_in(org, &wanted.server, credential).await;
+        let logged_in = self.platform().broker.log_in(self.row().org, &wanted.server, credential).await;
         let (answer, outcome) = match logged_in {
             Ok(session) => ask(session, wanted).await,
             Err(failure) => {
