@@ -21,7 +21,7 @@ mod sealer;
 
 pub use format::sealed_kid;
 pub use key::{Dek, Kek};
-pub use root::{Existing, KekSource, KeyError, replace_key_file};
+pub use root::{Existing, KekSource, KeyError, new_key_file, replace_key_file};
 pub use sealer::{Sealer, TenantKeys};
 
 use livery_core::id::OrgId;

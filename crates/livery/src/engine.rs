@@ -45,6 +45,7 @@ pub(crate) struct Ground {
     pub(crate) data: PathBuf,
     database: Database,
     node: Option<cli::Node>,
+    root_keys: root_keys::Named,
     launcher: Option<LauncherProcess>,
     user: Option<User>,
 }
@@ -58,6 +59,8 @@ impl Ground {
         keep: Keep,
         node: Option<&cli::Node>,
     ) -> anyhow::Result<Self> {
+        // Before anything is made, and as whoever started this: a token may be for root's eyes.
+        let root_keys = root_keys::Named::read()?;
         let user = host::ordinary_user(engine.user.as_deref())?;
         host::private_dir(data, user.as_ref())?;
         let data = std::path::absolute(data)?;
@@ -76,7 +79,7 @@ impl Ground {
         });
         host::settle(user.as_ref())?;
         let database = Database::in_folder(&data);
-        Ok(Self { data, database, node: node.cloned(), launcher, user })
+        Ok(Self { data, database, node: node.cloned(), root_keys, launcher, user })
     }
 
     /// The same on another database.
@@ -147,7 +150,7 @@ impl Running {
             database: ground.database,
             clock: Clock::system(),
             broker: broker_config(engine, address)?,
-            root_keys: root_keys::of(&ground.data)?,
+            root_keys: ground.root_keys.beside(&ground.data),
             environment: environment_providers(provider),
             sandboxes,
         };

@@ -58,4 +58,6 @@ pub use page::{Page, PageRequest};
 pub use platform::{Parts, Platform};
 pub use principal::{Caller, Idempotency, Posted, Principal, Scope};
 pub use readiness::Readiness;
-pub use vault::{Rewrap, RootKey, RootKeyUse, RootKeys, RotateDataKey, VaultView};
+pub use vault::{
+    Rewrap, RootKey, RootKeyUse, RootKeys, RotateDataKey, Transit, TransitAccess, TransitRefused, VaultView,
+};

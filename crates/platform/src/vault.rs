@@ -15,9 +15,11 @@ use livery_store::{DataKeyRow, Store};
 use crate::startup::Startup;
 
 mod rotation;
+mod transit;
 
 pub(crate) use rotation::keep_up;
 pub use rotation::{Rewrap, RootKeyUse, RotateDataKey, VaultView};
+pub use transit::{Transit, TransitAccess, TransitRefused};
 
 /// Where the key check is kept.
 const CHECK: &str = "vault_check";
@@ -38,6 +40,8 @@ pub enum RootKey {
     File(PathBuf),
     /// Text: 64 hex digits or base64 of 32 bytes.
     Text(Secret),
+    /// Kept wrapped in the database; only this key of a key management service opens it.
+    Transit(Box<Transit>),
 }
 
 /// The root keys of a node: one wraps data keys, and all open what they wrapped.
@@ -55,24 +59,47 @@ impl From<RootKey> for RootKeys {
 }
 
 impl RootKey {
-    fn source(&self) -> KekSource {
+    /// Where this node has it; `None` for one that has to be asked for first ([`RootKeys::fetched`]).
+    fn source(&self) -> Option<KekSource> {
         match self {
-            Self::File(path) => KekSource::File(path.clone()),
-            Self::Text(text) => KekSource::Text(Secret::new(text.expose_secret().to_vec())),
+            Self::File(path) => Some(KekSource::File(path.clone())),
+            Self::Text(text) => Some(KekSource::Text(Secret::new(text.expose_secret().to_vec()))),
+            Self::Transit(_) => None,
         }
+    }
+
+    async fn fetched(self, store: &Store, startup: Startup, may_create: bool) -> Result<Self> {
+        match self {
+            Self::Transit(transit) => Ok(Self::Text(transit.root_key(store, startup, may_create).await?)),
+            here => Ok(here),
+        }
+    }
+}
+
+impl RootKeys {
+    /// The same keys, with none left that another server has to unwrap. `sealed`: whether the database has a root key already;
+    /// then a new one makes sense only beside it.
+    async fn fetched(self, store: &Store, startup: Startup, sealed: bool) -> Result<Self> {
+        let may_create = !sealed || !self.others.is_empty();
+        let current = self.current.fetched(store, startup, may_create).await?;
+        let mut others = Vec::with_capacity(self.others.len());
+        for other in self.others {
+            others.push(other.fetched(store, startup, true).await?);
+        }
+        Ok(Self { current, others })
     }
 }
 
 /// The sealer of a database whose key check says `check`, or why this key is not its key.
 fn open_sealer(root_keys: &RootKeys, check: Option<&str>) -> Result<Sealer> {
-    let others = root_keys.others.iter().map(RootKey::source).collect();
-    Sealer::open(root_keys.current.source(), others, Existing { check, any_sealed: check.is_some() }).map_err(|error| {
-        Error::Unavailable {
-            detail: format!(
-                "{error} (nodes that share a database share its root key: LIVERY_ROOT_KEY, or the same root.key)"
-            ),
-            retry_after_s: 0,
-        }
+    let unfetched = || Error::internal("a root key was not asked for");
+    let others = root_keys.others.iter().filter_map(RootKey::source).collect();
+    let current = root_keys.current.source().ok_or_else(unfetched)?;
+    Sealer::open(current, others, Existing { check, any_sealed: check.is_some() }).map_err(|error| Error::Unavailable {
+        detail: format!(
+            "{error} (nodes that share a database share its root key: LIVERY_ROOT_KEY, or the same root.key)"
+        ),
+        retry_after_s: 0,
     })
 }
 
@@ -92,6 +119,7 @@ impl Vault {
     /// Opens the vault of a database, or refuses when the root key is not the one it was sealed under.
     pub(crate) async fn open(store: &Store, root_keys: RootKeys, startup: Startup) -> Result<Self> {
         let check = startup.step(|| store.system_get_meta(CHECK)).await?;
+        let root_keys = root_keys.fetched(store, startup, check.is_some()).await?;
         let sealer = open_sealer(&root_keys, check.as_deref())?;
         if check.is_some() {
             startup.step(|| rotation::needs(store, &sealer)).await?;

@@ -1,10 +1,10 @@
 //! Fakes with teeth: a model server that plays scripts, obeys every instruction it reads or breaks in every known way,
-//! a webhook receiver that checks signatures, a strict authorization server, an S3 server and a mail server that are as unwell as a test wants them. And one real thing: a
+//! a webhook receiver that checks signatures, a strict authorization server, an S3 server, a mail server and a key management service that are as unwell as a test wants them. And one real thing: a
 //! Postgres server of the tests' own.
 //!
 //! Refused: outbound calls. Everything here only listens, on 127.0.0.1 and a port of the kernel's choice unless told otherwise.
 //!
-//! Walk on: [`fake_model`], then [`webhook_sink`], [`fake_oauth`], [`fake_s3`], [`fake_smtp`] and [`postgres`].
+//! Walk on: [`fake_model`], then [`webhook_sink`], [`fake_oauth`], [`fake_s3`], [`fake_smtp`], [`fake_transit`] and [`postgres`].
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 mod capture;
@@ -12,6 +12,7 @@ pub mod fake_model;
 pub mod fake_oauth;
 pub mod fake_s3;
 pub mod fake_smtp;
+pub mod fake_transit;
 mod listener;
 pub mod postgres;
 pub mod webhook_sink;
@@ -22,6 +23,7 @@ pub use fake_model::{Config, FakeModel};
 pub use fake_oauth::FakeOauth;
 pub use fake_s3::FakeS3;
 pub use fake_smtp::FakeSmtp;
+pub use fake_transit::FakeTransit;
 pub use postgres::Postgres;
 pub use webhook_sink::WebhookSink;
 

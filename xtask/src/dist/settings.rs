@@ -10,7 +10,9 @@ const HEAD: &str = "\
 /// What comes from the environment alone.
 const SECRETS: &str = "
 # The key that seals all others (default: the file root.key in the data folder). Every node of a cluster has the same.
+# Or the address of a key of Vault or OpenBao, transit:https://HOST/v1/transit/keys/NAME, with a file that holds a token.
 #LIVERY_ROOT_KEY=
+#LIVERY_KMS_TOKEN_FILE=
 
 # Keys that make the model providers `anthropic` and `openai`. Others are stored over the API.
 #ANTHROPIC_API_KEY=

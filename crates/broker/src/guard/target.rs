@@ -88,6 +88,17 @@ pub enum Host {
     Ip(IpAddr),
 }
 
+impl Host {
+    /// Whether it is this machine: `localhost`, or a literal loopback address. Of other names nothing is known before they
+    /// are looked up.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Name(name) => name == "localhost",
+            Self::Ip(ip) => ip.is_loopback(),
+        }
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

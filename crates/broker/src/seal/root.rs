@@ -133,7 +133,7 @@ fn load_file(path: &Path, may_create: bool) -> Result<Kek, KeyError> {
             if !may_create {
                 return Err(KeyError::Missing { path: path.to_owned() });
             }
-            create_file(path)?;
+            create_file(path, None)?;
             // Read back what is on disk: another process may have been first, and then its key is the key.
             read_file(path)
         }
@@ -159,18 +159,32 @@ fn read_file(path: &Path) -> Result<Kek, KeyError> {
 }
 
 /// Writes the key beside its place and links it there, so that the name never shows half a key and never replaces one.
-fn create_file(path: &Path) -> Result<(), KeyError> {
+/// `owner`: user and group it is given to.
+fn create_file(path: &Path, owner: Option<(u32, u32)>) -> Result<(), KeyError> {
     let io = |source| KeyError::Io { path: path.to_owned(), source };
     let key = Kek::generate().map_err(|_| KeyError::NoRandomness)?;
     let temporary = path.with_extension(format!("new-{}", key.kid()));
     let written = write_new(&temporary, key.0.material().expose_secret())
-        .and_then(|_| match fs::hard_link(&temporary, path) {
+        .and_then(|file| owner.map_or(Ok(()), |(user, group)| fchown(&file, Some(user), Some(group))))
+        .and_then(|()| match fs::hard_link(&temporary, path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             other => other,
         })
         .and_then(|()| sync_folder(path));
     let removed = fs::remove_file(&temporary);
     written.and(removed).map_err(io)
+}
+
+/// Puts a key into the file `path`, where there is none; its id. It belongs to whoever owns the folder: the user the server
+/// runs as.
+///
+/// # Errors
+/// There is no such folder, or what is at `path` is no key.
+pub fn new_key_file(path: &Path) -> Result<String, KeyError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let owner = fs::metadata(folder).map_err(|source| KeyError::Io { path: folder.to_owned(), source })?;
+    create_file(path, Some((owner.uid(), owner.gid())))?;
+    Ok(read_file(path)?.kid().to_owned())
 }
 
 /// Puts a new key into the file `path`; the one before stays as `old`. Their ids, the old one first. Whoever is cut off in

@@ -190,6 +190,19 @@ fn a_key_file_is_exchanged_and_the_one_before_stays() {
 }
 
 #[test]
+fn a_key_file_is_made_where_there_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("root.key");
+    let made = new_key_file(&path).unwrap();
+    assert_eq!(open_file(&path, Existing::default()).unwrap().kid(), made);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o400);
+    assert_eq!(new_key_file(&path).unwrap(), made, "one that is there stays");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+    let nowhere = folder.path().join("missing/root.key");
+    assert!(matches!(new_key_file(&nowhere), Err(KeyError::Io { .. })));
+}
+
+#[test]
 fn two_first_starts_agree_on_one_key() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("root.key");

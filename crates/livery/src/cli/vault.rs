@@ -17,7 +17,7 @@ pub(crate) enum Vault {
         #[command(flatten)]
         server: Server,
     },
-    /// Put a new root key file into a data directory; the one before it stays beside it. The server takes it at its next start.
+    /// Put a new root key file into a data directory; one that is there stays beside it. The server takes it at its next start.
     NewRootKey {
         /// The server's data directory.
         #[arg(long, value_name = "DIR", env = "LIVERY_DATA", default_value = "livery-data")]

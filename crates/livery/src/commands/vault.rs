@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use livery_broker::seal::replace_key_file;
+use livery_broker::seal::{new_key_file, replace_key_file};
 use serde_json::{Value, json};
 
 use super::{cell, client, print, print_json, say, table};
@@ -65,6 +65,12 @@ async fn next_root_key(client: &Client) -> anyhow::Result<Value> {
 
 fn new_root_key(data: &Path) -> anyhow::Result<()> {
     let (place, old) = (data.join(root_keys::FILE), data.join(root_keys::OLD_FILE));
+    if !place.exists() {
+        let key = new_key_file(&place)?;
+        say(&format!("{} holds a new root key, {key}; keep a copy of it apart", place.display()));
+        say("start the server with it, with the one it had in LIVERY_ROOT_KEY_OTHERS, then `livery vault rewrap`");
+        return Ok(());
+    }
     let (before, after) = replace_key_file(&place, &old)?;
     say(&format!("{} is the root key {after} now; {} keeps {before}", place.display(), old.display()));
     say("keep a copy of the new key apart; start the server again, then `livery vault rewrap`");

@@ -9,7 +9,14 @@ use super::support::{livery, output, repository, text};
 /// Pages about installing and running.
 const PAGES: &[&str] = &["install.md", "systemd.md", "docker.md", "compose.md", "kubernetes.md"];
 /// Variables without a flag: `docs/configuration.md`.
-const ENVIRONMENT_ALONE: &[&str] = &["LIVERY_LOG", "LIVERY_ROOT_KEY", "LIVERY_ROOT_KEY_OTHERS"];
+const ENVIRONMENT_ALONE: &[&str] = &[
+    "LIVERY_LOG",
+    "LIVERY_ROOT_KEY",
+    "LIVERY_ROOT_KEY_OTHERS",
+    "LIVERY_KMS_TOKEN",
+    "LIVERY_KMS_NAMESPACE",
+    "LIVERY_KMS_CA",
+];
 
 /// What the command line has: flags of each command (by its words), and every variable.
 #[derive(Default)]

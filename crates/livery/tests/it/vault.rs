@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use crate::support::{SHELL_AGENT, Server, livery, output, text};
 
+mod transit;
+
 #[test]
 fn the_root_key_is_exchanged_between_two_starts() {
     let mut first = Server::start(&[]);

@@ -1,12 +1,11 @@
 //! Where objects are kept, as the operator says it: `--objects DIR` or `--objects s3://BUCKET/PREFIX`.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use livery_broker::Secret;
-use livery_broker::guard::{Host, Scheme, Target};
+use livery_broker::guard::{Scheme, Target};
 
 /// The scheme of a bucket.
 const S3: &str = "s3://";
@@ -154,12 +153,7 @@ fn check_endpoint(text: &str, allow_http: bool) -> Result<Target, PlaceError> {
     if target.path() != "/" {
         return Err(PlaceError::EndpointPath);
     }
-    let is_loopback = match target.host() {
-        Host::Name(name) => name == "localhost",
-        Host::Ip(IpAddr::V4(ip)) => ip.is_loopback(),
-        Host::Ip(IpAddr::V6(ip)) => ip.is_loopback(),
-    };
-    if target.scheme() == Scheme::Http && !is_loopback && !allow_http {
+    if target.scheme() == Scheme::Http && !target.host().is_loopback() && !allow_http {
         return Err(PlaceError::Plaintext);
     }
     Ok(target)

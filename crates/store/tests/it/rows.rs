@@ -159,6 +159,11 @@ conformance! {
         assert_eq!(once, (true, false));
         world.write(|tx| async move { tx.system_set_meta("check", "3").await }.boxed()).await;
         assert_eq!(world.store.system_get_meta("check").await.unwrap().as_deref(), Some("3"));
+        let exchange = |before: &'static str| {
+            world.write(move |tx| async move { tx.system_exchange_meta("check", before, "4").await }.boxed())
+        };
+        assert!(!exchange("2").await && exchange("3").await && !exchange("3").await, "only what is there is exchanged");
+        assert_eq!(world.store.system_get_meta("check").await.unwrap().as_deref(), Some("4"));
         assert_eq!(world.store.system_get_meta("other").await.unwrap(), None);
     }
 }
