@@ -22,6 +22,9 @@ const FREE_BYTES: u64 = 1024 * 1024;
 const DECODED_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Largest zstd window, as a power of two: what every decoder must support (RFC 8878).
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// How brotli begins whose window is larger than the standard's 16 MiB, in the low seven bits. No answer is in that form, and the
+/// decoder would take it: its memory would be what an upstream says.
+const BROTLI_LARGE: u8 = 0x11;
 /// Buffer of the brotli decoder, in bytes.
 const BROTLI_BUFFER: usize = 16 * 1024;
 
@@ -163,7 +166,8 @@ unpack! {
 
 /// One coding being taken off.
 struct Layer {
-    /// `None` until two bytes tell what `deflate` means here: zlib to the standard, raw to some servers.
+    coding: Coding,
+    /// `None` until the first bytes tell: of brotli whether it is the standard's, of `deflate` what that means here.
     decoder: Option<Box<dyn Unpack>>,
     held: Vec<u8>,
     /// Bytes that came out of it so far.
@@ -174,18 +178,29 @@ impl Layer {
     fn new(coding: Coding) -> Result<Self> {
         let decoder: Option<Box<dyn Unpack>> = match coding {
             Coding::Gzip => Some(Box::new(MultiGzDecoder::new(Sink::default()))),
-            Coding::Deflate => None,
-            Coding::Brotli => Some(Box::new(DecompressorWriter::new(Sink::default(), BROTLI_BUFFER))),
+            Coding::Deflate | Coding::Brotli => None,
             Coding::Zstd => Some(Box::new(zstd_decoder().map_err(|_| BROKEN)?)),
         };
-        Ok(Self { decoder, held: Vec::new(), decoded: 0 })
+        Ok(Self { coding, decoder, held: Vec::new(), decoded: 0 })
+    }
+
+    /// The decoder of what begins like this; `None`: that takes more bytes to tell.
+    fn begun(&self) -> Result<Option<Box<dyn Unpack>>> {
+        Ok(match (self.coding, &self.held[..]) {
+            (Coding::Brotli, [first, ..]) if first & 0x7f == BROTLI_LARGE => return Err(BROKEN),
+            (Coding::Brotli, [_, ..]) => Some(Box::new(DecompressorWriter::new(Sink::default(), BROTLI_BUFFER))),
+            (_, [first, second, ..]) => Some(deflate_decoder(*first, *second)),
+            _ => None,
+        })
     }
 
     fn push(&mut self, piece: &[u8], allowed: u64) -> Result<Vec<u8>> {
         if self.decoder.is_none() {
             self.held.extend_from_slice(piece);
-            let [first, second, ..] = self.held[..] else { return Ok(Vec::new()) };
-            self.decoder = Some(deflate_decoder(first, second));
+            self.decoder = self.begun()?;
+            if self.decoder.is_none() {
+                return Ok(Vec::new());
+            }
             let held = std::mem::take(&mut self.held);
             return self.run(allowed, |decoder| decoder.write_all(&held));
         }

@@ -57,6 +57,18 @@ fn decoded(coding: &str, pieces: &[&[u8]], bytes_max: u64) -> Result<Vec<u8>> {
     Ok(out)
 }
 
+/// E6: a window beyond the standard's is memory that the upstream names.
+#[test]
+fn e6_brotli_with_a_large_window_is_none() {
+    let length = u32::try_from(TEXT.len() - 1).unwrap();
+    // 24 bits of window, in the form for more, and one uncompressed meta-block.
+    let head = (24 | length << 9 | 1 << 25).to_le_bytes();
+    let large = [&[0x11], &head[..], TEXT, &[3]].concat();
+    assert_eq!(decoded("br", &[&large], u64::MAX), Err(BROKEN));
+    assert_eq!(decoded("br", &[&large[..1], &large[1..]], u64::MAX), Err(BROKEN));
+    assert_eq!(decoded("br", &[&brotli(TEXT)], u64::MAX).as_deref(), Ok(TEXT));
+}
+
 #[test]
 fn every_coding_is_decoded_wherever_it_is_cut() {
     for (coding, bytes) in [
