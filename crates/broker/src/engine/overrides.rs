@@ -57,14 +57,20 @@ fn has_part(bytes: &[u8]) -> bool {
     let mut rest = lower.as_slice();
     while let Some(at) = memchr::memmem::find(rest, DISPOSITION) {
         rest = &rest[at + DISPOSITION.len()..];
-        let ends = [&b"\n\r\n"[..], b"\n\n"].map(|end| memchr::memmem::find(rest, end));
-        let end = ends.into_iter().flatten().min().unwrap_or(rest.len());
+        let end = end_of_head(rest);
         if is_named(&rest[..end]) {
             return true;
         }
         rest = &rest[end..];
     }
     false
+}
+
+/// Where a head ends: before an empty line, or with the text. Looks no further than that, so that many heads take no longer than
+/// one of their length.
+fn end_of_head(text: &[u8]) -> usize {
+    let is_empty_next = |at: &usize| matches!(text[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]);
+    memchr::memchr_iter(b'\n', text).find(is_empty_next).unwrap_or(text.len())
 }
 
 /// `name="_method"`, `name=_method`, `name*=utf-8''%5fmethod` and the like, in the head of a part.
@@ -116,5 +122,33 @@ impl<'de> Visitor<'de> for Keys<'_> {
             fields.next_value::<IgnoredAny>()?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// D2: heads of parts are looked at once each, however many there seem to be and whichever end they have.
+    #[test]
+    fn d2_a_form_of_many_parts_takes_no_longer_than_its_length() {
+        let request = CanonicalRequest::at("POST", "https://api.stripe.com/v1/x").unwrap();
+        let headers = [("content-type".to_owned(), "multipart/form-data; boundary=b".to_owned())];
+        let took = |ends: [&str; 2]| {
+            let parts = ends.map(|end| format!("content-disposition: form-data; name=a{end}")).concat().repeat(50_000);
+            let begun = Instant::now();
+            for (last, is_fine) in [("", true), ("content-disposition: form-data; name=_method\r\n\r\nPUT", false)] {
+                let body = format!("{parts}{last}").into();
+                assert_eq!(refuse_method_overrides(&request, &headers, &body).is_ok(), is_fine, "{ends:?}");
+            }
+            begun.elapsed()
+        };
+        let both = took(["\n\n", "\r\n\r\n"]);
+        for end in ["\n\n", "\r\n\r\n"] {
+            let one = took([end, end]);
+            assert!(one < both * 10 + Duration::from_secs(10), "{end:?}: {one:?} instead of {both:?}");
+        }
     }
 }
