@@ -96,8 +96,8 @@ impl GraphqlRule {
         Ok(())
     }
 
-    /// Whether requests to this canonical path are the rule's. Servers differ in how they read case and a slash at the end:
-    /// both count as the same place.
+    /// Whether requests to this canonical path are the rule's. Servers differ in how they read case and a slash at the end, and
+    /// some answer everything below a path like the path itself: all of it counts as the same place.
     pub fn is_about(&self, canonical_path: &str) -> bool {
         let [pattern, path] =
             [&self.path.to_string(), canonical_path].map(|path| path.trim_end_matches('/').to_ascii_lowercase());
@@ -110,7 +110,7 @@ impl GraphqlRule {
                 _ => return false,
             }
         }
-        given.next().is_none()
+        true
     }
 
     /// What an operation of this kind may ask for.

@@ -16,6 +16,8 @@ const TOKENS_MAX: usize = 20_000;
 const DEPTH_MAX: usize = 100;
 /// Most operations of one document, and most fragments.
 const DEFINITIONS_MAX: usize = 100;
+/// Most fields that all operations of one document ask for, those of a fragment counted for each that uses it.
+const ASKED_MAX: usize = 20_000;
 
 /// One operation, whether or not it is the one that is executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +51,11 @@ pub fn operations(text: &str) -> Result<Vec<Operation>, Unreadable> {
     if operations.is_empty() {
         return Err(Unreadable("it has no operation"));
     }
-    operations.into_iter().map(|(kind, asked)| Ok(Operation { kind, fields: asked.fields(&fragments)? })).collect()
+    let mut left = ASKED_MAX;
+    let whole = |(kind, asked): (GraphqlKind, Asked<'_>)| {
+        asked.fields(&fragments, &mut left).map(|fields| Operation { kind, fields })
+    };
+    operations.into_iter().map(whole).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,13 +133,24 @@ fn string(rest: &str) -> Result<usize, Unreadable> {
             b'"' => return Ok(at + 1),
             b'\n' | b'\r' => break,
             b'\\' => match bytes.next() {
-                Some((_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' | b'u')) => {}
+                Some((_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')) => {}
+                // Who takes any four characters for digits would see the string end elsewhere.
+                Some((at, b'u')) if is_code(&rest[at + 1..]) => {}
                 _ => break,
             },
             _ => {}
         }
     }
     Err(Unreadable("a string is malformed or has no end"))
+}
+
+/// Whether `XXXX` or `{X…}` stands behind a `\u`.
+fn is_code(rest: &str) -> bool {
+    let is_hex = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    match rest.strip_prefix('{') {
+        Some(inside) => inside.split_once('}').is_some_and(|(digits, _)| is_hex(digits)),
+        None => rest.get(..4).is_some_and(is_hex),
+    }
 }
 
 enum Definition<'t> {
@@ -149,15 +166,25 @@ struct Asked<'t> {
 }
 
 impl<'t> Asked<'t> {
-    /// With the fields of the fragments, and of theirs.
-    fn fields(&self, fragments: &BTreeMap<&'t str, Asked<'t>>) -> Result<BTreeSet<String>, Unreadable> {
-        let mut fields: BTreeSet<String> = self.fields.iter().map(|field| (*field).to_owned()).collect();
+    /// With the fields of the fragments, and of theirs, as long as there are any `left`.
+    fn fields(
+        &self,
+        fragments: &BTreeMap<&'t str, Asked<'t>>,
+        left: &mut usize,
+    ) -> Result<BTreeSet<String>, Unreadable> {
+        let mut fields = BTreeSet::new();
+        let mut add = |asked: &Asked<'t>| {
+            *left = left.checked_sub(asked.fields.len()).ok_or(Unreadable("it asks for too much"))?;
+            fields.extend(asked.fields.iter().map(|field| (*field).to_owned()));
+            Ok(())
+        };
+        add(self)?;
         let mut seen = BTreeSet::new();
         let mut open: Vec<&str> = self.spreads.iter().copied().collect();
         while let Some(name) = open.pop() {
             if seen.insert(name) {
                 let fragment = fragments.get(name).ok_or(Unreadable("it uses a fragment that it does not have"))?;
-                fields.extend(fragment.fields.iter().map(|field| (*field).to_owned()));
+                add(fragment)?;
                 open.extend(&fragment.spreads);
             }
         }

@@ -91,6 +91,10 @@ fn what_could_be_read_in_two_ways_is_not_read() {
         "{ a(x: \"no end) }",
         "{ a(x: \"\n\") }",
         "{ a(x: \"\\q\") }",
+        "{ a(x: \"\\u\") }",
+        "{ a(x: \"\\u12\") }",
+        "{ a(x: \"\\u{\") }",
+        "{ a(x: \"\\u{}\") }",
         "{ a(x: \"\"\" \" \"\"\") }",
         "{ a(x: \"\"\" \\\"\"\" \"\"\") }",
         "{ a(x: \"\"\"x\"\"\"\") }",
@@ -118,6 +122,16 @@ fn what_could_be_read_in_two_ways_is_not_read() {
     assert!(operations(&format!("{{ a(x: {}1{}) }}", "[".repeat(5000), "]".repeat(5000))).is_err());
     assert!(operations(&format!("{{ {} a {} }}", "... {".repeat(5000), "}".repeat(5000))).is_err());
     assert!(operations(&"{a}".repeat(1000)).is_err());
+    assert_eq!(operations("{ a(x: \"\\u0041\\u{1F600}\") }").unwrap().len(), 1);
+}
+
+/// A few words that every operation repeats are as much work as if they stood in each.
+#[test]
+fn d4_what_operations_share_is_counted_for_each() {
+    let fields: String = (0..1000).map(|n| format!("f{n} ")).collect();
+    let shared = |operations: usize| format!("{}fragment F on Q {{ {fields} }}", "{...F}".repeat(operations));
+    assert_eq!(operations(&shared(20)).unwrap().len(), 20);
+    assert!(operations(&shared(21)).is_err());
 }
 
 #[test]
