@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::call::{config, post, tenant, text};
 use crate::dns::{NameServer, Reply, addresses};
-use crate::upstream::{SOON, Upstream, answer};
+use crate::upstream::{SOON, Step, Upstream, answer};
 
 fn broker(server: &NameServer) -> Broker {
     Broker::new(BrokerConfig { resolver: Some(server.address), ..config() }).unwrap()
@@ -181,4 +181,39 @@ async fn f13_a_name_that_is_not_on_the_list_is_never_looked_up() {
         served.await.unwrap();
     }
     assert_eq!(server.asked(), []);
+}
+
+/// E5: whatever opens many requests at once has so many under way; the others wait, and hold nothing.
+#[tokio::test]
+async fn e5_a_run_has_so_many_requests_under_way_and_no_more() {
+    let upstream = Upstream::start(vec![vec![Step::Stall]]).await;
+    let address = upstream.address;
+    let reach = vec![Reach { host: address.ip().to_string(), port: address.port() }];
+    let direct = Direct::new(crate::call::broker(), tenant(1), reach, Duration::from_secs(30));
+    let proxy = Arc::new(Proxy::new(Listed(direct), Vec::new(), Placeholders::default(), lifetime()).unwrap());
+    let (mut open, mut serving) = (Vec::new(), tokio::task::JoinSet::new());
+    for _ in 0..130 {
+        let (mut near, far) = tokio::io::duplex(4096);
+        let proxy = Arc::clone(&proxy);
+        serving.spawn(async move { proxy.serve(far).await });
+        near.write_all(format!("GET http://{address}/ HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+        open.push(near);
+    }
+    let all = async {
+        while upstream.seen().connections < 100 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Time for one more, if there were a way.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    tokio::time::timeout(SOON * 3, all).await.expect("they do not come");
+    assert_eq!(upstream.seen().connections, 100);
+    // Who leaves makes room.
+    open.drain(..100).for_each(drop);
+    let rest = async {
+        while upstream.seen().connections < 130 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON * 3, rest).await.expect("nobody makes room");
 }
