@@ -8,7 +8,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-use crate::transport::decoded;
+use crate::transport::{decoded, folded};
 use crate::{Error, Result};
 
 /// Largest message, as it comes and once it is decoded, in bytes.
@@ -24,6 +24,14 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let rest = types.next().and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
     types.next().is_none() && rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// Headers that say what the messages of a body are compressed with, one by one: those of gRPC, and of Connect.
+const CODINGS: [&str; 2] = ["grpc-encoding", "connect-content-encoding"];
+
+/// Whether this header says so. Where nobody takes messages apart, nobody searches what is in them.
+pub(crate) fn hides_messages(name: &str, value: &[u8]) -> bool {
+    CODINGS.contains(&folded(name).as_str()) && !value.trim_ascii().eq_ignore_ascii_case(b"identity")
 }
 
 /// One message.
@@ -45,8 +53,16 @@ pub struct Inlet {
 impl Inlet {
     /// For a body whose head this is.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let coding = headers.get("grpc-encoding").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Self { bytes: BytesMut::new(), coding }
+        let codings = headers.get_all(CODINGS[0]).iter().map(|value| value.to_str().unwrap_or("?"));
+        // Several are the name of none: readers differ in which they believe.
+        let coding = codings.map(str::to_owned).reduce(|all, next| format!("{all}, {next}"));
+        Self { coding, ..Self::default() }
+    }
+
+    /// For a body whose compressed messages are in this coding.
+    #[must_use]
+    pub fn in_coding(coding: &str) -> Self {
+        Self { coding: Some(coding.to_owned()), ..Self::default() }
     }
 
     /// More bytes.
@@ -144,6 +160,19 @@ mod tests {
             Inlet::default().said(&Message { whole: Bytes::from_static(b"\x01\0\0\0\0"), is_compressed: true }),
             Err(BROKEN)
         );
+    }
+
+    /// A24: readers differ in which of two codings they believe.
+    #[test]
+    fn a24_a_coding_that_is_named_twice_is_none() {
+        let said = |codings: &[&'static str]| {
+            let name = http::HeaderName::from_static("grpc-encoding");
+            let headers = codings.iter().map(|coding| (name.clone(), coding.parse().unwrap()));
+            let message = Message { whole: Bytes::from_static(b"\x01\0\0\0\x01x"), is_compressed: true };
+            Inlet::of(&HeaderMap::from_iter(headers)).said(&message)
+        };
+        assert_eq!(said(&["identity"]), Ok("x".into()));
+        assert!(said(&["identity", "gzip"]).is_err() && said(&["gzip", "identity"]).is_err() && said(&[]).is_err());
     }
 
     #[test]

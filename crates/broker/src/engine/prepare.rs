@@ -77,7 +77,7 @@ impl Prepared {
         body: Upload,
         speech: Speech,
     ) -> Result<Self, Refusal> {
-        let decoded = encoded::decoded(&headers, &body)?;
+        let decoded = encoded::decoded(&headers, &body, speech)?;
         refuse_method_overrides(&request, &headers, decoded.as_ref().unwrap_or(&body))?;
         let own = match &access.slot {
             CredentialSlot::Query { name } => Some(name.clone()),

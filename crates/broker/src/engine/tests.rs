@@ -239,7 +239,7 @@ fn d4_at_the_address_of_a_graphql_api_the_body_is_judged_in_both_front_ends() {
     let (fine, hidden) = (r#"{"query":"{ viewer { id } }"}"#, r#"{"query":"{ viewer } mutation { issueDelete }"}"#);
     for ask in [&called as &dyn Fn(&str, &str) -> &'static str, &passed] {
         assert_eq!(ask("/v1/graphql", fine), "");
-        for path in ["/v1/graphql", "/v1/graphql/", "/V1/GraphQL", "/v1/./graphql"] {
+        for path in ["/v1/graphql", "/v1/graphql/", "/V1/GraphQL", "/v1/./graphql", "/v1/graphql/below"] {
             assert_eq!(ask(path, hidden), "graphql", "{path}");
         }
         assert_eq!(ask("/v1/graphql?query=mutation", fine), "graphql");
@@ -292,6 +292,23 @@ fn a24_d2_a_body_is_searched_as_it_reads_once_decoded() {
     let headers = pairs(&[("content-type", "application/json"), ("Content_Encoding", "gzip")]);
     let passing = Passing { target, method: "POST".to_owned(), headers, body: long, speech: Speech::Http };
     assert_eq!(Prepared::passing(access(), passing).unwrap_err().rule(), "encoded_body");
+}
+
+/// A20, A24: messages that are compressed one by one are taken apart in gRPC over HTTP/2 alone; in other clothes they do not leave.
+#[test]
+fn a20_a24_messages_that_nobody_looks_into_do_not_leave() {
+    let ask = |header: (&str, &str), speech: Speech| {
+        let headers = pairs(&[("content-type", "application/grpc"), header]);
+        let target = crate::Target::full_url("https://api.stripe.com/v1/x").unwrap();
+        let body = Upload::from("\u{1}\0\0\0\u{1}x");
+        let passing = Passing { target, method: "POST".to_owned(), headers, body, speech };
+        Prepared::passing(access(), passing).err().map_or("", |refusal| refusal.rule())
+    };
+    for hidden in [("grpc-encoding", "gzip"), ("Grpc_Encoding", "gzip"), ("connect-content-encoding", "br")] {
+        assert_eq!(ask(hidden, Speech::Http), "encoded_body", "{hidden:?}");
+    }
+    assert_eq!(ask(("grpc-encoding", "gzip"), Speech::Grpc), "");
+    assert_eq!(ask(("grpc-encoding", " Identity "), Speech::Http), "");
 }
 
 #[test]

@@ -103,6 +103,23 @@ impl Matcher {
         (state.redactions() > 0).then(|| (out, state.variants()))
     }
 
+    /// The spellings in which a secret is in the name of a header. Names come in lower case, which takes little from a secret: so
+    /// does this.
+    pub(crate) fn found_in_name(&self, name: &str) -> Option<Variants> {
+        if name.len() < image::RUN {
+            return None;
+        }
+        let is_within = |secret: &Zeroizing<Vec<u8>>| {
+            let lower = Zeroizing::new(secret.to_ascii_lowercase());
+            lower.windows(image::RUN).any(|run| memchr::memmem::find(name.as_bytes(), run).is_some())
+        };
+        let mut variants = self.scrub_noting(name.as_bytes()).map(|(_, variants)| variants).unwrap_or_default();
+        if self.secrets.iter().any(is_within) {
+            variants.insert(Variant::Raw);
+        }
+        (variants != Variants::default()).then_some(variants)
+    }
+
     /// Whether it was made from exactly these secrets.
     pub(super) fn is_for(&self, secrets: &[&Secret]) -> bool {
         let mut searched = secrets.iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN);

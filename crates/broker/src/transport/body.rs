@@ -15,6 +15,7 @@ use super::headers;
 use super::outbound::{Finding, Place, Relayed};
 use super::pool::{Permit, Pool, PoolKey};
 use super::send::classify;
+use super::upload::Leash;
 use super::wire::Wire;
 use crate::error::Phase;
 use crate::grpc;
@@ -53,6 +54,8 @@ pub(super) struct Flow {
     pub(super) key: PoolKey,
     /// Counts the call as in flight.
     pub(super) permit: Permit,
+    /// What is still sent of the request.
+    pub(super) leash: Leash,
 }
 
 /// The limits of one body.
@@ -160,6 +163,11 @@ impl Body {
         self.trailers.take()
     }
 
+    /// Ends it here: nothing more is received, and nothing more of the request is sent.
+    pub fn hang_up(&mut self) {
+        self.flow = None;
+    }
+
     /// The body as a [`futures_util::Stream`].
     pub fn into_stream(self) -> impl futures_util::Stream<Item = Result<Bytes>> + Send {
         futures_util::stream::unfold(self, |mut body| async move { body.next().await.map(|piece| (piece, body)) })
@@ -265,10 +273,11 @@ impl Body {
             self.scrubber.push(&tail, &mut out)?;
             self.scrubber.finish(&mut out);
         }
-        if let Some(Flow { incoming, wire, pool, key, permit }) = self.flow.take() {
-            drop((incoming, permit));
-            // One that is shared is in the pool already.
-            if wire.share().is_none() {
+        if let Some(Flow { incoming, wire, pool, key, permit, leash }) = self.flow.take() {
+            let is_sent = leash.is_sent();
+            drop((incoming, permit, leash));
+            // One that is shared is in the pool already; one whose request is not over is good for no other.
+            if wire.share().is_none() && is_sent {
                 pool.put(key, wire);
             }
         }

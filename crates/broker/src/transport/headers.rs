@@ -19,7 +19,8 @@ use crate::{Error, Result, Secret};
 /// Methods that are sent. `CONNECT`, `TRACE` and inventions are not.
 const METHODS: &[Method] = &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
-/// Never taken from a caller, `_` read as `-`: authentication, hop-by-hop, framing, forwarding, method overrides, ranges.
+/// Never taken from a caller, `_` read as `-`: authentication, hop-by-hop, framing, forwarding, ranges; and what some servers
+/// take for the method, the path or the host instead of those that were judged.
 const STRIPPED: &[&str] = &[
     "authorization",
     "proxy-authorization",
@@ -41,6 +42,8 @@ const STRIPPED: &[&str] = &[
     "content-length",
     "expect",
     "accept-encoding",
+    "grpc-accept-encoding",
+    "connect-accept-encoding",
     "forwarded",
     "via",
     "x-real-ip",
@@ -49,6 +52,11 @@ const STRIPPED: &[&str] = &[
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-original-host",
+    "x-host",
+    "x-http-host-override",
     "range",
     "if-range",
     "http2-settings",
@@ -360,12 +368,23 @@ pub(super) fn check_head(status: StatusCode, headers: &HeaderMap, bytes_max: u64
     Ok(())
 }
 
+/// Removes what describes the bytes of a body that was decoded.
+pub(super) fn forget_bytes(headers: &mut HeaderMap) {
+    for name in OF_THE_BYTES {
+        headers.remove(*name);
+    }
+}
+
 /// The projection of an answer's headers, scrubbed, and what was found in them.
 pub(super) fn project(received: &HeaderMap, relayed: Relayed, matcher: Option<&Matcher>) -> (HeaderMap, Vec<Finding>) {
     let mut headers = HeaderMap::new();
     let mut findings = Vec::new();
     for (name, value) in received {
         if !relayed.takes(name.as_str(), matcher.is_some()) {
+            continue;
+        }
+        if let Some(variants) = matcher.and_then(|matcher| matcher.found_in_name(name.as_str())) {
+            findings.push(Finding { place: Place::HeaderName, variants });
             continue;
         }
         let scrubbed = matcher.and_then(|matcher| matcher.scrub_noting(value.as_bytes()));

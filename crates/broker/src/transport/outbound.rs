@@ -241,6 +241,8 @@ pub struct Finding {
 pub enum Place {
     /// In a header that comes back.
     Header(HeaderName),
+    /// In the name of one, which does not come back.
+    HeaderName,
     /// In the body.
     Body,
     /// In what a mail server said.
@@ -251,6 +253,7 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Header(name) => write!(f, "header:{name}"),
+            Self::HeaderName => f.write_str("header_name"),
             Self::Body => f.write_str("body"),
             Self::Reply => f.write_str("reply"),
         }

@@ -18,7 +18,7 @@ use super::coding::Decoding;
 use super::identity::Identity;
 use super::pool::{Permit, Pool, PoolKey};
 use super::tls::{Offer, Tls};
-use super::upload::{Outgoing, Pulse, Sent};
+use super::upload::{Leash, Outgoing, Pulse, Sent};
 use super::wire::{Wire, as_one};
 use super::{
     BrokerConfig, ConfigError, Credential, Inbound, Outbound, Relayed, Socket, Speech, Timeouts, Took, dial, headers,
@@ -145,7 +145,7 @@ impl Shared {
             host: call.target.host().clone(),
             port: call.target.port(),
         };
-        let Exchanged { wire, response, took } = self.exchange(&key, Way::of(&call), identity, outgoing).await?;
+        let Exchanged { wire, response, took, leash } = self.exchange(&key, Way::of(&call), identity, outgoing).await?;
         let (dialled, status) = (wire.peer, response.status());
         if let Some(opening) = opening.filter(|_| status == StatusCode::SWITCHING_PROTOCOLS) {
             opening.check(response.headers())?;
@@ -157,13 +157,19 @@ impl Shared {
         let (head, incoming) = response.into_parts();
         headers::check_head(head.status, &head.headers, call.response_bytes_max)?;
         let decoding = Decoding::of(&head.headers, call.response_bytes_max)?;
-        let is_messages = call.speech == Speech::Grpc && matcher.is_some() && grpc::is_grpc(&head.headers);
+        // What it was asked in does not matter: whoever reads it goes by what it says of itself.
+        let is_messages = matcher.is_some() && grpc::is_grpc(&head.headers);
         let messages = is_messages.then(|| grpc::Inlet::of(&head.headers));
         let (mut headers, findings) = headers::project(&head.headers, call.relayed, matcher.as_deref());
         if is_messages {
             headers.remove("grpc-encoding");
+        } else if matcher.is_some() && hides_messages(&head.headers) {
+            return Err(Error::BadGateway { why: "messages in a coding that cannot be searched" });
         }
-        let flow = Flow { incoming, wire, pool: Arc::clone(&self.pool), key, permit };
+        if decoding.is_active() {
+            headers::forget_bytes(&mut headers);
+        }
+        let flow = Flow { incoming, wire, pool: Arc::clone(&self.pool), key, permit, leash };
         let limits = BodyLimits {
             idle: call.timeouts.idle,
             deadline,
@@ -200,24 +206,25 @@ impl Shared {
         // A WebSocket has its connection to itself.
         let pooled = || (way.speech != Speech::WebSocket).then(|| self.pool.take(key)).flatten();
         while let Some(mut wire) = pooled() {
-            if !matches!(timeout(POOLED_READY, wire.ready()).await, Ok(Ok(()))) {
+            let speaks = way.speech != Speech::Grpc || wire.share().is_some();
+            // One in HTTP/1.1 that a tool left behind says nothing about what the upstream speaks if it is asked.
+            if !speaks || !matches!(timeout(POOLED_READY, wire.ready()).await, Ok(Ok(()))) {
                 continue;
-            }
-            if way.speech == Speech::Grpc && wire.share().is_none() {
-                return Err(NOT_TWO);
             }
             let Some(request) = outgoing.request() else { return Err(Error::Cut) };
             let asked = Instant::now();
             match exchange_on(&mut wire, request, &outgoing.pulse, timeouts.first_byte).await {
                 Ok(response) => {
                     let took = Took { first_byte: asked.elapsed(), ..Took::default() };
-                    return Ok(Exchanged { wire, response, took });
+                    return Ok(Exchanged { wire, response, took, leash: outgoing.leash });
                 }
-                // The upstream had closed the idle connection. Not a byte left, or a second copy does no harm: once more.
+                // The upstream had closed the idle connection. Not a byte left, or a second copy does no harm: once more, on a
+                // new one. The pool still has one that is shared, and whoever refuses streams on it could be asked without end.
                 Err(Refused { unsent: Some(request), .. }) => outgoing.unsent(as_one(*request)),
                 Err(refused) if outgoing.is_repeatable() && refused.error == Error::Cut => {}
                 Err(refused) => return Err(refused.error),
             }
+            break;
         }
         let (mut wire, took) = self.open(way, identity).await?;
         match wire.share() {
@@ -229,7 +236,8 @@ impl Shared {
         let asked = Instant::now();
         let response = exchange_on(&mut wire, request, &outgoing.pulse, timeouts.first_byte).await;
         let response = response.map_err(|refused| refused.error)?;
-        Ok(Exchanged { wire, response, took: Took { first_byte: asked.elapsed(), ..took } })
+        let took = Took { first_byte: asked.elapsed(), ..took };
+        Ok(Exchanged { wire, response, took, leash: outgoing.leash })
     }
 
     /// Resolve, check, dial one of the checked addresses, TLS if the scheme says so.
@@ -284,6 +292,7 @@ struct Exchanged {
     wire: Wire,
     response: Response<Incoming>,
     took: Took,
+    leash: Leash,
 }
 
 /// A request that got no answer.
@@ -313,6 +322,10 @@ async fn exchange_on(
             Err(_) => return Err(Refused { error: Error::Timeout { phase: Phase::FirstByte }, unsent: None }),
         }
     }
+}
+
+fn hides_messages(headers: &http::HeaderMap) -> bool {
+    headers.iter().any(|(name, value)| grpc::hides_messages(name.as_str(), value.as_bytes()))
 }
 
 fn scrubber(matcher: Option<Arc<Matcher>>, headers: &http::HeaderMap) -> Scrubber {

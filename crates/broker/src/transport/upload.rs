@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::future::{AbortHandle, Abortable};
 use futures_util::{Stream, StreamExt as _};
 use http::Request;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -103,6 +105,29 @@ impl Pulse {
     }
 }
 
+/// What is still to be sent of a body. Dropping it breaks the sending off: an answer that is over, or that nobody waits for any
+/// more, ends its request too, so that nothing leaves of which nobody gives an account.
+#[derive(Default)]
+pub(super) struct Leash {
+    /// `None`: there is nothing that comes in pieces.
+    rest: Option<(AbortHandle, Arc<AtomicBool>)>,
+}
+
+impl Leash {
+    /// Whether all of the body has been handed on.
+    pub(super) fn is_sent(&self) -> bool {
+        self.rest.as_ref().is_none_or(|(_, is_sent)| is_sent.load(Ordering::SeqCst))
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if let Some((rest, _)) = &self.rest {
+            rest.abort();
+        }
+    }
+}
+
 /// A request that may have to be sent on another connection.
 pub(super) struct Outgoing {
     head: Request<()>,
@@ -110,19 +135,24 @@ pub(super) struct Outgoing {
     whole: Option<Bytes>,
     first: Option<Request<Sent>>,
     pub(super) pulse: Pulse,
+    pub(super) leash: Leash,
 }
 
 impl Outgoing {
     pub(super) fn new(head: Request<()>, upload: Upload) -> Self {
         let pulse = Pulse::new();
-        let (whole, first) = match upload {
-            Upload::Whole(bytes) => (Some(bytes), None),
+        let (whole, first, leash) = match upload {
+            Upload::Whole(bytes) => (Some(bytes), None, Leash::default()),
             Upload::Pieces { pieces, length, .. } => {
-                let body = Pieces { pieces, left: length, pulse: pulse.clone() }.boxed_unsync();
-                (None, Some(head.clone().map(|()| body)))
+                let (handle, registration) = AbortHandle::new_pair();
+                let is_sent = Arc::<AtomicBool>::default();
+                let leash = Leash { rest: Some((handle, Arc::clone(&is_sent))) };
+                let pieces = Abortable::new(pieces, registration);
+                let body = Pieces { pieces, left: length, pulse: pulse.clone(), is_sent }.boxed_unsync();
+                (None, Some(head.clone().map(|()| body)), leash)
             }
         };
-        Self { head, whole, first, pulse }
+        Self { head, whole, first, pulse, leash }
     }
 
     /// The request, if it can be sent (once more).
@@ -148,10 +178,13 @@ impl Outgoing {
     }
 }
 
+type Coming = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
+
 struct Pieces {
-    pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
+    pieces: Abortable<Coming>,
     left: Option<u64>,
     pulse: Pulse,
+    is_sent: Arc<AtomicBool>,
 }
 
 impl Body for Pieces {
@@ -159,12 +192,20 @@ impl Body for Pieces {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let polled = self.pieces.as_mut().poll_next(cx);
+        let polled = self.pieces.poll_next_unpin(cx);
         if polled.is_ready() {
             self.pulse.beat();
         }
         if let (Poll::Ready(Some(Ok(piece))), Some(left)) = (&polled, &mut self.left) {
             *left = left.saturating_sub(piece.len() as u64);
+        }
+        let is_over = matches!(polled, Poll::Ready(None));
+        if is_over && self.pieces.is_aborted() {
+            // Broken off, it has no end that could pass for one.
+            return Poll::Ready(Some(Err(Error::Cut)));
+        }
+        if is_over || self.left == Some(0) {
+            self.is_sent.store(true, Ordering::SeqCst);
         }
         polled.map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }

@@ -1,5 +1,6 @@
 //! Who shares a connection with whom, and how many calls one tenant may have in flight.
 
+use livery_broker::transport::Upload;
 use livery_broker::{Broker, Error, Limits};
 
 use crate::call::{broker, config, credential, post, tenant, text};
@@ -83,6 +84,32 @@ async fn a_body_that_is_finished_early_gives_its_connection_back_if_little_is_le
     upstream.peer_closed().await;
     text(broker.send(post(&upstream.url())).await.unwrap()).await.unwrap();
     assert_eq!(upstream.seen().connections, 2);
+}
+
+/// C3, C4: an answer that is over ends its request: what a program goes on sending leaves nobody's account, and goes nowhere.
+#[tokio::test]
+async fn c3_c4_a_body_is_not_sent_behind_its_answer() {
+    for dropped in [false, true] {
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+        let upstream = Upstream::start(vec![vec![write(head), Step::Listen]]).await;
+        let (pieces, body) = tokio::sync::mpsc::channel(1);
+        pieces.send(Ok(bytes::Bytes::from_static(b"first"))).await.unwrap();
+        let pieces_of =
+            futures_util::stream::unfold(body, |mut body| async { body.recv().await.map(|one| (one, body)) });
+        let mut call = post(&upstream.url());
+        call.body = Upload::Pieces { first: "first".into(), pieces: Box::pin(pieces_of), length: None };
+        let broker = broker();
+        let inbound = broker.send(call).await.unwrap();
+        if dropped {
+            drop(inbound);
+        } else {
+            assert_eq!(text(inbound).await.unwrap(), "{}");
+        }
+        let sent = async { while pieces.send(Ok("more".into())).await.is_ok() {} };
+        tokio::time::timeout(SOON, sent).await.expect("it is sent without end");
+        // Broken off, so that no part of it passes for the whole.
+        assert!(!upstream.heard().await.ends_with(b"0\r\n\r\n"));
+    }
 }
 
 #[tokio::test]

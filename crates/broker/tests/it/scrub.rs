@@ -44,6 +44,28 @@ async fn a2_an_echo_in_a_relayed_header_is_redacted_and_counted() {
     assert!(inbound.body.next().await.is_none());
 }
 
+/// A2: a name is as good as a value. Names come in lower case, and the key in any spelling that a name can have.
+#[tokio::test]
+async fn a2_the_key_in_the_name_of_a_header_does_not_come_back() {
+    let hex: String = KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let reversed: String = KEY.to_lowercase().chars().rev().collect();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nx-{KEY}: 1\r\n{hex}: 2\r\nX-{}: 3\r\nx_{}: 4\r\nx-fine-and-long-enough: 5\r\ncontent-length: 0\r\n\r\n",
+        &KEY[8..24],
+        &KEY[8..23]
+    );
+    let upstream = Upstream::start(vec![vec![write(head)]]).await;
+    let mut call = post(&upstream.url());
+    call.relayed = livery_broker::Relayed::All;
+    let inbound = broker().send(call).await.unwrap();
+    let mut names: Vec<&str> = inbound.headers.keys().map(http::HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["x-fine-and-long-enough", format!("x_{}", &KEY[8..23].to_lowercase()).as_str()]);
+    let places: Vec<String> = inbound.findings.iter().map(|finding| finding.place.to_string()).collect();
+    assert_eq!(places, ["header_name"; 3]);
+    assert!(!format!("{:?}", inbound.findings).contains(&reversed[..16]));
+}
+
 #[tokio::test]
 async fn each_event_is_delivered_before_the_next_one_is_sent() {
     let gate = Arc::new(Notify::new());

@@ -39,6 +39,11 @@ async fn the_upstream_gets_one_plain_request_with_our_key_alone() {
         ("x-forwarded-host", "evil.example"),
         ("forwarded", "host=evil.example"),
         ("x-http-method-override", "DELETE"),
+        ("x-original-url", "/admin"),
+        ("X_Rewrite_Url", "/admin"),
+        ("x-host", "evil.example"),
+        ("grpc-accept-encoding", "gzip"),
+        ("connect-accept-encoding", "gzip"),
         ("range", "bytes=0-1"),
     ]);
     call.idempotency_key = Some("evt-1".to_owned());

@@ -99,6 +99,40 @@ async fn a6_to_a9_encoded_echoes_are_searched_or_refused() {
     assert!(matches!(refused, Error::BadGateway { .. }), "{refused}");
 }
 
+/// E7: what a head says about the length of encoded bytes is not said about those that come out; nothing is cut off for it.
+#[tokio::test]
+async fn e7_a_decoded_answer_is_whole_without_a_credential_too() {
+    let body = "all of it ".repeat(100);
+    let upstream = Upstream::start(vec![vec![write(encoded("gzip", &gzip(&body)))]]).await;
+    let mut asked = call(&upstream, "/", Slot::bearer(), KEY);
+    (asked.credential, asked.relayed) = (None, livery_broker::Relayed::All);
+    let inbound = broker().send(asked).await.unwrap();
+    assert!(!inbound.headers.contains_key("content-length") && !inbound.headers.contains_key("content-encoding"));
+    assert_eq!(text(inbound).await.unwrap(), body);
+}
+
+/// A20: messages compressed one by one come in the clothes of gRPC alone; in others nobody can search them.
+#[tokio::test]
+async fn a20_messages_that_cannot_be_searched_are_not_relayed() {
+    let message = [&b"\x01\0\0\0"[..], &[u8::try_from(gzip(KEY).len()).unwrap()], &gzip(KEY)].concat();
+    let answer = |headers: &str| {
+        let head = format!("HTTP/1.1 200 OK\r\n{headers}\r\ncontent-length: {}\r\n\r\n", message.len());
+        write([head.as_bytes(), &message].concat())
+    };
+    for headers in [
+        "content-type: application/grpc-web+proto\r\ngrpc-encoding: gzip",
+        "content-type: application/connect+proto\r\nconnect-content-encoding: gzip",
+        "content-type: application/grpc\r\ncontent-type: text/plain\r\ngrpc-encoding: gzip",
+    ] {
+        let upstream = Upstream::start(vec![vec![answer(headers)]]).await;
+        let refused = broker().send(call(&upstream, "/", Slot::bearer(), KEY)).await.unwrap_err();
+        assert!(matches!(refused, Error::BadGateway { .. }), "{headers}: {refused}");
+    }
+    let upstream = Upstream::start(vec![vec![answer("content-type: application/grpc\r\ngrpc-encoding: gzip")]]).await;
+    let inbound = broker().send(call(&upstream, "/", Slot::bearer(), KEY)).await.unwrap();
+    assert_eq!(text(inbound).await.unwrap(), "\0\0\0\0\u{f}[REDACTED:jira]");
+}
+
 /// A4: the target of a redirect comes back scrubbed, and nobody goes there. A22: an answer without a body has headers.
 #[tokio::test]
 async fn a4_a22_heads_without_bodies_are_searched() {

@@ -109,6 +109,35 @@ async fn a20_a24_a_placeholder_in_a_message_goes_no_further() {
     assert!(peer.heard().iter().all(|heard| heard == &message(b"one")), "{:?}", peer.heard());
 }
 
+/// A20: an upstream that goes by the content type alone answers a program in HTTP/1.1 in gRPC, too; it is searched all the same.
+#[tokio::test]
+async fn a20_messages_are_searched_whatever_the_program_speaks() {
+    let (peer, scene) = between().await;
+    let body = compressed(KEY.as_bytes());
+    let head = format!(
+        "POST /grpc/echo HTTP/1.1\r\nhost: {}\r\ncontent-type: application/grpc\r\ngrpc-accept-encoding: gzip\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n",
+        scene.authority(),
+        body.len()
+    );
+    let answer = scene.ask([head.as_bytes(), &body].concat()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\u{10}[REDACTED:prv_1]"), "{answer}");
+    assert!(!answer.contains("grpc-encoding") && !peer.seen()[0].headers().contains_key("grpc-accept-encoding"));
+}
+
+/// A connection in HTTP/1.1 that a tool left in the pool is no reason to refuse what takes HTTP/2.
+#[tokio::test]
+async fn a_call_finds_its_own_connection_beside_a_tools() {
+    let (peer, scene) = between().await;
+    let mut tools = crate::call::post(&format!("https://{}/v1", scene.authority()));
+    tools.target = Target::full_url(&format!("https://{}/v1", scene.authority())).unwrap();
+    let inbound = scene.proxy.gate().broker.send(tools).await.unwrap();
+    assert_eq!(crate::call::text(inbound).await.unwrap(), "key [REDACTED:prv_1]");
+    let mut call = Call::open(&scene, "/grpc/echo", message(b"one")).await.unwrap();
+    assert!(call.next().await.unwrap().unwrap().is_data());
+    assert_eq!(peer.versions(), [http::Version::HTTP_11, http::Version::HTTP_2]);
+}
+
 /// A message in a coding that nobody knows, one that never ends and one beyond the limit are none.
 #[tokio::test]
 async fn a20_what_cannot_be_searched_does_not_arrive() {

@@ -24,7 +24,7 @@ pub(super) struct Peer {
 
 impl Peer {
     async fn start(authority: &Authority) -> Self {
-        let tls = authority.acceptor_of(&[HOST], &[b"h2"]);
+        let tls = authority.acceptor_of(&[HOST], &[b"h2", b"http/1.1"]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (port, seen, connections) =
             (listener.local_addr().unwrap().port(), Arc::default(), Arc::<Mutex<usize>>::default());
@@ -39,6 +39,7 @@ impl Peer {
                 let (tls, all, heard) = (tls.clone(), Arc::clone(&all), Arc::clone(&hearing));
                 serving.spawn(async move {
                     let Ok(stream) = tls.accept(stream).await else { return };
+                    let is_two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                     let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                     server.max_header_list_size(1 << 20);
                     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
@@ -47,14 +48,19 @@ impl Peer {
                             if !request.uri().path().starts_with("/grpc/") {
                                 return answered(request, &all).await;
                             }
-                            let head = Request::get(request.uri()).body(());
+                            let head = Request::get(request.uri()).version(request.version()).body(());
                             let mut head = head.unwrap();
                             *head.headers_mut() = request.headers().clone();
                             all.lock().unwrap().push(head);
                             Ok(called(request, heard))
                         }
                     });
-                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                    let stream = TokioIo::new(stream);
+                    if is_two {
+                        let _ = server.serve_connection(stream, service).await;
+                    } else {
+                        let _ = hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await;
+                    }
                 });
             }
         });
@@ -65,6 +71,11 @@ impl Peer {
 impl Peer {
     pub(super) fn seen(&self) -> Vec<Request<()>> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// What each request came in.
+    pub(super) fn versions(&self) -> Vec<Version> {
+        self.seen().iter().map(Request::version).collect()
     }
 
     /// Every piece of a gRPC call's body.
@@ -110,6 +121,9 @@ async fn answered(request: Request<Incoming>, seen: &Mutex<Vec<Request<()>>>) ->
     seen.lock().unwrap().push(Request::from_parts(parts.clone(), ()));
     let key = parts.headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or("none").to_owned();
     let key = key.strip_prefix("Bearer ").unwrap_or(&key).to_owned();
+    if parts.uri.path() == "/refused" {
+        return Err(std::io::Error::other("the stream is reset"));
+    }
     let frames: Vec<Frame<Bytes>> = match parts.uri.path() {
         "/trailers" => {
             let mut trailers = HeaderMap::new();
@@ -217,6 +231,18 @@ async fn a5_the_key_is_in_no_trailer() {
     let (mut sender, _tasks) = client(&scene).await;
     let (body, trailers) = text(soon(sender.send_request(request(&scene, "/"))).await.unwrap()).await;
     assert_eq!((body.as_str(), &trailers.unwrap()["x-after"]), ("b", &"[REDACTED:prv_1]".parse().unwrap()));
+}
+
+/// C3: what is refused on a connection that stays open is asked once more on another, and not for as long as the run lasts.
+#[tokio::test]
+async fn c3_a_stream_that_is_reset_is_asked_once_more_and_no_more() {
+    let (peer, scene) = between().await;
+    let (mut sender, _tasks) = client(&scene).await;
+    assert_eq!(soon(sender.send_request(request(&scene, "/"))).await.unwrap().status(), StatusCode::OK);
+    let response = soon(sender.send_request(request(&scene, "/refused"))).await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+    let asked = peer.seen().iter().filter(|one| one.uri().path() == "/refused").count();
+    assert_eq!(asked, 2);
 }
 
 /// A21: a head that comes in several frames is searched whole.
