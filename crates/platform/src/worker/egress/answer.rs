@@ -85,7 +85,7 @@ async fn follow(under: Under, begun: Begun, sender: mpsc::Sender<Said>) {
     let end = {
         let mut cut = pin!(async {
             tokio::select! {
-                () = under.watched.is_old(version) => {}
+                () = under.watched.is_old() => {}
                 () = under.door.closed() => {}
             }
         });
@@ -115,6 +115,8 @@ async fn follow(under: Under, begun: Begun, sender: mpsc::Sender<Said>) {
         }
     };
     let trailers = inbound.body.take_end();
+    // What would still be sent behind the account is not sent.
+    inbound.body.hang_up();
     let outcome = outcome(&inbound, &end, (bytes, hash), under.account.as_ref());
     drop(inbound);
     // Found before there was an answer, it is told where it is refused.

@@ -92,13 +92,12 @@ async fn session<S: AsyncRead + AsyncWrite + Send + Unpin>(gate: &RunGate, mut s
         Err(refusal) => return refuse(&mut stream, &refusal).await,
     };
     let Some((_lent, key)) = gate.cancels.lend(&open.server, session.key()) else { return };
-    let version = session.version();
     let rules = Rules { read_only: open.server.read_only };
     let relay = Relay::new(stream, frames, session, &open, (rules, open.server.row_limit));
-    let watched = gate.watch.of(open.bound.connection);
+    let watched = gate.watch.of(open.bound.connection, open.bound.version);
     let cut = async {
         tokio::select! {
-            () = watched.is_old(version) => Refusal::new("57P01", "the connection was revoked or its credential replaced"),
+            () = watched.is_old() => Refusal::new("57P01", "the connection was revoked or its credential replaced"),
             () = open.door.closed() => Refusal::new("57P01", "the run is over"),
         }
     };

@@ -255,8 +255,15 @@ impl Door {
         }
     }
 
-    /// Sends a request that was admitted, up to the head of its answer. The events of a failure are in the log when this answers.
-    pub(in crate::worker) async fn send(&self, told: &Told, admitted: Admitted, how: How) -> Result<Begun, Unanswered> {
+    /// Sends a request that was admitted, up to the head of its answer, unless `cut` comes first. The events of a failure are in the
+    /// log when this answers.
+    pub(in crate::worker) async fn send(
+        &self,
+        told: &Told,
+        admitted: Admitted,
+        how: How,
+        cut: impl Future<Output = ()> + Send,
+    ) -> Result<Begun, Unanswered> {
         let Admitted { prepared, leave } = admitted;
         let requested = told.requested(&prepared.facts(), &leave.told);
         let is_noted = leave.is_noted_first();
@@ -277,7 +284,11 @@ impl Door {
                 return Err(Unanswered::Unavailable(why));
             }
         };
-        let (version, begun) = self.begin(told, prepared, credential, how).await;
+        let opened = credential.version;
+        let (version, begun) = tokio::select! {
+            begun = self.begin(told, prepared, credential, how) => begun,
+            () = cut => (opened, Err(Failed { error: livery_broker::Error::Revoked, findings: Vec::new(), dialled: None })),
+        };
         match begun {
             Ok(inbound) => {
                 if let Some(intent) = intent {

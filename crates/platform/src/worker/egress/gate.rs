@@ -130,7 +130,7 @@ impl RunGate {
         let place = door.enter()?;
         let bound = door.bound(&route.slot).await.map_err(|why| Refusal::Unavailable { why })?;
         let bound = bound.ok_or(Refusal::Unavailable { why: "the connection does not exist any more" })?;
-        let watched = self.watch.of(bound.connection);
+        let watched = self.watch.of(bound.connection, bound.version);
         let told = Told::new(FrontEnd::Proxy, route.slot.clone(), bound);
         let headers = asked.header_pairs()?;
         let Asked { target, method, body, speech, .. } = asked;
@@ -151,7 +151,7 @@ impl RunGate {
         let told = Arc::new(told);
         let given_up = GivenUp { door: Arc::clone(&door), told: Arc::clone(&told), is_armed: true };
         let sent = tokio::select! {
-            sent = door.send(&told, admitted, self.how()) => sent,
+            sent = door.send(&told, admitted, self.how(), watched.is_old()) => sent,
             () = door.closed() => return Err(Refusal::Unavailable { why: "the run is over" }),
         };
         given_up.disarm();

@@ -25,7 +25,7 @@ pub(super) fn relay(under: Under, begun: Begun, socket: Socket) -> Answered {
     let (over, done) = oneshot::channel::<()>();
     under.door.platform().clone().tasks.spawn(Box::pin(async move {
         let ended = match program.await {
-            Ok(program) => Some(serve(&under, version, socket, program, cut).await),
+            Ok(program) => Some(serve(&under, socket, program, cut).await),
             Err(_) => None,
         };
         finish(&under, version, ended.as_ref().map(|ended| ended.end), outcome(&inbound, ended)).await;
@@ -39,11 +39,11 @@ pub(super) fn relay(under: Under, begun: Begun, socket: Socket) -> Answered {
     Answered { status, headers, body, socket: Some(spoken) }
 }
 
-async fn serve(under: &Under, version: u32, socket: Socket, program: Stream, cut: oneshot::Receiver<()>) -> Ended {
+async fn serve(under: &Under, socket: Socket, program: Stream, cut: oneshot::Receiver<()>) -> Ended {
     let allows = |bytes| under.door.takes_in(bytes);
     let cut = async {
         tokio::select! {
-            () = under.watched.is_old(version) => {}
+            () = under.watched.is_old() => {}
             () = under.door.closed() => {}
             _ = cut => {}
         }

@@ -31,9 +31,13 @@ pub(super) struct Watch {
     wanted: Arc<Notify>,
 }
 
-/// One connection that something is open through.
+/// One connection that something is open through, in the version it was opened with. That is the connection's own version, never the
+/// one a credential carries: tokens that are exchanged for it are counted apart.
 pub(super) struct Watched {
     connection: ConnectionId,
+    version: u32,
+    /// The looks there had been by then. Their news may be old: while nothing is open, nobody looks.
+    looked: u64,
     seen: watch::Receiver<Seen>,
 }
 
@@ -43,11 +47,12 @@ impl Watch {
         Self { seen: Arc::new(watch::Sender::default()), wanted: Arc::new(Notify::new()) }
     }
 
-    /// One connection, for as long as the answer lives.
-    pub(super) fn of(&self, connection: ConnectionId) -> Watched {
+    /// One connection as it was when somebody looked at it, for as long as the answer lives.
+    pub(super) fn of(&self, connection: ConnectionId, version: u32) -> Watched {
         let seen = self.seen.subscribe();
+        let looked = seen.borrow().look;
         self.wanted.notify_one();
-        Watched { connection, seen }
+        Watched { connection, version, looked, seen }
     }
 
     /// Resolves when one of these is another than it was at first.
@@ -92,11 +97,11 @@ impl Watch {
 }
 
 impl Watched {
-    /// Resolves when a request that was sent with this version of the credential would not be sent with it any more.
-    pub(super) async fn is_old(&self, version: u32) {
+    /// Resolves when a request would not be sent with the same credential any more.
+    pub(super) async fn is_old(&self) {
         let mut seen = self.seen.clone();
-        let is_old =
-            |seen: &Seen| seen.versions.get(&self.connection).is_some_and(|now| now.is_none_or(|now| now > version));
+        let is_newer = |now: &Option<u32>| now.is_none_or(|now| now > self.version);
+        let is_old = |seen: &Seen| seen.look > self.looked && seen.versions.get(&self.connection).is_some_and(is_newer);
         let _ = seen.wait_for(is_old).await;
     }
 }

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use livery_core::EventType;
+use livery_testkit::FakeOauth;
+use livery_testkit::fake_oauth::{CLIENT_ID, CLIENT_SECRET};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -45,6 +47,42 @@ async fn c4_revoking_cuts_what_is_open_and_refuses_the_rest() {
     let mut outcomes: Vec<&str> = finished.iter().map(|event| event["outcome"].as_str().unwrap()).collect();
     outcomes.sort_unstable();
     assert_eq!(outcomes, ["credential_unavailable", "revoked"]);
+}
+
+/// C4: a request whose answer has not begun is cut as well, outside of a tunnel too.
+#[tokio::test]
+async fn c4_revoking_cuts_what_waits_for_its_answer() {
+    let scene = Scene::new().await;
+    let mut waiting = scene.connect();
+    waiting.write_all(scene.request("GET", "/never", "").as_bytes()).await.unwrap();
+    scene.upstream.saw(1).await;
+    scene.revoke().await;
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, waiting.read_to_string(&mut answer)).await.expect("it is cut").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("\"revoked\""), "{answer}");
+    assert_eq!(scene.told(EventType::EgressFinished, 1).await[0]["outcome"], "revoked");
+}
+
+/// F5: tokens are counted apart from what they are exchanged for. One of few through a connection that was changed often is not old.
+#[tokio::test]
+async fn f5_a_token_is_as_good_as_the_connection_it_is_exchanged_for() {
+    let server = FakeOauth::start("http://127.0.0.1:7400/v1/oauth/callback").await.unwrap();
+    let client = json!({"kind": "client_credentials", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET});
+    let scene = Scene::through(json!({"oauth": {"issuer": server.url()}}), client.clone(), 3, &["crm"]).await;
+    // The upstream knows no token, and says so; that is an answer.
+    for _ in 0..3 {
+        let answer = scene.ask("GET", "/x", "").await;
+        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("no key"), "{answer}");
+    }
+    for finished in scene.told(EventType::EgressFinished, 3).await {
+        assert_eq!((&finished["outcome"], &finished["credential_version"]), (&json!("answered"), &json!(1)));
+    }
+    // And one of many through a connection that is changed goes with it.
+    let gate = scene.egress.proxy.gate();
+    let open = gate.watch.of(scene.connection, 3);
+    let rotate = serde_json::from_value(json!({"credential": client})).unwrap();
+    scene.node.platform.rotate_connection(&scene.node.caller, scene.connection, rotate).await.unwrap();
+    tokio::time::timeout(PATIENCE, open.is_old()).await.expect("it is cut");
 }
 
 /// F5: a rotation in the middle of an answer ends it; the next request has the new credential.

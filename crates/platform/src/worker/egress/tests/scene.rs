@@ -229,18 +229,27 @@ impl Scene {
 
     /// With these settings of the connection, bound to these slots of the agent.
     pub(super) async fn with(settings: Value, slots: &[&str]) -> Self {
+        Self::through(settings, json!({"value": KEY}), 1, slots).await
+    }
+
+    /// With this credential of the connection, which has come to this version.
+    pub(super) async fn through(settings: Value, credential: Value, version: u32, slots: &[&str]) -> Self {
         let upstream = Upstream::start().await;
         let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
         let node = Node::with(now, |parts| parts.broker.allow_upstream = vec!["127.0.0.1/32".parse().unwrap()]).await;
         let mut all =
             json!({"base_url": format!("http://{}", upstream.address), "slot": {"in": "header", "name": "x-key"}});
         all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
-        let body = json!({"name": "acme", "connector": "http", "settings": all, "credential": {"value": KEY}});
+        let body = json!({"name": "acme", "connector": "http", "settings": all, "credential": credential});
         let new: NewConnection = serde_json::from_value(body).unwrap();
         let connection = match node.platform.create_connection(&node.caller, new).await.unwrap() {
             Posted::Fresh(view) => view.id,
             Posted::Replayed(_) => unreachable!("no key was sent"),
         };
+        for _ in 1..version {
+            let rotate: RotateConnection = serde_json::from_value(json!({"credential": credential})).unwrap();
+            node.platform.rotate_connection(&node.caller, connection, rotate).await.unwrap();
+        }
         let row = start(&node, connection, slots).await;
         *upstream.shared.run.lock().unwrap() = Some((node.platform.clone(), row.clone()));
         let egress = Arc::new(way(&node, &row).await.unwrap());
