@@ -51,7 +51,8 @@ pub struct Follow {
 
 impl Platform {
     /// Follows a run from behind `after`. Beyond the end of a finished run nothing comes; beyond the end of another, what
-    /// happens next.
+    /// happens next: whoever says that he has seen what never was is at the end, and neither waits for ever nor draws what is
+    /// shared with other readers to a place where nobody else is.
     ///
     /// # Errors
     /// Those of [`Platform::get_run`].
@@ -60,6 +61,7 @@ impl Platform {
         // The bell first, then the read: what is committed after the read rings it.
         let (bell, listener) = (self.store.subscribe_run(run), self.live.listen(run));
         let row = self.visible_run(principal, run).await?;
+        let after = after.min(row.last_seq);
         let over = row.status.is_terminal() && after >= row.last_seq;
         Ok(Follow {
             platform: self.clone(),

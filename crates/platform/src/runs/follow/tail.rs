@@ -14,6 +14,8 @@ use livery_store::{Result, Store};
 
 /// Events read at a time, and kept for those who are a little behind.
 const EVENTS_MAX: u32 = 100;
+/// Bytes of payloads that are kept for them. Readers who wait cost nothing else, and every run may have some.
+const BYTES_MAX: usize = 1024 * 1024;
 /// Without a ring, how old a read may be: somebody else who looks for himself has looked for all.
 const UNRUNG_AGE_MAX: Duration = Duration::from_secs(1);
 
@@ -82,7 +84,9 @@ impl Shared {
         if after == read.last() && !read.is_new_enough(look, begun) {
             read.on(store, self.key, look).await?;
         }
-        Ok(read.behind(after))
+        let events = read.behind(after);
+        read.trim();
+        Ok(events)
     }
 }
 
@@ -97,15 +101,23 @@ struct Read {
     /// The sequence before the first event.
     after: u64,
     /// Without a gap.
-    events: VecDeque<Arc<Event>>,
+    events: VecDeque<Kept>,
+    /// Of all of them.
+    bytes: usize,
     /// Everything was there that this ring told of, and when that read began.
     as_of: Option<(u64, Instant)>,
     failed_at: Option<Instant>,
 }
 
+/// An event, and the bytes of its payload.
+struct Kept {
+    event: Arc<Event>,
+    bytes: usize,
+}
+
 impl Read {
     fn last(&self) -> u64 {
-        self.events.back().map_or(self.after, |event| event.seq)
+        self.events.back().map_or(self.after, |kept| kept.event.seq)
     }
 
     fn is_new_enough(&self, look: Look, now: Instant) -> bool {
@@ -122,19 +134,33 @@ impl Read {
                 return Err(error);
             }
         };
-        self.events.extend(events.into_iter().map(Arc::new));
+        self.add(events);
         if all {
             self.as_of = Some((look.ring, begun));
-        }
-        while self.events.len() > EVENTS_MAX as usize {
-            self.after = self.events.pop_front().map_or(self.after, |event| event.seq);
         }
         Ok(())
     }
 
+    fn add(&mut self, events: Vec<Event>) {
+        for event in events {
+            let bytes = event.data.to_string().len();
+            self.bytes += bytes;
+            self.events.push_back(Kept { event: Arc::new(event), bytes });
+        }
+    }
+
     fn behind(&self, after: u64) -> Vec<Arc<Event>> {
-        let known = self.events.partition_point(|event| event.seq <= after);
-        self.events.range(known..).cloned().collect()
+        let known = self.events.partition_point(|kept| kept.event.seq <= after);
+        self.events.range(known..).map(|kept| Arc::clone(&kept.event)).collect()
+    }
+
+    /// Forgets the oldest, once whoever had them read has them; others who want them read for themselves.
+    fn trim(&mut self) {
+        while self.events.len() > EVENTS_MAX as usize || (self.bytes > BYTES_MAX && self.events.len() > 1) {
+            let Some(Kept { event, bytes }) = self.events.pop_front() else { return };
+            self.after = event.seq;
+            self.bytes -= bytes;
+        }
     }
 }
 

@@ -71,6 +71,52 @@ async fn readers_at_other_places_are_served_too() {
     assert!(stranger.look(&platform.store, 0, HEARD_NOTHING).await.unwrap().is_empty(), "another tenant's run is none");
 }
 
+/// Readers who wait hold little, however much their runs have to say; nobody misses any of it.
+#[test]
+fn what_is_kept_is_little_and_has_no_gap() {
+    let event = |seq: u64, bytes: usize| Event {
+        seq,
+        run_id: RunId::from_bits(1),
+        event_type: livery_core::EventType::ToolFinished,
+        at: Timestamp::from_micros(1),
+        actor: "worker".to_owned(),
+        digest: String::new(),
+        data: json!("x".repeat(bytes)),
+        deleted: false,
+    };
+    let mut read = super::Read::default();
+    read.add((1..=40).map(|seq| event(seq, 100_000)).collect());
+    assert_eq!(read.behind(0).len(), 40, "whoever had them read has all of them");
+    read.trim();
+    assert!(read.bytes <= super::BYTES_MAX && read.last() == 40 && !read.behind(39).is_empty());
+    assert_eq!(numbers(&read.behind(0))[0], read.after + 1);
+    read.add((41..=300).map(|seq| event(seq, 1)).collect());
+    read.trim();
+    assert_eq!((read.events.len(), read.after, read.last()), (100, 200, 300));
+    read.add(vec![event(301, 2 << 20)]);
+    read.trim();
+    assert_eq!((numbers(&read.behind(0)), read.after), (vec![301], 300));
+}
+
+/// A place that never was is the end: its reader sees what happens next and comes to an end, and nobody else's reads are drawn
+/// there.
+#[tokio::test]
+async fn a_reader_from_the_future_begins_at_the_end() {
+    let (node, run) = node().await;
+    let mut follow = node.platform.follow_run(&node.caller.principal, run, u64::MAX).await.unwrap();
+    node.platform.cancel_run(&node.caller, run).await.unwrap();
+    let mut seen = Vec::new();
+    let read = async {
+        while let Some(item) = follow.next().await {
+            if let Followed::Event(event) = item.unwrap() {
+                seen.push(event.seq);
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), read).await.expect("it waits for ever");
+    assert!(seen.len() >= 1 && seen[0] == 2 && seen.is_sorted(), "{seen:?}");
+}
+
 #[tokio::test]
 async fn many_readers_each_get_everything_once_and_in_order() {
     let (node, run) = node().await;
