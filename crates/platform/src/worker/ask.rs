@@ -269,16 +269,16 @@ impl Question<'_> {
             let error = livery_core::Error::from(error);
             no(APPROVAL, "the approvals cannot be read now", json!({"detail": error.code()}))
         })?;
-        if let Some(row) = rows.iter().find(|row| self.covers(row)) {
+        // A no is an answer to the next question too: whoever asks the same again wears a person out until a yes slips through.
+        // It is about exactly this, so a yes to all that is below some path does not undo it either.
+        let denied = rows.iter().find(|row| self.was_denied(row));
+        if let Some(row) = rows.iter().find(|row| denied.is_none() && self.covers(row)) {
             leave.told["approval"] = json!(row.id);
             leave.approval = Some((row.id, false));
             return Ok(leave);
         }
         let own = rows.iter().find(|row| row.call_id == self.call_id && row.digest == self.digest(row.expires_at));
-        // A no is an answer to the next question too: whoever asks the same again wears a person out until a yes slips through.
-        let answered = own
-            .filter(|row| row.status != ApprovalStatus::Used)
-            .or_else(|| rows.iter().find(|row| self.was_denied(row)));
+        let answered = own.filter(|row| row.status != ApprovalStatus::Used).or(denied);
         let Some(row) = answered else { return Err(self.ask(&rows).await) };
         let refused =
             |reason: String| no(APPROVAL, reason, json!({"approval": row.id, "policy": rule_json(Some(&self.rule))}));

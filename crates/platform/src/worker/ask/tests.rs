@@ -210,6 +210,26 @@ async fn a_no_holds_for_the_same_request_in_every_later_call() {
     assert_eq!((row.status, upstream.heads().len()), (RunStatus::Succeeded, 1), "{:?}", row.error);
 }
 
+/// Whoever was told no asks for something small at the same place, and a person says yes to all of the place.
+#[tokio::test]
+async fn a_no_to_one_request_is_not_undone_by_a_yes_to_what_is_around_it() {
+    let (upstream, site) = site().await;
+    site.policy(ASK).await;
+    let (large, small) = (post("/refunds", json!({"amount": 1000})), post("/refunds", json!({"amount": 1})));
+    let row = site.play(&upstream, &[large.clone(), small.clone(), large, small]).await;
+    let first = site.approvals(row.id).await.pop().unwrap();
+    site.decide(first.id, "deny").await.unwrap();
+    let row = site.go_on(&upstream, row.id).await;
+    let second = site.approvals(row.id).await.remove(0);
+    site.decide(second.id, "approve_for_run").await.unwrap();
+    let row = site.go_on(&upstream, row.id).await;
+    assert_eq!((row.status, upstream.heads().len()), (RunStatus::Succeeded, 2), "{:?}", row.error);
+    let told = site.told(&row).await;
+    for large in [&told[0], &told[2]] {
+        assert_eq!(large, "policy_denied: a person looked at it and said no: said so. Nothing was sent.");
+    }
+}
+
 #[tokio::test]
 async fn a_yes_for_the_run_is_for_what_it_shows_and_no_more() {
     let (upstream, site) = site().await;
