@@ -9,15 +9,12 @@ use std::sync::Arc;
 use livery_broker::Secret;
 use livery_broker::guard::{CanonicalRequest, PARAMETERS_MAX, Target};
 use livery_broker::mail::Reply;
-use livery_broker::policy::graphql::operations;
 use livery_broker::proxy::hello::{HELLO_BYTES_MAX, server_name};
 use livery_broker::proxy::placeholder::Finder;
 use livery_broker::postgres::{Frames, FromClient};
 use livery_broker::scrub::{Framing, Matcher, Scrubber};
 use livery_broker::sql::{Class, Rules, TEXT_BYTES_MAX as SQL_BYTES_MAX, Token, judge, tokens};
-use livery_broker::ws::{Event, Inlet, MESSAGE_BYTES_MAX, Sender, Violation};
 use livery_core::agent::{Agent, Folder};
-use livery_core::connector::GraphqlKind;
 use livery_core::finding::FINDINGS_MAX;
 use livery_core::inbound::{Filter, Message, Template, read_body, read_query};
 use livery_core::id::RunId;
@@ -34,6 +31,9 @@ use livery_llm::request::{ModelRequest, ToolChoice};
 use livery_llm::script::Script;
 
 pub mod http_framing;
+mod spoken;
+
+pub use spoken::{graphql, graphql_request, grpc_message, websocket};
 
 /// The first byte says where the rest is cut in two, as a share of its length.
 fn cut(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -185,51 +185,6 @@ pub fn placeholder(bytes: &[u8]) {
         let plain = window.strip_prefix(b"lvp_").is_some_and(|random| random.iter().all(u8::is_ascii_alphanumeric));
         assert!(!plain || whole.iter().any(|found| found == window), "one that was missed");
     }
-}
-
-/// What is said over a WebSocket is the same however the bytes are cut, within its limits, and is heard as it was said when it is
-/// written anew.
-pub fn websocket(bytes: &[u8]) {
-    let Some((one, two)) = cut(bytes) else { return };
-    for sender in [Sender::Program, Sender::Upstream] {
-        let (said, violation) = heard(sender, &[&bytes[1..]]);
-        assert_eq!((&said, &violation), (&heard(sender, &[one, two]).0, &heard(sender, &[one, two]).1), "a cut changes what is said");
-        for event in &said {
-            if let Event::Message(_, message) = event {
-                assert!(message.len() <= MESSAGE_BYTES_MAX, "a message beyond its limit");
-            }
-            let written = event.encode(sender, || [0x5a, 0, 0xff, 1]);
-            assert_eq!(heard(sender, &[&written]), (vec![event.clone()], None), "said otherwise");
-        }
-    }
-}
-
-fn heard(sender: Sender, pieces: &[&[u8]]) -> (Vec<Event>, Option<Violation>) {
-    let (mut inlet, mut said) = (Inlet::new(sender), Vec::new());
-    for piece in pieces {
-        inlet.push(piece);
-        loop {
-            match inlet.take() {
-                Ok(Some(event)) => said.push(event),
-                Ok(None) => break,
-                Err(violation) => return (said, Some(violation)),
-            }
-        }
-    }
-    (said, None)
-}
-
-/// What follows a document hides nothing and is hidden by nothing: one more operation is one more, with its own field.
-pub fn graphql(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let Ok(known) = operations(text) else { return };
-    assert!(!known.is_empty(), "a document that asks for nothing");
-    let longer = format!("#\n,{text}\nmutation {{ query: last(x: \"}}\") }}");
-    // It may have been as long as documents are.
-    let Ok(more) = operations(&longer) else { return };
-    assert_eq!(more[..known.len()], known, "what stood before reads otherwise");
-    let last = &more[known.len()..];
-    assert!(matches!(last, [one] if one.kind == GraphqlKind::Mutation && one.fields.iter().eq(["last"])), "{last:?}");
 }
 
 /// Whatever a guest sends about its flows, the host never holds more of one than its window, nor more flows than the limit, nor

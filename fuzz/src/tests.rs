@@ -129,6 +129,34 @@ fn graphql() {
 }
 
 #[test]
+fn grpc_message() {
+    let mut seed = b"\x60\0\0\0\0\x05Hello\0\0\0\0\0".to_vec();
+    // `a` a hundred times in gzip: small to large.
+    let small = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03KL\xa4=\0\0dzp\xafd\0\0\0";
+    seed.extend([1, 0, 0, 0, small.len() as u8]);
+    seed.extend_from_slice(small);
+    let mut inlet = livery_broker::grpc::Inlet::in_coding("gzip");
+    inlet.push(&seed[1..]);
+    let mut said = Vec::new();
+    while let Some(message) = inlet.take().unwrap() {
+        said.push(inlet.said(&message).unwrap().len());
+    }
+    assert_eq!(said, [5, 0, 100]);
+    walk(crate::grpc_message, &[&seed, b"\x20\0\0\x40\0\0x\x02\0\0\0\0", b"\x80\x01\0\0\0\x03abc\0\0\0\0\x01d"]);
+}
+
+#[test]
+fn graphql_request() {
+    walk(
+        crate::graphql_request,
+        &[
+            br#"{"query": "query Q { viewer { id } } mutation { add(x: \"}\") }", "operationName": "Q", "variables": {"a": [1]}}"#,
+            br#"[{"query": "{ a: viewer __typename ...F } fragment F on Q { viewer }", "extensions": {}}, {"query": "{viewer}"}]"#,
+        ],
+    );
+}
+
+#[test]
 fn flow_ledger() {
     use livery_guest::wire::flow::Grant;
     use livery_guest::wire::{Kind, encode};
