@@ -199,6 +199,7 @@ pub const SQL_EXCEPTIONS: &[(&str, &str)] = &[
     ("crates/broker/tests/it/postgres.rs", "a database of a run's own, and what is in it"),
     ("crates/broker/tests/it/postgres/relayed.rs", "what programs of a run say to a database of their own"),
     ("crates/broker/tests/it/postgres/walled.rs", "what programs of a run say to a database of their own"),
+    ("crates/livery/tests/it/cluster/revoked.rs", "what programs of a run say to a database of their own"),
     ("crates/livery/tests/it/databases/asked.rs", "what a model says to a database of its run"),
     ("crates/livery/tests/it/databases/programs.rs", "what programs of a run say to a database of their own"),
     ("crates/livery/tests/it/databases/site.rs", "a database of a run's own, and what is in it"),

@@ -9,6 +9,7 @@ mod drain;
 mod duties;
 mod outage;
 mod pause;
+mod revoked;
 mod roles;
 mod streams;
 mod takeover;

@@ -9,8 +9,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use self::upstream::Upstream;
-pub(crate) use self::upstream::certificates;
+pub(crate) use self::upstream::{Upstream, certificates};
 use crate::support::{Server, one_command, skip};
 
 fn is_missing_a_program() -> bool {

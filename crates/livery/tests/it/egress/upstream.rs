@@ -171,10 +171,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 "#;
 
 /// The upstream, its files and its authority. Dropped, it is killed.
-pub(super) struct Upstream {
+pub(crate) struct Upstream {
     child: Child,
-    pub(super) port: u16,
-    pub(super) home: tempfile::TempDir,
+    pub(crate) port: u16,
+    pub(crate) home: tempfile::TempDir,
 }
 
 impl Drop for Upstream {
@@ -191,7 +191,7 @@ impl Upstream {
     }
 
     /// The same with another server.
-    pub(super) fn running(program: &str, key: &str) -> Self {
+    pub(crate) fn running(program: &str, key: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         certificates(home.path());
@@ -221,7 +221,7 @@ impl Upstream {
     }
 
     /// A line for each request: method, path, authorization.
-    pub(super) fn requests(&self) -> String {
+    pub(crate) fn requests(&self) -> String {
         std::fs::read_to_string(self.home.path().join("requests")).unwrap()
     }
 }
