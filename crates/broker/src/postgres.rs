@@ -23,7 +23,7 @@ mod value;
 
 use livery_core::connector::PostgresServer;
 
-pub use self::answer::{Complaint, tag_of};
+pub use self::answer::{Complaint, tag_of, without};
 pub use self::ask::{Answer, Column, Cut, Question};
 pub use self::front::{Hello, Refusal, Start, greet, password, refuse};
 pub use self::message::{Frame, Frames, FromClient, Malformed};
@@ -91,3 +91,6 @@ impl From<Malformed> for Failure {
         Self::Protocol(malformed.0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,8 @@ pub enum Evil {
     SilentAtEnd,
     /// It hangs up after the whole message.
     CutAtEnd,
+    /// It takes the whole message and asks for more.
+    NeitherAtEnd,
     /// It refuses the whole message for now.
     Busy,
     /// It refuses the last recipient.
@@ -293,6 +295,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         }
         let said = match self.server.evil {
             Evil::EchoAccepting => format!("250 queued for {}", self.server.login.1),
+            Evil::NeitherAtEnd => "354 and further".to_owned(),
             _ => "250 queued as 1".to_owned(),
         };
         self.say(&said).await.map(|()| false)

@@ -68,6 +68,9 @@ pub enum MessageRefused {
     /// An address that is none.
     #[error("a recipient is {0}")]
     Address(Malformed),
+    /// A name before the `@` that is one at another host: a domain that is allowed would only be the first stop.
+    #[error("a recipient has no `%` and no `!` before the `@`: to some servers they name another host")]
+    Routed,
     /// Recipients that the connection does not have.
     #[error(transparent)]
     Recipients(#[from] RecipientRefusal),
@@ -92,7 +95,7 @@ impl MessageRefused {
     pub const fn rule(&self) -> &'static str {
         match self {
             Self::Recipients(refusal) => refusal.rule(),
-            Self::Address(_) => "address",
+            Self::Address(_) | Self::Routed => "address",
             Self::Subject | Self::Text | Self::InReplyTo | Self::Attachments => "message",
         }
     }
@@ -156,6 +159,9 @@ impl Message {
             html: wanted.html,
             attachments: wanted.attachments,
         };
+        if message.recipients().iter().any(|address| address.as_str().contains(['%', '!'])) {
+            return Err(MessageRefused::Routed);
+        }
         server.permits(&message.recipients())?;
         message.check_lines()?;
         Ok(message)
@@ -223,7 +229,9 @@ impl Message {
             false => format!("{}\r\n <{}>", display_name(&self.from.name), self.from.address),
         };
         header(&mut out, "From", &from);
-        header(&mut out, "To", &list(&self.to));
+        if !self.to.is_empty() {
+            header(&mut out, "To", &list(&self.to));
+        }
         if !self.cc.is_empty() {
             header(&mut out, "Cc", &list(&self.cc));
         }

@@ -145,6 +145,9 @@ impl Session {
         self.is_ended = true;
         self.write(b".\r\n").await?;
         let reply = self.reply(self.timeouts.idle).await?;
+        if reply.code / 100 == 3 {
+            return Err(Why::Garbled("neither a yes nor a no to the message"));
+        }
         let reply = self.expect(reply, "the message")?;
         Ok(self.said(&reply))
     }

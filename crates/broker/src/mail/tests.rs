@@ -100,6 +100,21 @@ fn what_could_end_a_line_is_refused() {
     assert!(matches!(Message::new(&narrow, outside), Err(MessageRefused::Recipients(_))));
 }
 
+/// A domain that is allowed is not the first stop on the way to another one.
+#[test]
+fn a_recipient_names_no_other_host() {
+    let mut narrow = server();
+    narrow.recipients = vec!["example.com".parse().unwrap()];
+    for address in ["eve%evil.example@example.com", "evil.example!eve@example.com"] {
+        for part in [|one| Wanted { to: one, ..wanted() }, |one| Wanted { bcc: one, ..wanted() }] {
+            let refused = Message::new(&narrow, part(vec![address.to_owned()])).unwrap_err();
+            assert_eq!((refused.rule(), &refused), ("address", &MessageRefused::Routed), "{address}");
+        }
+    }
+    let hidden = rendered(Wanted { to: Vec::new(), bcc: vec!["bob@example.com".into()], ..wanted() });
+    assert!(!hidden.contains("To:") && hidden.contains("\r\nSubject: Hello"), "{hidden}");
+}
+
 #[test]
 fn every_part_is_in_the_digest() {
     let digest = |wanted: Wanted| Message::new(&server(), wanted).unwrap().digest();

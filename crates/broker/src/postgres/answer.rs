@@ -5,7 +5,8 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 
 use super::message::{Frame, Malformed, Reader, put};
-use crate::scrub::{Framing, Scrubber};
+use crate::Secret;
+use crate::scrub::{Framing, Matcher, Scrubber};
 
 /// Longest part of a complaint that is kept, in bytes.
 const PART_BYTES_MAX: usize = 2 * 1024;
@@ -106,14 +107,14 @@ fn fields(body: &[u8]) -> Result<Vec<(u8, &[u8])>, Malformed> {
 
 /// Takes a credential out of what comes, and counts.
 pub(super) struct Scrub {
-    matcher: Option<std::sync::Arc<crate::scrub::Matcher>>,
+    matcher: Option<std::sync::Arc<Matcher>>,
     /// Markers written so far.
     pub(super) redactions: u64,
     pub(super) variants: crate::scrub::Variants,
 }
 
 impl Scrub {
-    pub(super) fn new(matcher: Option<std::sync::Arc<crate::scrub::Matcher>>) -> Self {
+    pub(super) fn new(matcher: Option<std::sync::Arc<Matcher>>) -> Self {
         Self { matcher, redactions: 0, variants: crate::scrub::Variants::default() }
     }
 
@@ -189,6 +190,14 @@ pub(super) fn scrubbed(frame: Frame, scrub: &mut Scrub) -> Result<Frame, Malform
     let clean = Frame { tag: frame.tag, body: body.freeze() };
     // What stands across two values is not there in either of them; nothing leaves that is not clean as a whole.
     if scrub.finds(&clean.body) { Err(Malformed("a row holds the credential across its values")) } else { Ok(clean) }
+}
+
+/// The same for a message by itself: what a program gets of it.
+///
+/// # Errors
+/// A message that holds the secret where it cannot be taken out.
+pub fn without(frame: Frame, secret: &Secret) -> Result<Frame, Malformed> {
+    scrubbed(frame, &mut Scrub::new(Matcher::new(&[secret], "db").map(std::sync::Arc::new)))
 }
 
 /// `SELECT 3` of a `CommandComplete`.

@@ -171,7 +171,7 @@ async fn a_server_that_is_silent_is_waited_for_only_so_long() {
 #[tokio::test]
 async fn after_the_whole_message_nobody_knows_without_a_word() {
     let short = Timeouts { idle: Duration::from_millis(300), ..timeouts() };
-    for evil in [Evil::SilentAtEnd, Evil::CutAtEnd] {
+    for evil in [Evil::SilentAtEnd, Evil::CutAtEnd, Evil::NeitherAtEnd] {
         let (fake, result) = to(evil, short).await;
         assert!(result.unwrap_err().perhaps_sent, "{evil:?}");
         assert_eq!(fake.mails().len(), 1, "{evil:?}: and indeed it was");
