@@ -4,6 +4,7 @@
 
 mod clients;
 mod mail;
+mod runsc;
 pub mod verifiers;
 
 use std::path::Path;
@@ -137,6 +138,7 @@ pub fn run() -> anyhow::Result<()> {
         println!("nothing to install from Debian: the tests have what they need");
         verifiers::install()?;
         mail::install()?;
+        runsc::install()?;
         return clients::install();
     }
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
@@ -149,6 +151,7 @@ pub fn run() -> anyhow::Result<()> {
     );
     verifiers::install()?;
     mail::install()?;
+    runsc::install()?;
     clients::install()
 }
 

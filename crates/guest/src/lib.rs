@@ -1,4 +1,4 @@
-//! The guest's half of a sandbox, and the wire both halves speak.
+//! The guest's half of a sandbox, the wire both halves speak, and the system calls either may let a run make.
 //!
 //! [`wire`] is pure and is used by host and guest alike. The rest of this package is the program `livery-guest`
 //! (`main.rs`): process 1 of a sandbox, which runs commands and moves files for the host over one inherited stream.
@@ -9,4 +9,8 @@
 //! Read next: [`wire`], then `main.rs` and `server.rs`.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+pub mod seccomp;
 pub mod wire;
+
+/// The argument of a guest that confines itself before anything else: its kernel is gVisor's, where no launcher could.
+pub const CONFINE: &str = "confine";

@@ -14,6 +14,7 @@ mod server;
 mod spawn;
 mod sys;
 mod upload;
+mod walk;
 
 use std::process::ExitCode;
 
@@ -21,7 +22,13 @@ use std::process::ExitCode;
 const CHANNEL_FD: i32 = 3;
 
 fn main() -> ExitCode {
-    match sys::prepare(CHANNEL_FD).and_then(|(channel, signals)| server::run(channel, signals)) {
+    // A launcher confines the process that becomes the guest, except where that process's kernel is not the launcher's.
+    let confined = match std::env::args_os().nth(1) {
+        Some(argument) if argument == livery_guest::CONFINE => sys::confine(),
+        _ => Ok(()),
+    };
+    match confined.and_then(|()| sys::prepare(CHANNEL_FD)).and_then(|(channel, signals)| server::run(channel, signals))
+    {
         Ok(()) => ExitCode::SUCCESS,
         // Nobody reads a message here: the host sees the stream end and the launcher sees this code.
         Err(_) => ExitCode::from(70),

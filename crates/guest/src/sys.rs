@@ -4,9 +4,23 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use livery_guest::seccomp::{self, Kernel};
+
 /// Turns `-1` into the last system error.
 pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Lets go of the streams the carrier was given, and gives up every system call a run may not make.
+pub(crate) fn confine() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    for stream in 0..=2 {
+        // SAFETY: plain system call on a descriptor that is open.
+        check(unsafe { libc::dup2(null.as_raw_fd(), stream) })?;
+    }
+    // SAFETY: plain system call on integers.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+    seccomp::install(&seccomp::program(Kernel::Gvisor))
 }
 
 /// Makes this process fit to be process 1: unreadable by the commands it runs, with child exits as a readable descriptor.
@@ -79,8 +93,21 @@ pub(crate) fn signal_group(pid: i32, signal: i32) {
     }
 }
 
-/// Opens `path` below `root` (or from `/` when `root` is `None`) as the kernel's `openat2` resolves it.
+/// Opens `path` below `root` (or from `/` when `root` is `None`) as the kernel's `openat2` resolves it, or as a walk does where
+/// the kernel has none. The walk knows the two ways this program asks: beneath a root, and without magic links.
 pub(crate) fn openat2(
+    root: Option<BorrowedFd<'_>>,
+    path: &std::ffi::CStr,
+    flags: i32,
+    resolve: u64,
+) -> io::Result<File> {
+    match openat2_of_the_kernel(root, path, flags, resolve) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => crate::walk::open(root, path, flags),
+        opened => opened,
+    }
+}
+
+pub(crate) fn openat2_of_the_kernel(
     root: Option<BorrowedFd<'_>>,
     path: &std::ffi::CStr,
     flags: i32,
@@ -97,6 +124,43 @@ pub(crate) fn openat2(
             Ok(fd) if fd >= 0 => Ok(File::from_raw_fd(fd)),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+}
+
+/// Opens one name in the folder `parent`.
+pub(crate) fn open_at(parent: BorrowedFd<'_>, name: &std::ffi::CStr, flags: i32) -> io::Result<File> {
+    // SAFETY: the descriptor is open and the name NUL-terminated; a descriptor that comes back is owned by no one else.
+    unsafe {
+        let fd = check(libc::openat(parent.as_raw_fd(), name.as_ptr(), flags | libc::O_CLOEXEC))?;
+        Ok(File::from_raw_fd(fd))
+    }
+}
+
+/// Where a link in the folder `parent` leads; `None`: it is no link.
+pub(crate) fn read_link_at(parent: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<Option<Vec<u8>>> {
+    let mut target = vec![0_u8; 4096];
+    // SAFETY: the descriptor is open, the name NUL-terminated, and the buffer as long as is said.
+    let length =
+        unsafe { libc::readlinkat(parent.as_raw_fd(), name.as_ptr(), target.as_mut_ptr().cast(), target.len()) };
+    match usize::try_from(length) {
+        Ok(length) => {
+            target.truncate(length);
+            Ok(Some(target))
+        }
+        Err(_) => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+            error => Err(error),
+        },
+    }
+}
+
+/// Whether a folder is on a `/proc`.
+pub(crate) fn is_proc(folder: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: the descriptor is open; all zero is valid for the structure, which outlives the call.
+    unsafe {
+        let mut found: libc::statfs = std::mem::zeroed();
+        check(libc::fstatfs(folder.as_raw_fd(), &raw mut found))?;
+        Ok(found.f_type == libc::PROC_SUPER_MAGIC)
     }
 }
 

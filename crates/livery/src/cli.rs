@@ -119,6 +119,19 @@ pub(crate) struct Engine {
     /// Started as root: become this user before listening (default: `livery`, else `nobody`).
     #[arg(long, value_name = "NAME", env = "LIVERY_USER")]
     pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) carriers: Carriers,
+}
+
+/// The programs of the tiers beyond `container`, which are the operator's.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Carriers {
+    /// Offer the tier gvisor with this runsc.
+    #[arg(long, value_name = "FILE", env = "LIVERY_RUNSC", requires = "runsc_sha256")]
+    pub(crate) runsc: Option<PathBuf>,
+    /// The SHA-256 that file must have; otherwise it is not used.
+    #[arg(long, value_name = "HEX", env = "LIVERY_RUNSC_SHA256", requires = "runsc")]
+    pub(crate) runsc_sha256: Option<String>,
 }
 
 /// `livery up`.
@@ -445,6 +458,8 @@ pub(crate) struct Doctor {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) carriers: Carriers,
 }
 
 /// `livery dev …`.

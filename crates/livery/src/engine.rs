@@ -67,7 +67,7 @@ impl Ground {
         let sandboxes = SandboxConfig {
             ephemeral: keep == Keep::ForOneCommand,
             restarts: keep == Keep::ForGood,
-            ..SandboxConfig::new(data.join(SANDBOXES_DIR))
+            ..host::sandboxes(&data.join(SANDBOXES_DIR), &engine.carriers)?
         };
         let works = node.is_none_or(|node| node.roles.worker);
         let launcher = works.then(|| spawn_launcher(&sandboxes)).and_then(|started| match started {

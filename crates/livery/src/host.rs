@@ -8,7 +8,10 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use livery_sandbox::{SandboxConfig, Tool};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
+
+use crate::{cli, exit};
 
 /// Users tried in order when root names none.
 const USERS_DEFAULT: [&str; 2] = ["livery", "nobody"];
@@ -49,6 +52,18 @@ pub(crate) fn ordinary_user(wanted: Option<&str>) -> anyhow::Result<Option<User>
         bail!("--user {} is root; Livery serves as an ordinary user", user.name);
     }
     Ok(Some(user))
+}
+
+/// The sandboxes of this host, with the carriers the operator names.
+pub(crate) fn sandboxes(state_dir: &Path, carriers: &cli::Carriers) -> anyhow::Result<SandboxConfig> {
+    let mut config = SandboxConfig::new(state_dir);
+    if let (Some(path), Some(sha256)) = (&carriers.runsc, &carriers.runsc_sha256) {
+        if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(exit::Usage(format!("--runsc-sha256 {sha256}: not 64 hexadecimal digits")).into());
+        }
+        config.runsc = Some(Tool { path: std::path::absolute(path)?, sha256: sha256.clone() });
+    }
+    Ok(config)
 }
 
 fn find_user(passwd: &str, name: &str) -> Option<User> {

@@ -43,6 +43,7 @@ pub mod schedules;
 mod startup;
 #[cfg(test)]
 mod testing;
+pub mod tiers;
 pub mod traces;
 pub mod triggers;
 mod vault;

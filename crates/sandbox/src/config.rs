@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use livery_core::agent::Tier;
 use serde::{Deserialize, Serialize};
 
 /// Decided once per process, before the launcher starts.
@@ -16,7 +17,7 @@ pub struct SandboxConfig {
     pub state_dir: PathBuf,
     /// First host uid (and gid) for runs; used only when the launcher is root.
     pub uid_first: u32,
-    /// How many uids there are: as many workspaces can exist at once.
+    /// How many uids there are: as many workspaces can exist at once. With `runsc`, two more ranges of this length follow.
     pub uid_count: u32,
     /// Folders below which [`RootFs::Directory`] images may lie. The launcher refuses any other path.
     pub image_dirs: Vec<PathBuf>,
@@ -31,6 +32,8 @@ pub struct SandboxConfig {
     pub ephemeral: bool,
     /// Whether a launcher that dies is started again, by a keeper beside it that does nothing else.
     pub restarts: bool,
+    /// The gVisor tier's program; without it there is no such tier.
+    pub runsc: Option<Tool>,
     /// How the launcher process is started.
     #[serde(skip)]
     pub launcher: LauncherCommand,
@@ -50,9 +53,20 @@ impl SandboxConfig {
             fast_cgroup_moves: true,
             ephemeral: false,
             restarts: false,
+            runsc: None,
             launcher: LauncherCommand::default(),
         }
     }
+}
+
+/// A program of the operator's that carries sandboxes: used only if it is the one that was meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tool {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its SHA-256, as 64 hexadecimal digits.
+    pub sha256: String,
 }
 
 /// The program that ends up in [`launcher::run_if_asked`](crate::launcher::run_if_asked).
@@ -101,6 +115,8 @@ pub struct Spec {
     /// `[A-Za-z0-9_-]{1,64}`, the run's id. Also the name of its workspace, which is kept until
     /// [`Sandboxes::remove_workspace`](crate::Sandboxes::remove_workspace).
     pub id: String,
+    /// What is around it: exactly this, or an error.
+    pub tier: Tier,
     /// Processors, 0.01 to 1024.
     pub cpu: f64,
     /// Memory with page cache and `/tmp`, MiB, at least 16.
@@ -118,11 +134,12 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// One processor, 512 MiB memory, 1 GiB disk, 256 processes, 10 minutes, image `host`.
+    /// A container with one processor, 512 MiB memory, 1 GiB disk, 256 processes, 10 minutes, image `host`.
     #[must_use]
     pub fn new(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
+            tier: Tier::Container,
             cpu: 1.0,
             memory_mb: 512,
             disk_mb: 1024,

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use livery_core::agent::Tier;
 use serde::{Deserialize, Serialize};
 
 /// An operation on sandboxes failed.
@@ -20,6 +21,14 @@ pub enum Error {
     /// The host is at its limit of sandboxes or uids.
     #[error("no room for another sandbox: {0}")]
     Full(String),
+    /// The tier that was asked for cannot be used on this host; no other is given instead.
+    #[error("the tier {tier} cannot be used here: {detail}")]
+    Tier {
+        /// What was asked for.
+        tier: Tier,
+        /// Why, and the fix where one is known.
+        detail: String,
+    },
     /// The sandbox could not be set up; `step` names the launch step.
     #[error("the sandbox could not start (at {step}): {detail}")]
     Start {

@@ -1,4 +1,5 @@
-//! One contract for the places runs live in. The container tier: namespaces, seccomp, Landlock, cgroups, a uid per run.
+//! One contract for the places runs live in, and the tiers that keep it: containers (namespaces, seccomp, Landlock, cgroups, a
+//! uid per run) and gVisor (a kernel of its own for each run).
 //!
 //! Three processes take part. The **launcher** ([`launcher`]) is a small single-threaded child of the same binary, the one
 //! part that may be root; it makes, watches and takes down sandboxes. The **guest** (`livery-guest`) is process 1 of each
@@ -44,7 +45,8 @@ pub use client::{
     Artifact, ArtifactLimits, Artifacts, Entry, Exec, ExecResult, FileKind, FilePart, Flow, LauncherProcess, Listing,
     Relay, Sandbox, Sandboxes, Stream, probe, spawn_launcher,
 };
-pub use config::{LauncherCommand, RootFs, SandboxConfig, Spec};
+pub use config::{LauncherCommand, RootFs, SandboxConfig, Spec, Tool};
 pub use error::{Error, Lost, LostReason};
+pub use livery_core::agent::Tier;
 pub use protocol::{Teardown, Usage};
-pub use report::{Check, Grants, HostReport, Status};
+pub use report::{Check, Grants, HostReport, Status, TierReport};

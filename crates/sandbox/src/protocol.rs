@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
+use livery_core::agent::Tier;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Spec;
 use crate::error::LostReason;
-use crate::report::Grants;
+use crate::report::{Grants, TierReport};
 
 /// The largest packet.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -33,6 +34,7 @@ pub(crate) enum Request {
     RemoveWorkspace { id: String },
     Workspaces { after: Option<String> },
     Grants,
+    Tiers,
     Shutdown,
 }
 
@@ -72,6 +74,7 @@ pub(crate) enum Answer {
     Removed,
     Workspaces { ids: Vec<String> },
     Grants(Grants),
+    Tiers(Vec<TierReport>),
     ShutDown,
 }
 
@@ -86,6 +89,8 @@ pub(crate) enum Refusal {
     Alive,
     /// This host cannot, at this step.
     Failed { step: String, detail: String },
+    /// The tier cannot be used here; what to do about it.
+    Tier { tier: Tier, detail: String },
     /// Too many already.
     Full { detail: String },
 }

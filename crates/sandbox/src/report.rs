@@ -2,6 +2,9 @@
 //!
 //! Read next: `client/doctor.rs`, which fills these in.
 
+use std::time::Duration;
+
+use livery_core::agent::Tier;
 use serde::{Deserialize, Serialize};
 
 /// How well one thing works here.
@@ -45,6 +48,31 @@ impl Check {
     }
 }
 
+/// What is known of one tier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierReport {
+    /// Which one.
+    pub tier: Tier,
+    /// Whether runs can have it.
+    pub status: Status,
+    /// What was found, in a sentence.
+    pub detail: String,
+    /// The command that would fix it.
+    pub fix: Option<String>,
+    /// Of the program that carries it, as it says itself.
+    pub version: Option<String>,
+    /// Of the same program.
+    pub sha256: Option<String>,
+    /// From the request for a sandbox to its first command's end, in the trial. `None`: it was not tried.
+    pub trial: Option<Duration>,
+}
+
+impl TierReport {
+    pub(crate) fn new(tier: Tier, status: Status, detail: impl Into<String>) -> Self {
+        Self { tier, status, detail: detail.into(), fix: None, version: None, sha256: None, trial: None }
+    }
+}
+
 /// Everything that was checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostReport {
@@ -54,6 +82,8 @@ pub struct HostReport {
     pub checks: Vec<Check>,
     /// What sandboxes get on this host; `None` when the launcher did not start.
     pub grants: Option<Grants>,
+    /// Every tier, tried; empty when the launcher did not start.
+    pub tiers: Vec<TierReport>,
 }
 
 impl HostReport {

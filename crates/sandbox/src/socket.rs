@@ -36,6 +36,12 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'
     Ok(())
 }
 
+/// Whether the other side of a stream has sent something, which stays to be received.
+pub(crate) fn has_spoken(stream: BorrowedFd<'_>) -> bool {
+    let mut byte = [0];
+    rustix::net::recv(stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok_and(|(count, _)| count > 0)
+}
+
 /// One received packet.
 pub(crate) struct Packet {
     pub(crate) bytes: Vec<u8>,

@@ -14,6 +14,7 @@ mod policies;
 mod receipts;
 mod replay;
 mod runs;
+mod sandboxes;
 mod schedules;
 mod system;
 mod triggers;
@@ -88,6 +89,7 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(vault::rewrap))
         .routes(routes!(vault::new_data_key))
         .routes(routes!(nodes::list))
+        .routes(routes!(sandboxes::tiers))
         .routes(routes!(receipts::keys, receipts::rotate))
         .routes(routes!(metrics::read))
         .routes(routes!(system::health))

@@ -33,7 +33,7 @@ pub(crate) use schedules::{NewSchedule, Preview, Schedule, SchedulePage, Schedul
 pub(crate) use system::{File, Health, PageQuery, Problem, Readiness};
 pub(crate) use tenants::{
     ApiKey, ApiKeyCreated, ApiKeyPage, ModelProvider, ModelProviderPage, NewApiKey, NewModelProvider, NewOrganization,
-    NodePage, OrganizationCreated,
+    NodePage, OrganizationCreated, SandboxTiers,
 };
 pub(crate) use triggers::{
     NewTrigger, RotateTrigger, Trigger, TriggerDeliveryPage, TriggerPage, TriggerPatch, TriggerReceipt,

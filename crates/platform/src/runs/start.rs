@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use livery_broker::Secret;
-use livery_core::agent::{ModelRef, SandboxSpec, Tier};
+use livery_core::agent::{ModelRef, SandboxSpec};
 use livery_core::error::FieldError;
 use livery_core::id::{AppId, FileId, OrgId, RunId, ScheduleId, TriggerId, WebhookId};
 use livery_core::run::{INPUT_BYTES_MAX, Limits, Pricing, TIMEOUT_S_MAX, TURNS_MAX};
@@ -196,7 +196,7 @@ impl Platform {
         let limits = check_limits(agent.agent.limits, request.limits)?;
         self.check_prices(principal.org, &models, limits).await?;
         let sandbox = agent.agent.sandbox.with_override(&request.sandbox).map_err(invalid)?;
-        self.check_tier(&sandbox)?;
+        self.check_tier(&sandbox).await?;
         Ok(Checked {
             own_providers: self.own_providers(principal.org, &models).await?,
             models,
@@ -262,23 +262,6 @@ impl Platform {
         row.filter(|row| caller.principal.sees(Some(row.application)))
             .map(drop)
             .ok_or(Error::NotFound { what: "end user" })
-    }
-
-    /// A run gets exactly the tier it asks for, or a refusal.
-    fn check_tier(&self, sandbox: &SandboxSpec) -> Result<()> {
-        if sandbox.tier != Tier::Container {
-            let detail =
-                format!("this version gives the tier container; {} is not available on this host", sandbox.tier);
-            return Err(Error::Invalid {
-                code: "tier_unavailable",
-                errors: vec![FieldError::new("/sandbox/tier", "tier_unavailable", detail.clone())],
-                detail,
-            });
-        }
-        if sandbox.image != livery_core::agent::sandbox::IMAGE_HOST {
-            return Err(Error::invalid_field("/sandbox/image", "this version has one image: host"));
-        }
-        Ok(())
     }
 
     async fn check_files(&self, principal: &Principal, files: &[FileId]) -> Result<Vec<FileRow>> {

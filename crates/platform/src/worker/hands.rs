@@ -152,7 +152,9 @@ impl Hands {
         };
         self.touched.store(true, Ordering::Relaxed);
         let begun = self.platform.clock.now();
-        let mut spec = Spec::new(self.row.id.to_string());
+        let tier = sandboxes.choose(self.spec.tier, self.spec.or_stronger).await;
+        let tier = tier.map_err(|error| unavailable(error.to_string()))?;
+        let mut spec = Spec { tier, ..Spec::new(self.row.id.to_string()) };
         spec.cpu = f64::from(self.spec.cpu.as_millis()) / 1000.0;
         spec.memory_mb = self.spec.memory_mb.into();
         spec.disk_mb = self.spec.disk_mb.into();
@@ -190,7 +192,7 @@ impl Hands {
             egress.open(&sandbox).await.map_err(|error| lost_or(&error, || unavailable(error.to_string())))?;
         }
         let data = json!({
-            "tier": self.spec.tier,
+            "tier": tier,
             "start_ms": now.millis_since(begun),
             "image": self.spec.image,
             "node": self.platform.identity.id,

@@ -197,6 +197,7 @@ impl From<Refusal> for Error {
             Refusal::Unknown => Self::Unknown,
             Refusal::Alive => Self::Alive,
             Refusal::Failed { step, detail } => Self::Start { step, detail },
+            Refusal::Tier { tier, detail } => Self::Tier { tier, detail },
             Refusal::Full { detail } => Self::Full(detail),
         }
     }

@@ -4,10 +4,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Exec, Sandboxes, spawn_launcher};
-use crate::config::{SandboxConfig, Spec};
+use livery_core::agent::Tier;
+
+use super::{Sandboxes, spawn_launcher};
+use crate::config::SandboxConfig;
 use crate::error::Error;
 use crate::report::{Check, Grants, HostReport, Status};
 
@@ -23,7 +25,8 @@ const LANDLOCK_GOOD: u32 = 6;
 const DELEGATE: &str = "systemd-run --user --scope -p Delegate=yes livery up …   (or start livery as root)";
 const AS_ROOT: &str = "start livery as root: only its launcher stays root";
 
-/// Checks this host with a launcher of its own in a temporary folder, which is gone afterwards. Blocks for up to 30 s;
+/// Checks this host with a launcher of its own in a temporary folder, which is gone afterwards. Blocks for up to 30 s, and 40 s for each
+/// further tier that is configured;
 /// may be called inside or outside a runtime.
 #[must_use]
 pub fn probe(config: &SandboxConfig) -> HostReport {
@@ -55,7 +58,7 @@ impl Sandboxes {
         if let Ok(grants) = &grants {
             checks.extend(grant_facts(grants, config));
         }
-        let tested = tokio::time::timeout(SELF_TEST_MAX, self.self_test()).await;
+        let tested = tokio::time::timeout(SELF_TEST_MAX, self.trial(Tier::Container)).await;
         let test = match tested {
             Ok(Ok(took)) => Check::ok(
                 "self_test",
@@ -64,31 +67,16 @@ impl Sandboxes {
             Ok(Err(error)) => Check::unusable("self_test", error.to_string(), likely_fix(&error)),
             Err(_) => Check::unusable("self_test", "a sandbox did not start and end within 30 s", ""),
         };
-        assemble(checks, test, grants.ok())
-    }
-
-    async fn self_test(&self) -> Result<Duration, Error> {
-        let id = format!("doctor-{}", std::process::id());
-        let began = Instant::now();
-        let sandbox = self.create(Spec { memory_mb: 64, pids: 16, disk_mb: 8, ..Spec::new(&id) }).await?;
-        let result = sandbox.exec(Exec::new(["true"]), |_, _| {}).await;
-        let took = began.elapsed();
-        let teardown = sandbox.kill("the self-test is over").await?;
-        self.remove_workspace(&id).await?;
-        if result?.exit_code != Some(0) || !teardown.processes_gone || !teardown.cgroups_removed {
-            return Err(Error::Start {
-                step: "self-test".to_owned(),
-                detail: format!("it did not end cleanly: {teardown:?}"),
-            });
-        }
-        Ok(took)
+        let mut report = assemble(checks, test, grants.ok());
+        report.tiers = self.tiers().await.unwrap_or_default();
+        report
     }
 }
 
 fn assemble(mut checks: Vec<Check>, test: Check, grants: Option<Grants>) -> HostReport {
     checks.push(test);
     let status = checks.iter().map(|check| check.status).max().unwrap_or(Status::Unusable);
-    HostReport { status, checks, grants }
+    HostReport { status, checks, grants, tiers: Vec::new() }
 }
 
 /// The command that most likely mends a failed launch step.

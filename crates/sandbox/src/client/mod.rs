@@ -1,6 +1,6 @@
 //! The platform's side: connects to the launcher and hands out sandboxes.
 //!
-//! Nothing here needs rights, opens a workspace, or trusts a guest. Read next: `sandbox.rs`.
+//! Nothing here needs rights, opens a workspace, or trusts a guest. Read next: `sandbox.rs`, `tiers.rs`.
 
 mod channel;
 mod control;
@@ -10,11 +10,13 @@ mod files;
 mod process;
 mod relay;
 mod sandbox;
+mod tiers;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use livery_core::agent::Tier;
 use tokio::sync::watch;
 
 pub use doctor::probe;
@@ -38,6 +40,8 @@ const STARTS_PER_CPU: usize = 4;
 const TURN_MAX: Duration = Duration::from_secs(120);
 /// From the request to a guest that runs.
 const CREATE_MAX: Duration = Duration::from_secs(15);
+/// The same where a kernel boots first.
+const BOOT_MAX: Duration = Duration::from_secs(30);
 /// Removing a workspace of any size.
 const REMOVE_MAX: Duration = Duration::from_secs(120);
 /// A question the launcher answers from memory.
@@ -58,6 +62,7 @@ struct Inner {
     turns: tokio::sync::Semaphore,
     /// One lock per id, so that two creates of one id cannot pass each other.
     by_id: Mutex<HashMap<String, Arc<Slot>>>,
+    trials: tiers::Trials,
 }
 
 type Slot = tokio::sync::Mutex<Weak<sandbox::Inner>>;
@@ -79,14 +84,21 @@ impl Sandboxes {
         let (control, task) = started?;
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let turns = tokio::sync::Semaphore::new(cpus * STARTS_PER_CPU);
-        let inner = Inner { control, task, child: Mutex::new(Some(child)), turns, by_id: Mutex::new(HashMap::new()) };
+        let inner = Inner {
+            control,
+            task,
+            child: Mutex::new(Some(child)),
+            turns,
+            by_id: Mutex::new(HashMap::new()),
+            trials: tiers::Trials::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Makes a sandbox, or answers the live one of that id. Its workspace is found again if there was one.
     ///
     /// # Errors
-    /// See [`Error`]; after one, nothing of the sandbox is left but perhaps its workspace. Bounded by 15 s, and the
+    /// See [`Error`]; after one, nothing of the sandbox is left but perhaps its workspace. Bounded by 15 s (30 s where a kernel boots), and the
     /// turns of those that start before it.
     pub async fn create(&self, spec: Spec) -> Result<Sandbox, Error> {
         check_spec(&spec).map_err(Error::Invalid)?;
@@ -131,7 +143,8 @@ impl Sandboxes {
         control.watch(&spec.id, loss.clone());
         // The environment is for commands; the launcher has no use for it.
         let request = Request::Create(Box::new(Spec { env: Vec::new(), ..spec.clone() }));
-        match control.ask(request, "starting the sandbox", CREATE_MAX).await {
+        let most = if spec.tier == Tier::Container { CREATE_MAX } else { BOOT_MAX };
+        match control.ask(request, "starting the sandbox", most).await {
             Ok((Answer::Created { grants }, Some(fd))) => {
                 let channel = Channel::start(fd, &spec.id, control.clone(), loss);
                 let channel = channel.map_err(|source| Error::Io { doing: "watching the guest", source })?;

@@ -9,14 +9,13 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::tiers::Allowance;
 use crate::config::Spec;
 
 /// How long a sweep waits for killed processes to be gone.
 const SWEEP_WAIT: Duration = Duration::from_secs(5);
 /// The period over which a processor share is measured.
 const CPU_PERIOD_US: u64 = 100_000;
-/// Processes a sandbox needs beside the run's own: process 1.
-const OWN_PIDS: u32 = 1;
 
 /// The version a controller was found in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +147,9 @@ impl Group {
     }
 
     fn limit(&self, spec: &Spec) -> io::Result<()> {
-        let memory = (spec.memory_mb << 20).to_string();
+        // On the host's side a tier's own part counts too; the run's limits are kept inside as well.
+        let own = Allowance::of(spec);
+        let memory = ((spec.memory_mb + own.memory_mb) << 20).to_string();
         if let Some(file) = self.file("memory", "memory.limit_in_bytes", "memory.max") {
             write(&file, &memory)?;
             // Swap would make the limit soft. Where swap is not counted these files do not exist.
@@ -158,7 +159,7 @@ impl Group {
             let _ = write(&file.with_file_name("memory.oom.group"), "1");
         }
         if let Some(file) = self.file("pids", "pids.max", "pids.max") {
-            write(&file, &(spec.pids + OWN_PIDS).to_string())?;
+            write(&file, &(u64::from(spec.pids) + own.pids).to_string())?;
         }
         let quota = cpu_quota_us(spec.cpu);
         if let Some(file) = self.file("cpu", "cpu.cfs_quota_us", "cpu.max") {

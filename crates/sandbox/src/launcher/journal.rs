@@ -1,7 +1,7 @@
 //! What this launcher has started and not yet taken down, on disk, so that a next life can kill what a crash left.
 //!
 //! One line per event: `+ ID PID BORN` and `- ID`. BORN is the kernel's start time of the process, so that a number used
-//! again is never mistaken for it. Read next: `sweep.rs`.
+//! again is never mistaken for it. Read next: `setup.rs`.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};

@@ -2,7 +2,7 @@
 //!
 //! The mount tree already holds nothing but the sandbox's own; this makes the read-only part read-only twice, and from
 //! version 6 keeps abstract unix sockets and signals inside. Version 1 is not used: it would forbid every rename between
-//! folders. Read next: `child.rs`.
+//! folders. Read next: `tiers/container.rs`.
 
 use std::fs::File;
 use std::io;

@@ -7,19 +7,22 @@ use std::time::{Duration, Instant};
 
 use super::cgroup::Group;
 use super::disk;
+use super::tiers::Sign;
 use crate::config::Spec;
 use crate::error::LostReason;
 use crate::protocol::{Teardown, Usage};
 
 /// A new process that has not become the guest by then is given up.
 pub(crate) const SETUP_MAX: Duration = Duration::from_secs(10);
+/// The same where a kernel has to boot first.
+pub(crate) const BOOT_MAX: Duration = Duration::from_secs(25);
 /// How long the kernel may hold on to the cgroups of dead processes.
 pub(crate) const REMOVAL_MAX: Duration = Duration::from_secs(3);
 
 /// Where a sandbox is in its life.
 pub(crate) enum Phase {
     /// Its process 1 sets itself up; `seq` waits for the channel.
-    Starting { seq: u64, report: OwnedFd, channel: OwnedFd, text: Vec<u8> },
+    Starting { seq: u64, report: OwnedFd, channel: OwnedFd, sign: Sign, text: Vec<u8> },
     /// The guest runs.
     Running,
     /// Killed; its process 1 is not collected yet.
@@ -52,7 +55,8 @@ impl Live {
     /// When it must end, whatever happens.
     pub(crate) fn deadline(&self) -> Instant {
         match self.phase {
-            Phase::Starting { .. } => self.born + SETUP_MAX.min(self.spec.wall_clock),
+            Phase::Starting { sign: Sign::ReportEnds, .. } => self.born + SETUP_MAX.min(self.spec.wall_clock),
+            Phase::Starting { sign: Sign::FirstWord, .. } => self.born + BOOT_MAX.min(self.spec.wall_clock),
             _ => self.born + self.spec.wall_clock,
         }
     }

@@ -5,7 +5,7 @@
 //! (`PR_SET_PDEATHSIG`) and the next launcher, which its keeper starts, sweeps what lies on disk. It refuses threads (it forks), blocking (it serves
 //! many) and any request that a compromised platform could use beyond making and ending sandboxes.
 //!
-//! Read next: `server.rs` (the loop), `child.rs` (the launch order).
+//! Read next: `server.rs` (the loop), `tiers.rs` (what can be around a guest).
 
 mod cgroup;
 mod child;
@@ -20,12 +20,11 @@ mod live;
 mod memory;
 mod mounts;
 mod root;
-mod seccomp;
 mod server;
 mod setup;
 mod start;
 mod step;
-mod syscalls;
+mod tiers;
 mod tree;
 mod validate;
 

@@ -2,7 +2,7 @@
 //!
 //! Paths are relative to the state folder, which is the working directory: the kernel moved that along into the new
 //! namespace, so no permission on the folders above it is needed. At the end the old tree is detached: nothing of the
-//! host is reachable any more but what was bound. Read next: `child.rs` for the order of everything.
+//! host is reachable any more but what was bound. Read next: `tiers/container.rs` for the order of everything.
 
 use std::ffi::{CStr, CString};
 use std::fs::OpenOptions;
@@ -26,7 +26,7 @@ const ATTR_NOSUID: u64 = 2;
 const ATTR_NODEV: u64 = 4;
 const ATTR_NOEXEC: u64 = 8;
 /// `/dev/shm` is never larger than this.
-const SHM_MB_MAX: u64 = 64;
+pub(super) const SHM_MB_MAX: u64 = 64;
 /// Names in one private temporary file system: each costs kernel memory.
 const TMPFS_INODES: u64 = 65_536;
 
@@ -53,35 +53,70 @@ const MASKED_FOLDERS: [&str; 5] = ["acpi", "scsi", "bus", "driver", "tty"];
 /// Readable, never writable.
 const READ_ONLY_FOLDERS: [&str; 3] = ["sys", "irq", "fs"];
 
+/// How a place may be used once it is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    ReadOnly,
+    Writable,
+    /// Written through, never replaced.
+    Device,
+}
+
+/// A file system in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mounted {
+    pub(super) size_mb: u64,
+    /// User and group, as the new namespace counts them.
+    pub(super) owner: u32,
+    pub(super) mode: u32,
+}
+
 /// Builds the tree and makes it `/`.
 pub(crate) fn enter(tree: &Tree<'_>) -> Result<(), step::Error> {
+    image(tree)?;
+    let skeleton = &tree.root.skeleton;
+    for name in DEVICES {
+        let (source, target) = (Path::new("/dev").join(name), skeleton.join("dev").join(name));
+        step::with("device", || source.display().to_string(), place(&source, &target, Kept::Device))?;
+    }
+    let open = Mounted { size_mb: tree.tmp_mb, owner: INSIDE_ID, mode: 0o1777 };
+    step::of("/tmp", tmpfs(&skeleton.join("tmp"), open))?;
+    let shm = Mounted { size_mb: tree.tmp_mb.min(SHM_MB_MAX), ..open };
+    step::of("/dev/shm", tmpfs(&skeleton.join("dev/shm"), shm))?;
+    step::of("/workspace", place(tree.workspace, &skeleton.join("workspace"), Kept::Writable))?;
+    proc(skeleton)?;
+    pivot(skeleton)
+}
+
+/// Binds the image onto its skeleton, read-only.
+pub(super) fn image(tree: &Tree<'_>) -> Result<(), step::Error> {
     let skeleton = &tree.root.skeleton;
     step::of("private mounts", mount(None, Path::new("/"), None, libc::MS_REC | libc::MS_PRIVATE, None))?;
     step::of("root", bind(skeleton, skeleton))?;
     for (source, name) in &tree.root.binds {
         step::with("root", || source.display().to_string(), bind(source, &skeleton.join(name)))?;
     }
-    step::of("read-only root", restrict(skeleton, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV))?;
-    for name in DEVICES {
-        let (source, target) = (Path::new("/dev").join(name), skeleton.join("dev").join(name));
-        step::with("device", || source.display().to_string(), bind(&source, &target))?;
-        step::of("device", restrict(&target, ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC))?;
-    }
-    step::of("/tmp", tmpfs(&skeleton.join("tmp"), tree.tmp_mb))?;
-    step::of("/dev/shm", tmpfs(&skeleton.join("dev/shm"), tree.tmp_mb.min(SHM_MB_MAX)))?;
-    let workspace = skeleton.join("workspace");
-    step::of("/workspace", bind(tree.workspace, &workspace))?;
-    step::of("/workspace", restrict(&workspace, ATTR_NOSUID | ATTR_NODEV))?;
-    proc(skeleton)?;
-    pivot(skeleton)
+    step::of("read-only root", restrict(skeleton, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV))
+}
+
+/// Binds one thing, to be used as `kept` says.
+pub(super) fn place(source: &Path, target: &Path, kept: Kept) -> io::Result<()> {
+    bind(source, target)?;
+    restrict(
+        target,
+        match kept {
+            Kept::ReadOnly => ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV,
+            Kept::Writable => ATTR_NOSUID | ATTR_NODEV,
+            Kept::Device => ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC,
+        },
+    )
 }
 
 /// A fresh `/proc` that shows this sandbox's processes, with the host's knobs hidden.
 fn proc(skeleton: &Path) -> Result<(), step::Error> {
     // Masks are copies of mounts restricted above, and so are restricted themselves.
     let (proc, empty, null) = (&skeleton.join("proc"), &skeleton.join("run"), &skeleton.join("dev/null"));
-    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-    step::of("/proc", mount(Some(c"proc"), proc, Some(c"proc"), flags, Some(c"hidepid=2")))?;
+    step::of("/proc", fresh_proc(proc))?;
     // Before /proc/sys turns read-only, and while this process still may: no namespaces inside, ever.
     step::of("namespace limits", no_namespaces(&proc.join("sys/user")))?;
     for name in MASKED_FILES {
@@ -106,6 +141,12 @@ fn proc(skeleton: &Path) -> Result<(), step::Error> {
     Ok(())
 }
 
+/// A `/proc` of this PID namespace.
+pub(super) fn fresh_proc(target: &Path) -> io::Result<()> {
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    mount(Some(c"proc"), target, Some(c"proc"), flags, Some(c"hidepid=2"))
+}
+
 fn no_namespaces(folder: &Path) -> io::Result<()> {
     for kind in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"] {
         let file = folder.join(format!("max_{kind}_namespaces"));
@@ -120,7 +161,7 @@ fn no_namespaces(folder: &Path) -> io::Result<()> {
 }
 
 /// Makes `skeleton` the root and lets go of the old one.
-fn pivot(skeleton: &Path) -> Result<(), step::Error> {
+pub(super) fn pivot(skeleton: &Path) -> Result<(), step::Error> {
     step::of("entering the root", std::env::set_current_dir(skeleton))?;
     // The old root ends up mounted on top of the new one and is detached from there.
     step::of("pivot_root", rustix::process::pivot_root(".", ".").map_err(Into::into))?;
@@ -131,13 +172,13 @@ fn pivot(skeleton: &Path) -> Result<(), step::Error> {
     step::of("entering the root", std::env::set_current_dir("/"))
 }
 
-fn tmpfs(target: &Path, size_mb: u64) -> io::Result<()> {
-    let options = format!("size={size_mb}m,nr_inodes={TMPFS_INODES},mode=1777,uid={INSIDE_ID},gid={INSIDE_ID}");
+pub(super) fn tmpfs(target: &Path, Mounted { size_mb, owner, mode }: Mounted) -> io::Result<()> {
+    let options = format!("size={size_mb}m,nr_inodes={TMPFS_INODES},mode={mode:o},uid={owner},gid={owner}");
     let options = CString::new(options)?;
     mount(Some(c"tmpfs"), target, Some(c"tmpfs"), libc::MS_NOSUID | libc::MS_NODEV, Some(&options))
 }
 
-fn bind(source: &Path, target: &Path) -> io::Result<()> {
+pub(super) fn bind(source: &Path, target: &Path) -> io::Result<()> {
     let source = path(source)?;
     mount(Some(&source), target, None, libc::MS_BIND | libc::MS_REC, None)
 }

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use livery_core::agent::Tier;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::live::{Live, Phase};
@@ -34,9 +35,16 @@ const END_MAX: Duration = Duration::from_secs(10);
 /// The platform's descriptor in `epoll`; sandboxes and removals count up from above it.
 const CONTROL: u64 = 0;
 
-/// What a sandbox's descriptor says; the low bit of its token.
+/// What a sandbox's descriptor says; the low bits of its token.
 const DEATH: u64 = 0;
 const REPORT: u64 = 1;
+const FIRST_WORD: u64 = 2;
+const WHAT_BITS: u32 = 2;
+
+/// What `epoll` answers for a descriptor of a sandbox or a removal.
+const fn token(serial: u64, what: u64) -> EventData {
+    EventData::new_u64(serial << WHAT_BITS | what)
+}
 
 pub(crate) struct Server {
     control: OwnedFd,
@@ -151,11 +159,14 @@ impl Server {
             }
             return;
         }
-        let (serial, what) = (token >> 1, token & 1);
-        if self.live.contains_key(&serial) {
-            if what == REPORT { self.report(serial) } else { self.died(serial) }
-        } else {
-            self.removed(serial);
+        let serial = token >> WHAT_BITS;
+        if !self.live.contains_key(&serial) {
+            return self.removed(serial);
+        }
+        match token & ((1 << WHAT_BITS) - 1) {
+            REPORT => self.report(serial),
+            FIRST_WORD => self.first_word(serial),
+            _ => self.died(serial),
         }
     }
 
@@ -223,6 +234,7 @@ impl Server {
                 workspaces::workspaces(after.as_deref()).map(|ids| Answer::Workspaces { ids })
             }
             Request::Grants => Ok(Answer::Grants(self.p.grants.clone())),
+            Request::Tiers => Ok(Answer::Tiers(Tier::ALL.iter().map(|tier| self.p.tiers.report(*tier)).collect())),
             Request::Shutdown => return self.end(Some(seq)),
         };
         self.answer(seq, outcome);

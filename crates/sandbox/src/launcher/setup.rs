@@ -15,9 +15,11 @@ use super::janitor::{self, Janitor};
 use super::journal::{self, Identity, Journal};
 use super::root::{self, RootPlan};
 use super::start::Ground;
-use super::{favour, landlock, seccomp, step};
+use super::tiers::Tiers;
+use super::{favour, landlock, step};
 use crate::SandboxConfig;
 use crate::report::Grants;
+use livery_guest::seccomp;
 
 /// How long a launcher waits for the one before it to end.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -30,12 +32,13 @@ pub(crate) const ROOTS: &str = "roots";
 const FAVOUR: &str = "cgroup";
 
 /// The guest program, built by `build.rs`.
-static GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/livery-guest.bin"));
+pub(super) static GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/livery-guest.bin"));
 
 /// Everything a server needs.
 pub(crate) struct Prepared {
     pub(crate) config: SandboxConfig,
     pub(crate) ground: Ground,
+    pub(crate) tiers: Tiers,
     pub(crate) cgroups: Cgroups,
     pub(crate) journal: Journal,
     pub(crate) host_root: RootPlan,
@@ -97,13 +100,14 @@ pub(crate) fn prepare(config: SandboxConfig) -> Result<Prepared, step::Error> {
     let ground = Ground {
         guest: step::of("guest program", guest_file())?,
         launcher: step::of("own pidfd", own_pidfd())?,
-        filter: seccomp::program(),
+        filter: seccomp::program(seccomp::Kernel::Linux),
         landlock_abi: landlock::usable_abi(),
         privileged,
     };
     let grants = grants(&ground, &cgroups);
+    let tiers = Tiers::prepare(&config, privileged);
     let journal = step::of("journal", Journal::create(Path::new(".")))?;
-    Ok(Prepared { config, ground, cgroups, journal, host_root, identities, janitor, grants, notes, _lock: lock })
+    Ok(Prepared { config, ground, tiers, cgroups, journal, host_root, identities, janitor, grants, notes, _lock: lock })
 }
 
 /// A short rest between two looks at something the kernel tells nobody about. The callers loop with a deadline, before any

@@ -5,13 +5,10 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::path::Path;
 
-use super::INSIDE_ID;
 use super::cgroup::Group;
-use super::child::{self, Birth, Limits};
-use super::mounts::Tree;
-use super::root::RootPlan;
+use super::child::{self, Birth};
+use super::tiers::{Carrier, Sign};
 use crate::socket;
 
 /// What is the same for all sandboxes of a launcher.
@@ -27,21 +24,20 @@ pub(crate) struct Ground {
 
 /// One start.
 pub(crate) struct Start<'a> {
-    pub(crate) root: &'a RootPlan,
-    pub(crate) workspace: &'a Path,
-    /// The host's uid and gid behind the one id inside.
+    pub(crate) carrier: Carrier<'a>,
+    /// The host's uid and gid behind the run's id inside.
     pub(crate) host_id: (u32, u32),
     pub(crate) group: Option<&'a Group>,
-    pub(crate) limits: Limits,
-    pub(crate) tmp_mb: u64,
 }
 
 /// A process that sets itself up.
 pub(crate) struct Started {
     pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
-    /// A failed step arrives here; the end without one means that the guest runs.
+    /// A failed step arrives here.
     pub(crate) report: OwnedFd,
+    /// By what its success is seen.
+    pub(crate) sign: Sign,
     /// The host's end of the channel.
     pub(crate) channel: OwnedFd,
 }
@@ -61,22 +57,18 @@ pub(crate) fn start(ground: &Ground, start: &Start<'_>) -> io::Result<Started> {
     let (go_read, go_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let birthplace = start.group.and_then(Group::birthplace).transpose()?;
     let birth = Birth {
-        tree: Tree { root: start.root, workspace: start.workspace, tmp_mb: start.tmp_mb },
         doors: start.group.map(Group::doors).transpose()?.unwrap_or_default(),
         launcher: ground.launcher.as_fd(),
         go: go_read,
         report: report_write,
         channel: guest_channel,
-        guest: ground.guest.as_fd(),
-        filter: &ground.filter,
-        landlock_abi: ground.landlock_abi,
-        limits: start.limits,
         drop_groups: ground.privileged,
+        carrier: &start.carrier,
     };
     let (pid, pidfd) = clone(&birth, birthplace.as_ref().map(AsFd::as_fd))?;
-    let started = Started { pid, pidfd, report: report_read, channel };
-    if let Err(error) =
-        map_ids(pid, start.host_id, ground.privileged).and_then(|()| File::from(go_write).write_all(&[1]))
+    let started = Started { pid, pidfd, report: report_read, sign: start.carrier.sign(), channel };
+    if let Err(error) = map_ids(pid, &start.carrier, start.host_id, ground.privileged)
+        .and_then(|()| File::from(go_write).write_all(&[1]))
     {
         // It waits for the byte that will not come; the caller never learns of it.
         kill(started.pidfd.as_fd());
@@ -108,14 +100,16 @@ fn clone(birth: &Birth<'_>, birthplace: Option<BorrowedFd<'_>>) -> io::Result<(i
     }
 }
 
-/// One id inside, one outside; uid 0 does not exist inside.
-fn map_ids(pid: i32, (uid, gid): (u32, u32), privileged: bool) -> io::Result<()> {
+/// The ids of the carrier's namespace; the host's uid 0 is behind none of them.
+fn map_ids(pid: i32, carrier: &Carrier<'_>, (uid, gid): (u32, u32), privileged: bool) -> io::Result<()> {
+    let map =
+        |own| carrier.ids(own).iter().map(|(inside, outside)| format!("{inside} {outside} 1\n")).collect::<String>();
     if !privileged {
         // The kernel asks this of whoever may not set groups, before the group map.
         std::fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
     }
-    std::fs::write(format!("/proc/{pid}/uid_map"), format!("{INSIDE_ID} {uid} 1"))?;
-    std::fs::write(format!("/proc/{pid}/gid_map"), format!("{INSIDE_ID} {gid} 1"))
+    std::fs::write(format!("/proc/{pid}/uid_map"), map(uid))?;
+    std::fs::write(format!("/proc/{pid}/gid_map"), map(gid))
 }
 
 /// Kills a sandbox: the kernel takes every process of a PID namespace with its process 1.

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use livery_sandbox::{Error, Exec, LauncherCommand, Spec, Stream};
+use livery_sandbox::{Error, Exec, LauncherCommand, Stream};
 
-use crate::house::{As, House, everyone, is_root, output, shell, until_running};
+use crate::house::{As, House, is_root, output, shell, until_running, walls};
 
 /// Longer than any end takes, and far shorter than the commands that are ended would.
 const LONG: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn runs_commands_and_moves_files() {
-    for user in everyone() {
-        let house = House::open(user);
+    for wall in walls() {
+        let house = House::open(wall);
         let sandbox = house.sandbox("one").await;
         assert_eq!(
             output(&sandbox, "id -u; id -g; whoami; pwd; hostname; echo $HOME").await,
             "1000\n1000\nagent\n/workspace\nsandbox\n/workspace",
-            "{user:?}"
+            "{wall:?}"
         );
         sandbox.put("deep/er/file.txt", b"kept", 0o644).await.unwrap();
         assert_eq!(output(&sandbox, "cat deep/er/file.txt; stat -c %a%U deep/er/file.txt").await, "kept644agent");
@@ -49,8 +49,8 @@ async fn runs_commands_and_moves_files() {
 /// Service managers and careful people set a umask that closes everything to others.
 #[tokio::test]
 async fn a_closed_umask_closes_no_sandbox() {
-    let user = if is_root() { As::Root } else { As::User };
-    let house = House::open_with(user, |config| {
+    let wall = if is_root() { As::Root } else { As::User };
+    let house = House::open_with(wall, |config| {
         let own = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
         let script = "umask 077; exec \"$0\" \"$@\"".to_owned();
         let args = ["-c".to_owned(), script, own].into_iter().chain(config.launcher.args.clone()).collect();
@@ -63,8 +63,8 @@ async fn a_closed_umask_closes_no_sandbox() {
 
 #[tokio::test]
 async fn commands_end_as_they_should() {
-    for user in everyone() {
-        let house = House::open(user);
+    for wall in walls() {
+        let house = House::open(wall);
         let sandbox = house.sandbox("one").await;
         let result = shell(&sandbox, "echo out; echo err >&2; exit 3").await;
         assert_eq!(
@@ -96,8 +96,8 @@ async fn commands_end_as_they_should() {
 
 #[tokio::test]
 async fn long_output_keeps_head_and_tail_and_the_whole_in_a_file() {
-    for user in everyone() {
-        let house = House::open(user);
+    for wall in walls() {
+        let house = House::open(wall);
         let sandbox = house.sandbox("one").await;
         let mut live = Vec::new();
         let exec = Exec { output_limit: 1000, ..Exec::shell("seq 1 100000") };
@@ -119,8 +119,8 @@ async fn long_output_keeps_head_and_tail_and_the_whole_in_a_file() {
 
 #[tokio::test]
 async fn many_commands_share_a_channel_and_a_dropped_one_is_killed() {
-    for user in everyone() {
-        let house = House::open(user);
+    for wall in walls() {
+        let house = House::open(wall);
         let sandbox = house.sandbox("one").await;
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..20 {
@@ -142,20 +142,21 @@ async fn many_commands_share_a_channel_and_a_dropped_one_is_killed() {
 
 #[tokio::test]
 async fn create_is_idempotent_by_id_and_refuses_nonsense() {
-    for user in everyone() {
-        let house = House::open(user);
-        let (a, b) = tokio::join!(house.sandboxes.create(Spec::new("same")), house.sandboxes.create(Spec::new("same")));
+    for wall in walls() {
+        let house = House::open(wall);
+        let (a, b) =
+            tokio::join!(house.sandboxes.create(house.spec("same")), house.sandboxes.create(house.spec("same")));
         output(&a.unwrap(), "touch here").await;
         assert_eq!(output(&b.unwrap(), "ls").await, "here");
         // Given up half-way, and asked for again at once.
         for _ in 0..20 {
-            let create = house.sandboxes.create(Spec::new("hasty"));
+            let create = house.sandboxes.create(house.spec("hasty"));
             let given_up = tokio::time::timeout(Duration::from_millis(1), create).await;
             drop(given_up);
             house.sandbox("hasty").await.kill("test").await.unwrap();
         }
         for bad in ["", "../x", "a b"] {
-            assert!(matches!(house.sandboxes.create(Spec::new(bad)).await, Err(Error::Invalid(_))));
+            assert!(matches!(house.sandboxes.create(house.spec(bad)).await, Err(Error::Invalid(_))));
         }
     }
 }

@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use livery_sandbox::{Exec, ExecResult, LauncherCommand, Sandbox, SandboxConfig, Sandboxes, Spec, spawn_launcher};
+use livery_sandbox::{
+    Exec, ExecResult, LauncherCommand, Sandbox, SandboxConfig, Sandboxes, Spec, Tier, Tool, spawn_launcher,
+};
 
 /// How long a state may take to come before a test fails. Generous: a loaded machine is slow, and no test measures time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,6 +30,47 @@ pub(crate) fn everyone() -> Vec<As> {
     }
 }
 
+/// A tier, and the launcher's user in it: one row of the table of tiers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wall {
+    pub(crate) tier: Tier,
+    pub(crate) user: As,
+}
+
+impl From<As> for Wall {
+    fn from(user: As) -> Self {
+        Self { tier: Tier::Container, user }
+    }
+}
+
+/// Every wall this machine can put up. What it cannot is said, once for each test that wanted it.
+pub(crate) fn walls() -> Vec<Wall> {
+    let mut walls: Vec<Wall> = everyone().into_iter().map(Wall::from).collect();
+    match runsc() {
+        Ok(_) => walls.push(Wall { tier: Tier::Gvisor, user: As::Root }),
+        Err(why) => eprintln!("SKIPPED: the tier gvisor, because {why}"),
+    }
+    walls
+}
+
+/// The runsc of `cargo xtask setup`, or another one named by `LIVERY_TEST_RUNSC`.
+pub(crate) fn runsc() -> Result<Tool, String> {
+    if !is_root() {
+        return Err("this test does not run as root".to_owned());
+    }
+    let installed = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/runsc/runsc");
+    let path = std::env::var_os("LIVERY_TEST_RUNSC").map_or_else(|| PathBuf::from(installed), PathBuf::from);
+    let Ok(bytes) = std::fs::read(&path) else {
+        return Err(format!("there is no {}: `cargo xtask setup` brings it", path.display()));
+    };
+    Ok(Tool { path, sha256: sha256(&bytes) })
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -40,15 +83,17 @@ pub(crate) struct House {
     pub(crate) sandboxes: Sandboxes,
     pub(crate) config: SandboxConfig,
     pub(crate) launcher_pid: u32,
+    pub(crate) wall: Wall,
     _temp: tempfile::TempDir,
 }
 
 impl House {
-    pub(crate) fn open(user: As) -> Self {
-        Self::open_with(user, |_| {})
+    pub(crate) fn open(wall: impl Into<Wall>) -> Self {
+        Self::open_with(wall, |_| {})
     }
 
-    pub(crate) fn open_with(user: As, change: impl FnOnce(&mut SandboxConfig)) -> Self {
+    pub(crate) fn open_with(wall: impl Into<Wall>, change: impl FnOnce(&mut SandboxConfig)) -> Self {
+        let wall @ Wall { tier, user } = wall.into();
         let temp = tempfile::tempdir().unwrap();
         std::fs::set_permissions(temp.path(), PermissionsExt::from_mode(0o711)).unwrap();
         let mut config = SandboxConfig::new(state_dir(&temp, user));
@@ -56,9 +101,12 @@ impl House {
         if user == As::User && is_root() {
             config.launcher.user = Some((USER, USER));
         }
+        if tier == Tier::Gvisor {
+            config.runsc = Some(runsc().unwrap());
+        }
         change(&mut config);
         let (sandboxes, launcher_pid) = connect(&config);
-        Self { sandboxes, config, launcher_pid, _temp: temp }
+        Self { sandboxes, config, launcher_pid, wall, _temp: temp }
     }
 
     /// The configuration alone, for what starts its own launcher elsewhere.
@@ -84,8 +132,13 @@ impl House {
         self
     }
 
+    /// The default sandbox of this house's tier.
+    pub(crate) fn spec(&self, id: &str) -> Spec {
+        Spec { tier: self.wall.tier, ..Spec::new(id) }
+    }
+
     pub(crate) async fn sandbox(&self, id: &str) -> Sandbox {
-        self.sandboxes.create(Spec::new(id)).await.unwrap()
+        self.sandboxes.create(self.spec(id)).await.unwrap()
     }
 }
 

@@ -18,6 +18,7 @@ mod lifetime;
 mod limits;
 mod probe;
 mod relay;
+mod tiers;
 
 /// Not a test: the launcher, when this binary was started as one. Otherwise it has nothing to do.
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use livery_sandbox::{Exec, Flow, Relay, Sandbox};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::house::{As, House, PATIENCE, everyone, is_root, output, shell, until};
+use crate::house::{As, House, PATIENCE, is_root, output, shell, until, walls};
 
 const PORT: u16 = 17_400;
 
@@ -66,12 +66,12 @@ async fn bytes_of_every_size_come_back_from_many_connections() {
     if !has_python() {
         return;
     }
-    for user in everyone() {
-        let house = House::open(user);
+    for wall in walls() {
+        let house = House::open(wall);
         let sandbox = house.sandbox("one").await;
         let serving = serve(sandbox.relay(PORT).await.unwrap().unwrap());
         assert!(sandbox.relay(PORT).await.unwrap().is_none(), "one relay for each sandbox");
-        assert_eq!(python(&sandbox, CLIENT).await, "all came back", "{user:?}");
+        assert_eq!(python(&sandbox, CLIENT).await, "all came back", "{wall:?}");
         sandbox.kill("test").await.unwrap();
         tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap();
     }

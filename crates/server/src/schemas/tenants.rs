@@ -33,6 +33,46 @@ pub(crate) enum NodeState {
 
 page!(NodePage of Node);
 
+/// The sandbox tiers of a node.
+#[derive(ToSchema)]
+pub(crate) struct SandboxTiers {
+    /// The node that was asked.
+    node: NodeId,
+    /// From the weakest to the strongest; the isolate, which is compared with none, last.
+    data: Vec<SandboxTier>,
+}
+
+/// One tier as a node has it.
+#[derive(ToSchema)]
+pub(crate) struct SandboxTier {
+    /// `container`, `gvisor`, `microvm`, `isolate`.
+    tier: String,
+    status: TierStatus,
+    /// What was found, in a sentence.
+    detail: String,
+    /// What to do about it.
+    #[schema(required)]
+    fix: Option<String>,
+    /// Of the program that carries it.
+    #[schema(required)]
+    version: Option<String>,
+    /// Of the same program.
+    #[schema(required)]
+    sha256: Option<String>,
+    /// From a request to its first command's end, when it was tried.
+    #[schema(required)]
+    trial_ms: Option<u64>,
+}
+
+/// Whether runs can have it: as designed, with a weaker means that `detail` names, or not at all.
+#[derive(ToSchema, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TierStatus {
+    Ok,
+    Degraded,
+    Unusable,
+}
+
 /// A new organization.
 #[derive(ToSchema, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,21 +7,25 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
 
-use rustix::event::epoll::{self, EventData, EventFlags};
+use livery_core::agent::Tier;
+use rustix::event::epoll::{self, EventFlags};
 
 use super::workspaces::open_workspace;
-use super::{DEATH, REPORT, Server, TICK};
+use super::{DEATH, FIRST_WORD, REPORT, Server, TICK, token};
 use crate::config::{RootFs, Spec};
 use crate::launcher::cgroup::Group;
-use crate::launcher::child::Limits;
 use crate::launcher::disk;
 use crate::launcher::journal::Identity;
 use crate::launcher::live::{Live, Phase};
+use crate::launcher::mounts::Tree;
 use crate::launcher::root::{self, RootPlan};
 use crate::launcher::setup::ROOTS;
 use crate::launcher::start::{self, Start, Started, Wait};
+use crate::launcher::tiers::container::{self, Limits};
+use crate::launcher::tiers::{Carrier, Sign, gvisor};
 use crate::launcher::validate;
 use crate::protocol::{Answer, Message, Refusal};
+use crate::socket;
 
 impl Server {
     pub(super) fn create(&mut self, seq: u64, spec: Spec) -> Result<(), Refusal> {
@@ -36,6 +40,7 @@ impl Server {
         if self.live.len() >= self.p.config.sandboxes_max {
             return Err(Refusal::Full { detail: format!("{} sandboxes are alive", self.live.len()) });
         }
+        self.p.tiers.check(spec.tier)?;
         let root = self.root(&spec.image)?;
         let identity = self.p.identities.of(&spec.id);
         let host_id =
@@ -46,14 +51,12 @@ impl Server {
         };
         let workspace = open_workspace(&spec.id, host_id).map_err(failed("workspace"))?;
         let group = self.p.cgroups.create(&spec).map_err(failed("cgroup"))?;
-        let start = Start {
-            root: &root,
-            workspace: &workspace,
-            host_id,
-            group: Some(&group),
-            limits: limits(&spec, group.limits_memory()),
-            tmp_mb: (spec.memory_mb / 2).max(1),
+        let tree = Tree { root: &root, workspace: &workspace, tmp_mb: (spec.memory_mb / 2).max(1) };
+        let Some(carrier) = self.carrier(&spec, tree, group.limits_memory()) else {
+            group.remove();
+            return Err(Refusal::Tier { tier: spec.tier, detail: "this launcher does not have it".to_owned() });
         };
+        let start = Start { carrier, host_id, group: Some(&group) };
         let started = match start::start(&self.p.ground, &start) {
             Ok(started) => started,
             Err(error) => {
@@ -64,19 +67,34 @@ impl Server {
         self.adopt(seq, spec, started, group).map_err(failed("watching"))
     }
 
+    /// What the tier puts around the guest: exactly what was asked for, or nothing.
+    fn carrier<'a>(&'a self, spec: &Spec, tree: Tree<'a>, memory_is_limited: bool) -> Option<Carrier<'a>> {
+        match (spec.tier, &self.p.tiers.gvisor) {
+            (Tier::Container, _) => Some(Carrier::Container(container::Plan {
+                tree,
+                guest: self.p.ground.guest.as_fd(),
+                filter: &self.p.ground.filter,
+                landlock_abi: self.p.ground.landlock_abi,
+                limits: limits(spec, memory_is_limited),
+            })),
+            (Tier::Gvisor, Ok(installed)) => Some(Carrier::Gvisor(gvisor::Plan::new(installed, spec, tree))),
+            (Tier::Gvisor | Tier::Microvm | Tier::Isolate, _) => None,
+        }
+    }
+
     /// Takes a new process into the books.
     fn adopt(&mut self, seq: u64, spec: Spec, started: Started, group: Group) -> io::Result<()> {
-        let Started { pid, pidfd, report, channel } = started;
+        let Started { pid, pidfd, report, sign, channel } = started;
         let serial = self.next_serial;
         self.next_serial += 1;
         let watched = Identity::of(pid)
             .ok_or_else(|| io::Error::other("the new process is gone"))
             .and_then(|identity| self.p.journal.started(&spec.id, identity))
-            .and_then(|()| {
-                Ok(epoll::add(&self.epoll, &pidfd, EventData::new_u64(serial << 1 | DEATH), EventFlags::IN)?)
-            })
-            .and_then(|()| {
-                Ok(epoll::add(&self.epoll, &report, EventData::new_u64(serial << 1 | REPORT), EventFlags::IN)?)
+            .and_then(|()| Ok(epoll::add(&self.epoll, &pidfd, token(serial, DEATH), EventFlags::IN)?))
+            .and_then(|()| Ok(epoll::add(&self.epoll, &report, token(serial, REPORT), EventFlags::IN)?))
+            .and_then(|()| match sign {
+                Sign::ReportEnds => Ok(()),
+                Sign::FirstWord => Ok(epoll::add(&self.epoll, &channel, token(serial, FIRST_WORD), EventFlags::IN)?),
             });
         if let Err(error) = watched {
             start::kill(pidfd.as_fd());
@@ -88,7 +106,7 @@ impl Server {
             self.next_tick = Instant::now() + TICK;
         }
         self.by_id.insert(spec.id.clone(), serial);
-        let phase = Phase::Starting { seq, report, channel, text: Vec::new() };
+        let phase = Phase::Starting { seq, report, channel, sign, text: Vec::new() };
         let live = Live {
             spec,
             pid,
@@ -117,10 +135,20 @@ impl Server {
         Ok(plan)
     }
 
+    /// The guest's kernel has booted, or the guest is gone, which its death says better.
+    pub(super) fn first_word(&mut self, serial: u64) {
+        let Some(live) = self.live.get(&serial) else { return };
+        let Phase::Starting { channel, .. } = &live.phase else { return };
+        let _ = epoll::delete(&self.epoll, channel);
+        if socket::has_spoken(channel.as_fd()) {
+            self.hand_out(serial);
+        }
+    }
+
     /// A starting process reported a failed step, or became the guest.
     pub(super) fn report(&mut self, serial: u64) {
         let Some(live) = self.live.get_mut(&serial) else { return };
-        let Phase::Starting { report, text, .. } = &mut live.phase else { return };
+        let Phase::Starting { report, text, sign, .. } = &mut live.phase else { return };
         let mut buffer = [0; 1024];
         match rustix::io::read(&*report, &mut buffer) {
             Ok(0) => {}
@@ -133,9 +161,9 @@ impl Server {
             Err(_) => {}
         }
         let _ = epoll::delete(&self.epoll, &*report);
-        if text.is_empty() {
+        if text.is_empty() && *sign == Sign::ReportEnds {
             self.hand_out(serial);
-        } else {
+        } else if text.contains(&0) {
             let text = String::from_utf8_lossy(text).into_owned();
             let (step, detail) = text.split_once('\0').unwrap_or(("setting up", &text));
             self.give_up(serial, step, detail);
@@ -145,7 +173,9 @@ impl Server {
     /// The guest runs: its channel goes to the platform.
     fn hand_out(&mut self, serial: u64) {
         let Some(live) = self.live.get_mut(&serial) else { return };
-        if let Phase::Starting { seq, channel, .. } = std::mem::replace(&mut live.phase, Phase::Running) {
+        if let Phase::Starting { seq, channel, report, .. } = std::mem::replace(&mut live.phase, Phase::Running) {
+            // Before it closes: gone already where its end was the sign.
+            let _ = epoll::delete(&self.epoll, &report);
             let answer = Answer::Created { grants: self.p.grants.clone() };
             self.say_with(&Message::Answer { seq, answer }, Some(channel));
         }

@@ -20,9 +20,11 @@ impl Server {
         let Some(live) = self.live.get_mut(&serial) else { return };
         match &mut live.phase {
             Phase::Dying(death) | Phase::Removing { death, .. } => death.waiters.extend(waiter),
-            Phase::Starting { seq, report, .. } if reason.is_some() => {
+            Phase::Starting { seq, report, channel, .. } if reason.is_some() => {
                 let seq = *seq;
                 let _ = epoll::delete(&self.epoll, &*report);
+                // Watched only where the guest's first word is waited for.
+                let _ = epoll::delete(&self.epoll, &*channel);
                 start::kill(live.pidfd.as_fd());
                 live.phase =
                     Phase::Dying(Death { reason: None, asked: Instant::now(), waiters: waiter.into_iter().collect() });
@@ -49,14 +51,16 @@ impl Server {
         let now = Instant::now();
         let phase = std::mem::replace(&mut live.phase, Phase::Running);
         let death = match phase {
-            Phase::Starting { seq, report, mut text, .. } => {
+            Phase::Starting { seq, report, channel, mut text, .. } => {
                 let _ = epoll::delete(&self.epoll, &report);
+                let _ = epoll::delete(&self.epoll, &channel);
                 let mut rest = [0; 1024];
                 if let Ok(count) = rustix::io::read(&report, &mut rest) {
                     text.extend_from_slice(&rest[..count]);
                 }
                 let text = String::from_utf8_lossy(&text).into_owned();
-                let (step, detail) = text.split_once('\0').unwrap_or(("starting", "its first process died"));
+                let last = text.lines().rev().find(|line| !line.is_empty()).unwrap_or("its first process died");
+                let (step, detail) = text.split_once('\0').unwrap_or(("starting", last));
                 let detail = oom.map_or_else(|| detail.to_owned(), |(_, sentence)| sentence);
                 self.answer(seq, Err(Refusal::Failed { step: step.to_owned(), detail }));
                 Death { reason: None, asked: now, waiters: Vec::new() }

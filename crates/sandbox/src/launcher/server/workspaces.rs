@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::epoll::{self, EventFlags};
 
 use super::{DEATH, Server};
 use crate::launcher::janitor::{self, Job, Running};
@@ -40,7 +40,7 @@ impl Server {
             let token = self.next_serial;
             self.next_serial += 1;
             let started = janitor::spawn(&job, self.p.ground.privileged).and_then(|pidfd| {
-                epoll::add(&self.epoll, &pidfd, EventData::new_u64(token << 1 | DEATH), EventFlags::IN)?;
+                epoll::add(&self.epoll, &pidfd, super::token(token, DEATH), EventFlags::IN)?;
                 Ok(pidfd)
             });
             match started {

@@ -7,7 +7,7 @@
 //! `mknod` (a device node would be dead anyway; `mkfifo` uses `mknodat`, which is allowed and needs no privilege for FIFOs),
 //! `memfd_secret`, `set_mempolicy`, `landlock_*` stays allowed (it can only take away).
 //!
-//! Read next: `seccomp.rs`.
+//! Read next: `../seccomp.rs`.
 
 use libc::c_long;
 

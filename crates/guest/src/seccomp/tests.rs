@@ -38,7 +38,7 @@ fn verdict(code: &[Instruction], arch: u32, number: u32, arguments: [u64; 3]) ->
 
 #[test]
 fn verdicts() {
-    let code = program();
+    let code = program(Kernel::Linux);
     assert!(code.len() < 1024, "{} instructions", code.len());
     let ask = |syscall: libc::c_long, arguments| verdict(&code, AUDIT_ARCH, number(syscall), arguments);
     for allowed in ALLOWED {
@@ -90,6 +90,10 @@ fn verdicts() {
     assert_eq!(verdict(&code, AUDIT_ARCH, 999, [0, 0, 0]), enosys, "a call of the future");
     assert_eq!(verdict(&code, AUDIT_ARCH, 0x4000_0000 | 39, [0, 0, 0]), enosys, "x32 getpid");
     assert_eq!(verdict(&code, 0x4000_0003, 20, [0, 0, 0]), KILL, "i386");
+    arguments_decide(&code);
+    let code = program(Kernel::Gvisor);
+    assert_eq!(verdict(&code, AUDIT_ARCH, number(libc::SYS_llistxattr), [0, 0, 0]), errno(libc::ENOTSUP));
+    assert_eq!(verdict(&code, AUDIT_ARCH, number(libc::SYS_mount), [0, 0, 0]), eperm);
     arguments_decide(&code);
 }
 

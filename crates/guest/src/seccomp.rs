@@ -5,13 +5,19 @@
 //! instruction set, whose numbers mean other calls. Arguments are looked at where the number alone does not decide:
 //! socket families, `clone` flags, terminal `ioctl`s, `personality`.
 //!
-//! Read next: `syscalls.rs` for the list, `child.rs` for when it is installed (last).
+//! The launcher installs it in a container, last before the guest; under a kernel of its own (gVisor) the guest installs it
+//! itself, before it hears its host. Read next: `syscalls.rs` for the list.
+
+mod syscalls;
 
 use std::io;
 
-use super::syscalls::{ALLOWED, NUMBER_MAX};
+use self::syscalls::{ALLOWED, NUMBER_MAX};
 
-type Instruction = libc::sock_filter;
+/// One instruction of a program.
+pub use libc::sock_filter;
+
+type Instruction = sock_filter;
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
@@ -62,8 +68,19 @@ fn number(syscall: libc::c_long) -> u32 {
     u32::try_from(syscall).unwrap_or(u32::MAX)
 }
 
-/// The whole program. Built once by the launcher and installed in each sandbox.
-pub(crate) fn program() -> Vec<Instruction> {
+/// The kernel that will see the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// The host's.
+    Linux,
+    /// gVisor's. It answers `EBADF` to a question for the attributes of a symbolic link, over which `ls -l` stumbles; here
+    /// such a link has none.
+    Gvisor,
+}
+
+/// The whole program.
+#[must_use]
+pub fn program(kernel: Kernel) -> Vec<Instruction> {
     let mut code = vec![
         load(OFFSET_ARCH),
         jump(libc::BPF_JEQ, AUDIT_ARCH, 1, 0),
@@ -73,7 +90,9 @@ pub(crate) fn program() -> Vec<Instruction> {
         jump(libc::BPF_JGT, NUMBER_MAX, 0, 1),
         answer(errno(libc::ENOSYS)),
     ];
-    for (syscall, body) in checked() {
+    let quirks = [libc::SYS_lgetxattr, libc::SYS_llistxattr].map(|call| (call, vec![answer(errno(libc::ENOTSUP))]));
+    let quirks = quirks.into_iter().filter(|_| kernel == Kernel::Gvisor);
+    for (syscall, body) in checked().into_iter().chain(quirks) {
         let skip = u8::try_from(body.len()).expect("the bodies below are short");
         code.push(jump(libc::BPF_JEQ, number(syscall), 0, skip));
         code.extend(body);
@@ -168,7 +187,10 @@ fn ranges() -> Vec<(u32, u32)> {
 }
 
 /// Confines this process and all it will ever start. Needs `no_new_privs`.
-pub(crate) fn install(program: &[Instruction]) -> io::Result<()> {
+///
+/// # Errors
+/// The kernel has no filters, or does not let this process have one.
+pub fn install(program: &[Instruction]) -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let header = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
     // SAFETY: the header describes `program`, which outlives the call; the kernel only reads it.
