@@ -4,7 +4,7 @@
 
 mod clients;
 mod mail;
-mod runsc;
+pub mod runsc;
 pub mod verifiers;
 
 use std::path::Path;

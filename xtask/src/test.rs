@@ -12,6 +12,7 @@ pub fn run(cargo_arguments: &[String]) -> anyhow::Result<()> {
         // Without a registry the rest is tested all the same; the test that needs them says that it was skipped.
         crate::root::complain(&format!("the public webhook libraries are not there: {error:#}"));
     }
+    crate::setup::runsc::install_or_complain();
     let selection: Vec<&str> = if cargo_arguments.is_empty() {
         vec!["--workspace"]
     } else {

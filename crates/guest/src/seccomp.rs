@@ -12,7 +12,7 @@ mod syscalls;
 
 use std::io;
 
-use self::syscalls::{ALLOWED, NUMBER_MAX};
+use self::syscalls::{ALLOWED, CARRIER_REFUSED, NUMBER_MAX};
 
 /// One instruction of a program.
 pub use libc::sock_filter;
@@ -105,6 +105,33 @@ pub fn program(kernel: Kernel) -> Vec<Instruction> {
         }
     }
     code.push(answer(errno(libc::EPERM)));
+    code
+}
+
+/// What a carrier of a kernel of its own may not ask of the host's: a list of refusals, since what such a kernel needs changes with
+/// its version. Nothing is killed for asking: the guest's own calls pass here on their way to that kernel, which decides.
+#[must_use]
+pub fn carrier_program() -> Vec<Instruction> {
+    let mut code = vec![
+        load(OFFSET_ARCH),
+        jump(libc::BPF_JEQ, AUDIT_ARCH, 1, 0),
+        answer(errno(libc::ENOSYS)),
+        load(OFFSET_NUMBER),
+        // The x32 numbers.
+        jump(libc::BPF_JGE, 0x4000_0000, 0, 1),
+        answer(errno(libc::ENOSYS)),
+    ];
+    for call in CARRIER_REFUSED {
+        code.extend([jump(libc::BPF_JEQ, number(*call), 0, 1), answer(errno(libc::EPERM))]);
+    }
+    code.extend([
+        jump(libc::BPF_JEQ, number(libc::SYS_socket), 0, 4),
+        load(offset_argument_low(0)),
+        jump(libc::BPF_JEQ, libc::AF_UNIX.cast_unsigned(), 1, 0),
+        answer(errno(libc::EAFNOSUPPORT)),
+        answer(ALLOW),
+        answer(ALLOW),
+    ]);
     code
 }
 

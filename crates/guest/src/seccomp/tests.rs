@@ -131,3 +131,23 @@ fn arguments_decide(code: &[Instruction]) {
     assert_eq!(ask(libc::SYS_personality, [0xFFFF_FFFF, 0, 0]), ALLOW);
     assert_eq!(ask(libc::SYS_personality, [0x0040_0000, 0, 0]), errno(libc::EPERM));
 }
+
+#[test]
+fn a_carrier_reaches_no_other_subsystem() {
+    let code = carrier_program();
+    let ask = |syscall: libc::c_long, first| verdict(&code, AUDIT_ARCH, number(syscall), [first, 0, 0]);
+    for refused in CARRIER_REFUSED {
+        assert_eq!(ask(*refused, 0), errno(libc::EPERM), "call {refused}");
+    }
+    for needed in [libc::SYS_mount, libc::SYS_ptrace, libc::SYS_clone, libc::SYS_memfd_create, libc::SYS_read] {
+        assert_eq!(ask(needed, 0), ALLOW, "call {needed}");
+    }
+    let family = |family: i32| ask(libc::SYS_socket, u64::try_from(family).unwrap());
+    assert_eq!(family(libc::AF_UNIX), ALLOW);
+    for other in [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET, libc::AF_VSOCK, libc::AF_ALG] {
+        assert_eq!(family(other), errno(libc::EAFNOSUPPORT), "family {other}");
+    }
+    // Never killed: a guest's call of that kind is its own kernel's to answer.
+    assert_eq!(verdict(&code, 0x4000_0003, 20, [0, 0, 0]), errno(libc::ENOSYS), "i386");
+    assert_eq!(verdict(&code, AUDIT_ARCH, 0x4000_0000 | 39, [0, 0, 0]), errno(libc::ENOSYS), "x32");
+}

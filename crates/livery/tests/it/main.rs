@@ -24,6 +24,7 @@ mod retention;
 mod server;
 mod settings;
 mod support;
+mod tiers;
 mod traces;
 mod vault;
 mod webhooks;

@@ -92,6 +92,9 @@ async fn answers_fit_the_published_schemas() {
     assert_eq!((read.run.to_string().as_str(), read.events.len() as u64), (id, run["last_seq"].as_u64().unwrap()));
     published.check("get_run_receipt", &actor.get(&format!("/v1/runs/{id}/receipt")).await);
     published.check("rotate_receipt_key", &actor.post("/v1/receipt_keys", &json!({})).await);
+    let tiers = published.check("list_sandbox_tiers", &actor.get("/v1/sandboxes/tiers").await);
+    let names: Vec<_> = tiers["data"].as_array().unwrap().iter().map(|tier| &tier["tier"]).collect();
+    assert_eq!(names, ["container", "gvisor", "microvm", "isolate"], "{tiers}");
     let vault = published.check("get_vault", &actor.get("/v1/vault").await);
     assert_eq!((&vault["keys_pending"], &vault["root_key"]), (&json!(0), &vault["node_root_key"]), "{vault}");
     published

@@ -2,7 +2,8 @@
 //!
 //! Two walls. Inside, gVisor's kernel answers every system call, and the guest gives up the same calls as in a container.
 //! Around it, `runsc` runs in namespaces of its own with no network, a root that holds the image, the workspace and itself, a
-//! cgroup, and three host ids that are no one else's; it never is the host's root. All state it makes is in memory that goes
+//! cgroup, without the system calls of the host's that no such kernel needs, and with three host ids that are no one else's; it
+//! never is the host's root. All state it makes is in memory that goes
 //! with its mount namespace, so its end is that of process 1, like a container's.
 //! Read next: `gvisor/bundle.rs` for what it is told, `gvisor/install.rs` for where it comes from.
 
@@ -13,6 +14,8 @@ use std::ffi::CStr;
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+
+use livery_guest::seccomp;
 
 pub(crate) use self::install::{Absent, Installed, install, report};
 use super::Allowance;
@@ -53,6 +56,7 @@ pub(crate) struct Plan<'a> {
     tree: Tree<'a>,
     installed: &'a Installed,
     program: BorrowedFd<'a>,
+    filter: &'a [seccomp::sock_filter],
     config: String,
 }
 
@@ -63,7 +67,7 @@ pub(crate) fn allowance(spec: &Spec) -> Allowance {
 impl<'a> Plan<'a> {
     pub(crate) fn new(installed: &'a Installed, spec: &Spec, tree: Tree<'a>) -> Self {
         let (program, config) = (installed.program(), bundle::config(spec, tree.tmp_mb));
-        Self { tree, installed, program, config }
+        Self { tree, installed, program, filter: installed.filter(), config }
     }
 
     /// The run's id, as in a container, and two more: one for the file server and one for the kernel. Those of one run are as
@@ -85,6 +89,7 @@ pub(super) fn become_runsc(plan: &Plan<'_>, birth: &Birth<'_>) -> Result<Never, 
     step::of("no_new_privs", child::no_new_privs())?;
     step::of("tie to the launcher", child::die_with_launcher(birth.launcher))?;
     step::of("descriptors", child::arrange_descriptors(birth, plan.program.as_raw_fd(), Stderr::Report))?;
+    step::of("seccomp", seccomp::install(plan.filter))?;
     step::of("runsc", child::exec(ARGUMENTS))
 }
 

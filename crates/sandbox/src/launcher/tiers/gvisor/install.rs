@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use livery_core::agent::Tier;
+use livery_guest::seccomp;
 use sha2::{Digest, Sha256};
 
 use crate::config::{SandboxConfig, Tool};
@@ -38,6 +39,7 @@ pub(crate) struct Installed {
     program: File,
     sha256: String,
     version: String,
+    filter: Vec<seccomp::sock_filter>,
     pub(super) uid_count: u32,
 }
 
@@ -50,6 +52,11 @@ pub(crate) struct Absent {
 impl Installed {
     pub(super) fn program(&self) -> BorrowedFd<'_> {
         self.program.as_fd()
+    }
+
+    /// What the carrier may not ask of the host's kernel.
+    pub(super) fn filter(&self) -> &[seccomp::sock_filter] {
+        &self.filter
     }
 }
 
@@ -123,7 +130,7 @@ fn settle(config: &SandboxConfig, sha256: String) -> io::Result<Installed> {
     debug_assert!(root.starts_with(ROOTS), "roots are made anew at each start");
     let program = File::open(copy_path())?;
     let version = version(&program, config.uid_first)?;
-    Ok(Installed { program, sha256, version, uid_count: config.uid_count })
+    Ok(Installed { program, sha256, version, filter: seccomp::carrier_program(), uid_count: config.uid_count })
 }
 
 /// What the program says it is, asked as a user that owns nothing and is in no group.
