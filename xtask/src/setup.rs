@@ -97,6 +97,24 @@ pub const NEEDS: &[Need] = &[
         why: "the Python library of Standard Webhooks verifies our deliveries",
     },
     Need {
+        thing: "D-Bus",
+        probe: Probe::Program("dbus-daemon"),
+        package: "dbus",
+        why: "a session bus of its own, on which a test keeps the root key in a keyring",
+    },
+    Need {
+        thing: "GNOME Keyring",
+        probe: Probe::Program("gnome-keyring-daemon"),
+        package: "gnome-keyring",
+        why: "that keyring",
+    },
+    Need {
+        thing: "secret-tool",
+        probe: Probe::Program("secret-tool"),
+        package: "libsecret-tools",
+        why: "the keyring's entry is read by an ordinary tool, too",
+    },
+    Need {
         thing: "Postgres",
         probe: Probe::Below("/usr/lib/postgresql", "bin/initdb"),
         package: "postgresql",

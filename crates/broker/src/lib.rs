@@ -7,7 +7,7 @@
 //! One call walks the rooms in this order: [`guard`] (is this address allowed?) → [`transport`] (dial exactly that address,
 //! strip, inject, send) → [`scrub`] (the answer without the key). [`engine`] walks them for one call through a connection.
 //! [`mail`] is the same way out for a message.
-//! [`seal`] and [`secret`] are what the key is kept in; [`oauth`] and [`jwt`] exchange one for a token. [`proxy`] is where code
+//! [`seal`] and [`secret`] are what the key is kept in, [`keyring`] one place of the key above it; [`oauth`] and [`jwt`] exchange one for a token. [`proxy`] is where code
 //! in a sandbox knocks, and [`ws`] what it may speak besides requests.
 //! [`policy`] says whether a tenant lets a request go.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
@@ -18,6 +18,7 @@ pub mod error;
 pub mod grpc;
 pub mod guard;
 pub mod jwt;
+pub mod keyring;
 pub mod mail;
 pub mod oauth;
 pub mod policy;

@@ -1,10 +1,12 @@
-//! Where a node's root keys are: in the environment, in files of its data directory, or behind a key management service.
+//! Where a node's root keys are: in the environment, in files of its data directory, in its user's keyring, or behind a key
+//! management service.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use livery_broker::Secret;
+use livery_broker::keyring::Keyring;
 use livery_platform::{RootKey, RootKeys, Transit, TransitAccess};
 
 use crate::exit;
@@ -42,12 +44,12 @@ impl Named {
         Ok(Self { current, others: others()? })
     }
 
-    /// All root keys of the node whose data directory is `data`. A key file beside a key management service is one that is
-    /// being exchanged.
+    /// All root keys of the node whose data directory is `data`. A key file beside a keyring or a key management service is one
+    /// that is being exchanged.
     pub(crate) fn beside(self, data: &Path) -> RootKeys {
         let Self { current, mut others } = self;
         let (file, old) = (data.join(FILE), data.join(OLD_FILE));
-        if matches!(current, Some(RootKey::Transit(_))) && file.exists() {
+        if matches!(current, Some(RootKey::Transit(_) | RootKey::Keyring(_))) && file.exists() {
             others.push(RootKey::File(file.clone()));
         }
         if old.exists() {
@@ -68,17 +70,27 @@ fn others() -> anyhow::Result<Vec<RootKey>> {
 
 fn key(setting: &str, text: &[u8]) -> anyhow::Result<RootKey> {
     let text = text.trim_ascii();
-    if !Transit::is_meant(text) {
+    let is_keyring = Keyring::is_meant(text);
+    if !is_keyring && !Transit::is_meant(text) {
         return Ok(RootKey::Text(Secret::new(text.to_vec())));
     }
     let usage = |error: String| exit::Usage(format!("{setting}: {error}"));
     let address = std::str::from_utf8(text).map_err(|error| usage(error.to_string()))?;
+    if is_keyring {
+        let entry = Keyring::parse(address, &session_bus()).map_err(|error| usage(error.to_string()))?;
+        return Ok(RootKey::Keyring(entry));
+    }
     let transit = Transit::parse(address, &access(setting)?).map_err(|error| usage(error.to_string()))?;
     Ok(RootKey::Transit(Box::new(transit)))
 }
 
+/// Where the session bus of whoever starts this is.
+fn session_bus() -> String {
+    let usual = || said("XDG_RUNTIME_DIR").map(|folder| format!("unix:path={folder}/bus"));
+    said("DBUS_SESSION_BUS_ADDRESS").or_else(usual).unwrap_or_default()
+}
+
 fn access(setting: &str) -> anyhow::Result<TransitAccess> {
-    let said = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
     let token = match (variable(KMS_TOKEN), said(KMS_TOKEN_FILE)) {
         (Some(token), None) => token,
         (None, Some(file)) => token_in(Path::new(&file))?,
@@ -105,5 +117,10 @@ fn token_in(file: &Path) -> anyhow::Result<Secret> {
 }
 
 fn variable(name: &str) -> Option<Secret> {
-    std::env::var(name).ok().filter(|text| !text.is_empty()).map(Secret::from)
+    said(name).map(Secret::from)
+}
+
+/// What the environment says; nothing is not said.
+fn said(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
 }

@@ -1,12 +1,10 @@
 //! Where sealed values are opened and closed: the broker's format, the store's rows, the organizations' data keys between.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use livery_broker::seal::SealError;
-use livery_broker::seal::{Existing, KekSource, TenantKeys};
+use livery_broker::seal::{SealError, TenantKeys};
 use livery_broker::{Aad, Sealer, Secret};
 use livery_core::id::OrgId;
 use livery_core::{Error, Result, Timestamp};
@@ -14,9 +12,12 @@ use livery_store::{DataKeyRow, Store};
 
 use crate::startup::Startup;
 
+mod places;
 mod rotation;
 mod transit;
 
+use places::open_sealer;
+pub use places::{RootKey, RootKeys};
 pub(crate) use rotation::keep_up;
 pub use rotation::{Rewrap, RootKeyUse, RotateDataKey, VaultView};
 pub use transit::{Transit, TransitAccess, TransitRefused};
@@ -33,75 +34,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// The tenant of what belongs to no organization; no organization has this id.
 const PLATFORM: OrgId = OrgId::from_bits(0);
-
-/// Where a root key comes from.
-pub enum RootKey {
-    /// A file of this node; the first one is created when nothing is sealed yet.
-    File(PathBuf),
-    /// Text: 64 hex digits or base64 of 32 bytes.
-    Text(Secret),
-    /// Kept wrapped in the database; only this key of a key management service opens it.
-    Transit(Box<Transit>),
-}
-
-/// The root keys of a node: one wraps data keys, and all open what they wrapped.
-pub struct RootKeys {
-    /// The one that wraps.
-    pub current: RootKey,
-    /// Those before a rotation, and the next one.
-    pub others: Vec<RootKey>,
-}
-
-impl From<RootKey> for RootKeys {
-    fn from(current: RootKey) -> Self {
-        Self { current, others: Vec::new() }
-    }
-}
-
-impl RootKey {
-    /// Where this node has it; `None` for one that has to be asked for first ([`RootKeys::fetched`]).
-    fn source(&self) -> Option<KekSource> {
-        match self {
-            Self::File(path) => Some(KekSource::File(path.clone())),
-            Self::Text(text) => Some(KekSource::Text(Secret::new(text.expose_secret().to_vec()))),
-            Self::Transit(_) => None,
-        }
-    }
-
-    async fn fetched(self, store: &Store, startup: Startup, may_create: bool) -> Result<Self> {
-        match self {
-            Self::Transit(transit) => Ok(Self::Text(transit.root_key(store, startup, may_create).await?)),
-            here => Ok(here),
-        }
-    }
-}
-
-impl RootKeys {
-    /// The same keys, with none left that another server has to unwrap. `sealed`: whether the database has a root key already;
-    /// then a new one makes sense only beside it.
-    async fn fetched(self, store: &Store, startup: Startup, sealed: bool) -> Result<Self> {
-        let may_create = !sealed || !self.others.is_empty();
-        let current = self.current.fetched(store, startup, may_create).await?;
-        let mut others = Vec::with_capacity(self.others.len());
-        for other in self.others {
-            others.push(other.fetched(store, startup, true).await?);
-        }
-        Ok(Self { current, others })
-    }
-}
-
-/// The sealer of a database whose key check says `check`, or why this key is not its key.
-fn open_sealer(root_keys: &RootKeys, check: Option<&str>) -> Result<Sealer> {
-    let unfetched = || Error::internal("a root key was not asked for");
-    let others = root_keys.others.iter().filter_map(RootKey::source).collect();
-    let current = root_keys.current.source().ok_or_else(unfetched)?;
-    Sealer::open(current, others, Existing { check, any_sealed: check.is_some() }).map_err(|error| Error::Unavailable {
-        detail: format!(
-            "{error} (nodes that share a database share its root key: LIVERY_ROOT_KEY, or the same root.key)"
-        ),
-        retry_after_s: 0,
-    })
-}
 
 /// The open vault.
 pub(crate) struct Vault {

@@ -33,6 +33,12 @@ impl Kek {
         Key::generate().map(Self)
     }
 
+    /// The key itself, as base64: for the place that keeps it.
+    pub(crate) fn to_base64(&self) -> Secret {
+        use base64::Engine as _;
+        Secret::from(base64::engine::general_purpose::STANDARD.encode(self.0.material().expose_secret()))
+    }
+
     /// Its id: 16 hex digits, derived from the key one way, safe to show.
     pub fn kid(&self) -> &str {
         &self.0.kid

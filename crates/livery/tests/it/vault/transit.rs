@@ -1,12 +1,10 @@
 //! The root key behind a transit engine, on the whole server: nowhere on its disk, moved there and back, and out of reach.
 
 use std::net::TcpListener;
-use std::path::Path;
 
+use super::{contains, rewrap, seal, up, works};
+use crate::support::{Server, base64, bytes_below, livery, output, text};
 use livery_testkit::FakeTransit;
-use serde_json::{Value, json};
-
-use crate::support::{SHELL_AGENT, Server, base64, bytes_below, livery, output, text};
 
 const TOKEN: &str = "hvs.only-for-the-service";
 
@@ -31,43 +29,6 @@ impl Kms {
     fn as_setting<'a>(&'a self, setting: &'a str) -> [(&'a str, &'a str); 2] {
         [(setting, &self.key), ("LIVERY_KMS_TOKEN_FILE", self.token.path().to_str().unwrap())]
     }
-}
-
-/// Seals a value: the connection's id.
-fn seal(server: &Server, name: &str) -> String {
-    let connection = json!({"name": name, "connector": "stripe", "credential": {"value": "sk_test_0123456789abcdef"}});
-    let (status, created) = server.post("/v1/connections", &connection);
-    assert_eq!(status, 201, "{created}");
-    created["id"].as_str().unwrap().to_owned()
-}
-
-/// Everything of an organization opens, and a new value is sealed.
-fn works(server: &Server, connection: &str) {
-    let value = json!({"credential": {"value": "sk_test_fedcba9876543210"}});
-    let (status, rotated) = server.post(&format!("/v1/connections/{connection}/rotate"), &value);
-    assert_eq!(status, 200, "{rotated}");
-    let run = server.start_run(SHELL_AGENT, Some("turns: [{text: hello}]"), &json!({}));
-    assert_eq!(server.ended(&run)["status"], "succeeded");
-}
-
-/// Has everything wrapped under the key the server wraps with, and is told that the one before can go.
-fn rewrap(server: &Server) {
-    let wrapped = output(&mut server.command(&["vault", "rewrap", "--json"]));
-    let view: Value = serde_json::from_slice(&wrapped.stdout).unwrap();
-    assert_eq!((&view["keys_pending"], &view["root_key"]), (&json!(0), &view["node_root_key"]), "{view}");
-    let told = output(&mut server.command(&["vault", "status"]));
-    assert!(text(&told.stderr).contains("it can be taken away"), "{}", text(&told.stderr));
-}
-
-fn up(data: &Path, environment: &[(&str, &str)]) -> (Option<i32>, String) {
-    let mut command = livery();
-    command.args(["up", "--listen", "127.0.0.1:0", "--data"]).arg(data).envs(environment.iter().copied());
-    let ended = output(&mut command);
-    (ended.status.code(), text(&ended.stderr))
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 #[test]
