@@ -11,7 +11,7 @@ use livery_broker::guard::{CanonicalRequest, PARAMETERS_MAX, Target};
 use livery_broker::mail::Reply;
 use livery_broker::proxy::hello::{HELLO_BYTES_MAX, server_name};
 use livery_broker::proxy::placeholder::Finder;
-use livery_broker::postgres::{Frames, FromClient};
+use livery_broker::postgres::{Frames, FromClient, without};
 use livery_broker::scrub::{Framing, Matcher, Scrubber};
 use livery_broker::sql::{Class, Rules, TEXT_BYTES_MAX as SQL_BYTES_MAX, Token, judge, tokens};
 use livery_core::agent::{Agent, Folder};
@@ -137,6 +137,33 @@ pub fn postgres_message(bytes: &[u8]) {
         written.extend_from_slice(&frame.body);
     }
     assert!(bytes[1..].starts_with(&written), "a message is written otherwise");
+}
+
+/// Messages of a server come alike however the bytes are cut; each is passed on as the same kind and without the password, or not at
+/// all. The password stands in them as it is, wherever the first byte says.
+pub fn postgres_answer(bytes: &[u8]) {
+    const PASSWORD: &[u8] = b"not-in-the-sandbox-4fGh7Kq2Zx9";
+    let Some((one, two)) = cut(bytes) else { return };
+    let whole = [one, PASSWORD, two].concat();
+    let read = |pieces: &[&[u8]]| {
+        let (mut frames, mut all) = (Frames::of_server(), Vec::new());
+        for piece in pieces {
+            frames.push(piece);
+            while let Ok(Some(frame)) = frames.take() {
+                all.push(frame);
+            }
+        }
+        all
+    };
+    let frames = read(&[&whole]);
+    assert_eq!(frames, read(&[one, PASSWORD, two]), "a cut changes messages");
+    for frame in frames {
+        let tag = frame.tag;
+        if let Ok(clean) = without(frame, &Secret::new(PASSWORD.to_vec())) {
+            assert_eq!(clean.tag, tag);
+            assert!(!clean.body.windows(16).any(|part| PASSWORD.windows(16).any(|own| own == part)), "it is passed on");
+        }
+    }
 }
 
 /// A first message of TLS names one host, is refused or waits for more, and waits for no more than its limit; what is decided stays

@@ -76,6 +76,27 @@ fn sql() {
 }
 
 #[test]
+fn postgres_answer() {
+    let password = "not-in-the-sandbox-4fGh7Kq2Zx9".len() as u8;
+    let own = |tag: u8, before: &[u8], after: &[u8]| {
+        let length = 4 + before.len() as u8 + password + after.len() as u8;
+        let head = [&[tag, 0, 0, 0, length][..], before].concat();
+        // The first byte says where the rest is cut.
+        let at = (head.len() * 255).div_ceil(head.len() + after.len());
+        [&[u8::try_from(at).unwrap()][..], &head, after].concat()
+    };
+    walk(
+        crate::postgres_answer,
+        &[
+            &own(b'D', &[0, 1, 0, 0, 0, password], b""),
+            &own(b'E', b"SERROR\0C42P01\0Mno ", b" here\0\0"),
+            &own(b'd', b"1\t", b"\n"),
+            &own(b'C', b"SELECT ", b"\0"),
+        ],
+    );
+}
+
+#[test]
 fn postgres_message() {
     let mut seed = vec![40];
     seed.extend(b"Q\0\0\0\x0dselect 1\0P\0\0\0\x12s\0select $1\0\0\0B\0\0\0\x13p\0s\0\0\0\0\x01\0\0\0\x01x\0\0");
