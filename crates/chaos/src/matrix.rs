@@ -2,11 +2,12 @@
 //! there, starts again, and the run has to end as it would have.
 //!
 //! Walk on: [`scenario`] is the run that has the effect, [`door`] what has it made, [`cell`] one death and what follows,
-//! [`leftovers`] what may not be left, [`table`] the published page.
+//! [`outside`] what it reaches through connections, [`leftovers`] what may not be left, [`table`] the published page.
 
 pub mod cell;
 pub mod door;
 pub mod leftovers;
+pub mod outside;
 pub mod scenario;
 pub mod table;
 
@@ -131,16 +132,20 @@ async fn run_engine(
         }
     };
     let turns = Arc::new(Semaphore::new(PARALLEL));
-    let mut tasks = JoinSet::new();
+    let (mut tasks, mut results) = (JoinSet::new(), Results::new());
     for effect in EffectKind::ALL {
         let of_effect: Vec<Cell> = cells.iter().copied().filter(|cell| cell.effect == *effect).collect();
         if of_effect.is_empty() {
             continue;
         }
+        if let Some(why) = stage.lacks(*effect) {
+            let skipped = |cell| report(cell, Verdict::Skipped(why.to_owned()), 0.0, say);
+            results.extend(of_effect.into_iter().map(skipped));
+            continue;
+        }
         let (stage, turns) = (Arc::clone(&stage), Arc::clone(&turns));
         tasks.spawn(async move { run_effect(stage, turns, of_effect, say).await });
     }
-    let mut results = Results::new();
     while let Some(done) = tasks.join_next().await {
         results.extend(done?);
     }

@@ -63,6 +63,11 @@ impl Loop {
         }
     }
 
+    /// Whether a call of the last answer does no harm when it is done twice.
+    pub fn may_repeat(&self, state: &State, call_id: &str) -> bool {
+        self.run_tool(state, call_id).is_some_and(|effect| calls::is_safe(&effect))
+    }
+
     fn call_model(&self, state: &State, attempt: u32, max_output_tokens: u32) -> Option<Effect> {
         let model = state.model.clone()?;
         let mut messages = Vec::with_capacity(state.transcript.len() + 1);

@@ -16,6 +16,7 @@ pub(crate) use self::card::{Card, inert};
 pub use self::view::ApprovalView;
 use self::view::view_of;
 use crate::audit::note;
+use crate::effects::{EffectKind, Phase};
 use crate::webhooks::Outbox;
 use crate::{Caller, Page, PageRequest, Platform, Posted, Principal, Scope};
 
@@ -139,11 +140,14 @@ impl Platform {
         let outbox = Outbox::of_run(self.clone(), &run)?;
         let told = told_of(&decided, caller, from);
         let (closed, key) = (closed(&row, &run, now), principal.key);
-        self.post(caller, move |tx| {
+        let platform = self.clone();
+        self.reached(EffectKind::ApprovalDecision, Phase::Before);
+        let posted = self.post(caller, move |tx| {
             Box::pin(async move {
                 if !tx.decide_approval(row.org, &decision).await? {
                     return Err(closed.into());
                 }
+                platform.reached(EffectKind::ApprovalDecision, Phase::During);
                 let event = decided_event(&decided, now)?;
                 let events = std::slice::from_ref(&event);
                 // A run that still runs something else learns of it when it is about to wait, and its log then.
@@ -155,8 +159,10 @@ impl Platform {
                 note(tx, row.org, "approval.decided", now, key, told).await?;
                 Ok(view)
             })
-        })
-        .await
+        });
+        let posted = posted.await?;
+        self.reached(EffectKind::ApprovalDecision, Phase::Committed);
+        Ok(posted)
     }
 
     async fn visible_approval(&self, principal: &Principal, id: ApprovalId) -> Result<ApprovalRow> {

@@ -44,33 +44,38 @@ impl Platform {
         doing.await
     }
 
-    /// The places on either side of the commit that writes these records down.
+    /// The places on either side of the commit that writes these records down. `may_repeat`: whether a call does no harm when it
+    /// is done twice.
     #[inline]
-    pub(crate) fn reached_commit(&self, records: &[Record], commit: Commit) {
+    pub(crate) fn reached_commit(&self, records: &[Record], commit: Commit, may_repeat: impl Fn(&str) -> bool) {
         #[cfg(debug_assertions)]
         for record in records {
-            if let Some((effect, phase)) = place_of(record, commit) {
+            if let Some((effect, phase)) = place_of(record, commit, &may_repeat) {
                 self.reached(effect, phase);
             }
         }
         #[cfg(not(debug_assertions))]
-        let _ = (records, commit);
+        let _ = (records, commit, may_repeat);
     }
 }
 
 /// What a record says about an effect: that it is meant, or that it is done.
 #[cfg(debug_assertions)]
-fn place_of(record: &Record, commit: Commit) -> Option<(EffectKind, Phase)> {
+fn place_of(record: &Record, commit: Commit, may_repeat: impl Fn(&str) -> bool) -> Option<(EffectKind, Phase)> {
+    let kind_of = |tool: &str, call_id: &str| match EffectKind::of_tool(tool) {
+        EffectKind::ApiWrite if may_repeat(call_id) => EffectKind::ApiRead,
+        kind => kind,
+    };
     let intent = if commit == Commit::Ahead { Phase::BeforeIntent } else { Phase::Before };
     let result = if commit == Commit::Ahead { Phase::After } else { Phase::Committed };
     Some(match record {
         Record::ModelRequested(_) => (EffectKind::ModelCall, intent),
         Record::ModelResponded(_) => (EffectKind::ModelCall, result),
         Record::ModelRetried(_) => (EffectKind::RetryWait, intent),
-        Record::ToolStarted(started) => (EffectKind::of_tool(&started.tool), intent),
+        Record::ToolStarted(started) => (kind_of(&started.tool, &started.call_id), intent),
         // A call that was refused was never begun.
         Record::ToolFinished(done) if done.refused.is_none() && done.tool != "finish" => {
-            (EffectKind::of_tool(&done.tool), result)
+            (kind_of(&done.tool, &done.call_id), result)
         }
         _ if record.terminal().is_some() => {
             (EffectKind::Finish, if commit == Commit::Ahead { Phase::Before } else { Phase::Committed })

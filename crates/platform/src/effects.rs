@@ -130,6 +130,22 @@ effects! {
     WriteFile = "write_file", OutcomeUnknown, [BeforeIntent, Before, During, After, Committed];
     /// A file is changed.
     EditFile = "edit_file", OutcomeUnknown, [BeforeIntent, Before, During, After, Committed];
+    /// A request through a connection that changes nothing: `GET`, `HEAD`.
+    ApiRead = "api_read", Repeat, [BeforeIntent, Before, During, After, Committed];
+    /// A request through a connection that may change something.
+    ApiWrite = "api_write", OutcomeUnknown, [BeforeIntent, Before, During, After, Committed];
+    /// A statement for a database.
+    QuerySql = "query_sql", OutcomeUnknown, [BeforeIntent, Before, During, After, Committed];
+    /// A message handed to a mail server.
+    SendEmail = "send_email", OutcomeUnknown, [BeforeIntent, Before, During, After, Committed];
+    /// A person is asked: the approval exists and the call is held, in one transaction.
+    ApprovalRequest = "approval_request", OutcomeUnknown, [Before, During, Committed];
+    /// A run that waits for a person is put down.
+    RunWait = "run_wait", Repeat, [Before, During, Committed];
+    /// A person's yes or no.
+    ApprovalDecision = "approval_decision", Caller, [Before, During, Committed];
+    /// What a person approved is done: the approval is used up, then the request is sent.
+    ApprovedCall = "approved_call", OutcomeUnknown, [BeforeIntent, Before, During, After];
     /// A large event payload is kept beside the log.
     Spill = "spill", Repeat, [Before, After, Committed];
     /// What a run left in its outputs is kept.
@@ -145,13 +161,17 @@ effects! {
 }
 
 impl EffectKind {
-    /// The kind of a tool, by the tool's name; a name that is not built in is the agent's own.
+    /// The kind of a tool, by the tool's name; a name that is not built in is the agent's own. Of `call_api`, whose kind depends
+    /// on the method, the careful one.
     pub fn of_tool(name: &str) -> Self {
         match name {
             "shell" => Self::Shell,
             "read_file" | "list_files" | "search_files" => Self::ReadTool,
             "write_file" => Self::WriteFile,
             "edit_file" => Self::EditFile,
+            "call_api" => Self::ApiWrite,
+            "query_sql" => Self::QuerySql,
+            "send_email" => Self::SendEmail,
             _ => Self::OwnTool,
         }
     }

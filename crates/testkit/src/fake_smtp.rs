@@ -269,7 +269,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
     async fn data(&mut self) -> std::io::Result<bool> {
         self.say("354 go on").await?;
         let mut data = String::new();
-        while let Some(line) = self.line().await? {
+        loop {
+            // A message that breaks off is none.
+            let Some(line) = self.line().await? else { return Ok(true) };
             if line == "." {
                 break;
             }

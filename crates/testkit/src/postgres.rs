@@ -187,6 +187,11 @@ impl Postgres {
         format!("postgres://{USER}@/{database}?host={}&port={}", self.folder.display(), self.port)
     }
 
+    /// Its TCP port on 127.0.0.1.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The same over TCP, with the password.
     pub fn tcp_url(&self, database: &str) -> String {
         format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}?sslmode=disable", self.port)

@@ -12,6 +12,7 @@ use livery_testkit::Postgres;
 use livery_testkit::postgres::Options;
 use serde_json::{Value, json};
 
+use super::outside::{self, CELL, Outside};
 use super::scenario::{self, Scenario, unknown_outcomes};
 use super::{Cell, Engine, leftovers};
 use crate::check;
@@ -34,6 +35,7 @@ pub struct Stage {
     template: PathBuf,
     key: String,
     upstream: Upstream,
+    outside: Outside,
     keeper: Keeper,
     /// With a database of the template's name, copied for each cell.
     postgres: Option<Arc<Mutex<Postgres>>>,
@@ -41,6 +43,8 @@ pub struct Stage {
 
 /// The database every cell's is a copy of.
 const TEMPLATE: &str = "template";
+/// Why something is not looked at.
+const NO_POSTGRES: &str = "no Postgres server is installed; `cargo xtask setup` brings one";
 
 /// The run when nobody dies.
 #[derive(Debug, PartialEq)]
@@ -58,6 +62,9 @@ struct Seen {
     events: Vec<Value>,
     runs: usize,
     artifact: Option<Value>,
+    approvals: Vec<Value>,
+    /// How often what a connection leads to was made to do something.
+    done: Option<usize>,
     wrong: Vec<String>,
 }
 
@@ -72,25 +79,18 @@ impl Stage {
         work: &Path,
         keeper: &Keeper,
     ) -> anyhow::Result<Result<Self, String>> {
+        let server = server().await?;
         let postgres = match engine {
             Engine::Sqlite => None,
             Engine::Postgres if !knows_flag(binary, "--database").await? => {
                 return Ok(Err("the binary knows no --database".to_owned()));
             }
-            // A crash of the process is not one of the machine: the server may keep its promises in memory.
-            Engine::Postgres => match tokio::task::spawn_blocking(|| {
-                Postgres::start_with(Options { fsync: false, max_connections: CONNECTIONS_MAX })
-            })
-            .await?
-            {
-                Err(livery_testkit::postgres::Error::NotInstalled) => {
-                    return Ok(Err("no Postgres server is installed; `cargo xtask setup` brings one".to_owned()));
-                }
-                started => Some(Arc::new(Mutex::new(started?))),
-            },
+            Engine::Postgres if server.is_none() => return Ok(Err(NO_POSTGRES.to_owned())),
+            Engine::Postgres => server.clone(),
         };
         std::fs::create_dir_all(work)?;
-        let (upstream, keeper) = (Upstream::start().await?, keeper.clone());
+        let (upstream, outside) = (Upstream::start().await?, Outside::start(server).await?);
+        let keeper = keeper.clone();
         let template = work.join("template/data");
         std::fs::create_dir_all(work.join("template"))?;
         let mut plan = Plan::new(binary, &template)?;
@@ -103,7 +103,12 @@ impl Stage {
         upstream.introduce(&plan.client()).await?;
         node.stop().await?;
         let (binary, work, key) = (binary.to_owned(), work.to_owned(), plan.key);
-        Ok(Ok(Self { binary, work, template, key, upstream, keeper, postgres }))
+        Ok(Ok(Self { binary, work, template, key, upstream, outside, keeper, postgres }))
+    }
+
+    /// Why cells of this effect cannot be looked at, if they cannot.
+    pub fn lacks(&self, effect: EffectKind) -> Option<&'static str> {
+        scenario::of(effect).way.filter(|way| !self.outside.has(*way)).map(|_| NO_POSTGRES)
     }
 
     /// The run of an effect's scenario without a crash.
@@ -174,6 +179,12 @@ impl Stage {
         {
             wrong.push(format!("its one artifact is {:?}: {}", seen.artifact, seen.run["artifacts"]));
         }
+        if let Some((way, times)) = scenario.way.zip(seen.done) {
+            wrong.extend(outside::once(way, times, &seen.events));
+        }
+        if scenario.asks {
+            wrong.extend(outside::asked_once(&seen.approvals, &seen.events));
+        }
         wrong
     }
 
@@ -188,7 +199,7 @@ impl Stage {
             let copied = with(postgres, move |postgres| postgres.create_database_from(&database, TEMPLATE)).await?;
             plan.on_database(copied);
         }
-        self.upstream.teach(name, &scenario.script, scenario.refusals)?;
+        self.upstream.teach(name, &scenario.script.replace(CELL, name), scenario.refusals)?;
         let node = Node::spawn(&plan, &self.keeper, point.map(|point| point.to_string()).as_deref())?;
         let mut life = Life { plan, node, keeper: self.keeper.clone(), owed: point.is_some(), wrong: Vec::new() };
         life.node.ready().await?;
@@ -196,6 +207,11 @@ impl Stage {
         let Life { plan, node, wrong, .. } = life;
         node.stop().await?;
         seen.wrong = wrong;
+        if let Some(way) = scenario.way {
+            let done = self.outside.done(way, name).await?;
+            seen.done = Some(done.times);
+            seen.wrong.extend(done.wrong);
+        }
         let run = seen.run["id"].as_str().unwrap_or_default();
         let left = leftovers::after_end(&plan.data, run).await;
         seen.wrong.extend(left.into_iter().map(|what| format!("left behind: {what}")));
@@ -207,8 +223,18 @@ impl Stage {
     }
 }
 
+/// A database server of this suite's own, where one is installed. A crash of the process is not one of the machine: the server
+/// may keep its promises in memory.
+async fn server() -> anyhow::Result<Option<Arc<Mutex<Postgres>>>> {
+    let options = Options { fsync: false, max_connections: CONNECTIONS_MAX };
+    match tokio::task::spawn_blocking(move || Postgres::start_with(options)).await? {
+        Err(livery_testkit::postgres::Error::NotInstalled) => Ok(None),
+        started => Ok(Some(Arc::new(Mutex::new(started?)))),
+    }
+}
+
 /// Does something with the server, aside: its calls block.
-async fn with<T: Send + 'static>(
+pub(super) async fn with<T: Send + 'static>(
     postgres: &Arc<Mutex<Postgres>>,
     call: impl FnOnce(&mut Postgres) -> Result<T, livery_testkit::postgres::Error> + Send + 'static,
 ) -> anyhow::Result<T> {
@@ -296,7 +322,11 @@ impl Life {
             let file = self.ask("POST", "/v1/files?name=input.txt", &headers, b"input\n").await?;
             files = json!([file["id"]]);
         }
-        let id = self.begin(scenario, name, &files).await?;
+        let connections = self.connect(&stage.outside, scenario).await?;
+        let id = self.begin(scenario, name, &json!({"files": files, "connections": connections})).await?;
+        if scenario.asks {
+            self.approve(&id).await?;
+        }
         if scenario.cancels {
             self.tool_started(&id).await?;
             self.post(&format!("/v1/runs/{id}/cancel"), "cancel", &json!({})).await?;
@@ -306,10 +336,11 @@ impl Life {
         let events = self.events(&id).await?;
         self.told(stage, name, &id, &events).await?;
         let runs = self.ask("GET", "/v1/runs?limit=10", &[], b"").await?;
+        let approvals = if scenario.asks { self.approvals(&id).await? } else { Vec::new() };
         let artifacts = run["artifacts"].as_array().cloned().unwrap_or_default();
         let artifact = (artifacts.len() == 1).then(|| artifacts[0]["bytes"].clone());
         let runs = runs["data"].as_array().map_or(0, Vec::len);
-        Ok(Seen { run, events, runs, artifact, wrong: Vec::new() })
+        Ok(Seen { run, events, runs, artifact, approvals, done: None, wrong: Vec::new() })
     }
 
     async fn ended(&mut self, run: &str) -> anyhow::Result<Value> {

@@ -32,11 +32,13 @@ const MESSAGE_ID: &str = "x-message-id";
 
 impl Life {
     /// Has the run made; its id.
-    pub(super) async fn begin(&mut self, scenario: &Scenario, name: &str, files: &Value) -> anyhow::Result<String> {
+    pub(super) async fn begin(&mut self, scenario: &Scenario, name: &str, more: &Value) -> anyhow::Result<String> {
         let agent = scenario.agent(name);
         match scenario.door {
             Door::Caller => {
-                let run = self.post("/v1/runs", "run", &json!({"agent": agent, "input": {}, "files": files})).await?;
+                let mut run = json!({"agent": agent, "input": {}});
+                run.as_object_mut().into_iter().zip(more.as_object()).for_each(|(run, more)| run.extend(more.clone()));
+                let run = self.post("/v1/runs", "run", &run).await?;
                 Ok(run["id"].as_str().context("a run without an id")?.to_owned())
             }
             Door::Schedule => {

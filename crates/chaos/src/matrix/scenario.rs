@@ -5,6 +5,7 @@ use livery_platform::effects::{EffectKind, Phase, Recovery};
 use serde_json::{Map, Value, json};
 
 use super::door::Door;
+use super::outside::{CELL, SLOT, Way};
 
 /// The name of every scenario's agent.
 pub const AGENT: &str = "crash-test";
@@ -38,11 +39,20 @@ pub struct Scenario {
     pub marks: bool,
     /// The content of `outputs/report.txt`, when the run leaves one.
     pub artifact: Option<&'static str>,
+    /// What the run reaches through its connection, if it has one.
+    pub way: Option<Way>,
+    /// Whether a person is asked first, and says yes.
+    pub asks: bool,
 }
 
 /// The scenario of an effect.
 pub fn of(effect: EffectKind) -> Scenario {
     let plain = Scenario { script: script(&[]), ..Scenario::default() };
+    let reaching = |way, arguments: &str| Scenario {
+        script: script(&[&outside(way, arguments)]),
+        way: Some(way),
+        ..Scenario::default()
+    };
     let marking = |turn: &str| Scenario { script: script(&[turn, LOOK]), marks: true, ..Scenario::default() };
     match effect {
         EffectKind::RunAcceptance | EffectKind::QueueClaim | EffectKind::Finish | EffectKind::WebhookDelivery => plain,
@@ -82,6 +92,15 @@ pub fn of(effect: EffectKind) -> Scenario {
             files: vec![("files/trace", "begin\n".into())],
             ..marking("  - tools: [{name: edit_file, arguments: {path: trace, old: begin, new: \"begin mark\"}}]")
         },
+        EffectKind::ApiRead => reaching(Way::Api, &format!("method: GET, path: /{CELL}")),
+        EffectKind::ApiWrite => reaching(Way::Api, &post()),
+        EffectKind::QuerySql => {
+            reaching(Way::Database, &format!("sql: \"insert into marks values ($1)\", parameters: [{CELL}]"))
+        }
+        EffectKind::SendEmail => reaching(Way::Mail, &format!("to: [bob@example.com], subject: {CELL}, text: Hello.")),
+        EffectKind::ApprovalRequest | EffectKind::RunWait | EffectKind::ApprovalDecision | EffectKind::ApprovedCall => {
+            Scenario { asks: true, ..reaching(Way::Api, &post()) }
+        }
         EffectKind::Spill => {
             let large = "\"".repeat(LARGE_CHARACTERS);
             let write = format!("  - tools: [{{name: write_file, arguments: {{path: large, content: '{large}'}}}}]");
@@ -110,13 +129,27 @@ fn shell(command: &str) -> String {
     format!("  - tools: [{{name: shell, arguments: {{command: \"{command}\"}}}}]")
 }
 
+/// A call through the connection.
+fn outside(way: Way, arguments: &str) -> String {
+    format!("  - tools: [{{name: {}, arguments: {{connection: {SLOT}, {arguments}}}}}]", way.tool())
+}
+
+fn post() -> String {
+    format!("method: POST, path: /{CELL}, body: {{n: 1}}")
+}
+
 impl Scenario {
     /// The agent, inline, with the model of this name.
     pub fn agent(&self, model: &str) -> Value {
         let own = if self.files.iter().any(|(path, _)| path.starts_with("tools/")) { ", mark" } else { "" };
-        let tools = format!("shell, read_file, write_file, edit_file{own}");
-        let agent_md =
-            format!("---\nname: {AGENT}\ndescription: Works.\nmodel: fake/{model}\ntools: [{tools}]\n---\nWork.\n");
+        let (outside, connections) = self.way.map_or_else(Default::default, |way| {
+            let connections = format!("connections:\n  {SLOT}: {{connector: {}}}\n", way.connector());
+            (format!(", {}", way.tool()), connections)
+        });
+        let tools = format!("shell, read_file, write_file, edit_file{own}{outside}");
+        let agent_md = format!(
+            "---\nname: {AGENT}\ndescription: Works.\nmodel: fake/{model}\ntools: [{tools}]\n{connections}---\nWork.\n"
+        );
         let encode = |text: &String| Value::from(base64::engine::general_purpose::STANDARD.encode(text));
         let files: Map<String, Value> =
             self.files.iter().map(|(path, text)| ((*path).to_owned(), encode(text))).collect();
@@ -128,9 +161,16 @@ impl Scenario {
 pub fn unknown_outcomes(effect: EffectKind, phase: Phase) -> Option<usize> {
     let interrupted = matches!(phase, Phase::Before | Phase::During | Phase::After);
     match effect {
-        EffectKind::Shell | EffectKind::OwnTool | EffectKind::WriteFile | EffectKind::EditFile => {
-            Some(usize::from(interrupted && effect.recovery() == Recovery::OutcomeUnknown))
-        }
+        EffectKind::Shell
+        | EffectKind::OwnTool
+        | EffectKind::WriteFile
+        | EffectKind::EditFile
+        | EffectKind::ApiWrite
+        | EffectKind::QuerySql
+        | EffectKind::SendEmail
+        | EffectKind::ApprovalRequest
+        | EffectKind::ApprovedCall => Some(usize::from(interrupted && effect.recovery() == Recovery::OutcomeUnknown)),
+        EffectKind::ApiRead | EffectKind::RunWait | EffectKind::ApprovalDecision => Some(0),
         // The intent of its second call is written with the result of the command before it.
         EffectKind::ModelCall => Some(usize::from(phase == Phase::BeforeIntent)),
         EffectKind::ReadTool | EffectKind::RetryWait | EffectKind::Finish => Some(0),

@@ -12,7 +12,8 @@ const HEAD: &str = "# The crash matrix
 For every effect in Livery's own list (`livery_platform::effects`), the process is killed with SIGKILL at every moment around
 it, started again on the same data, and the run has to end as the one nobody killed: same status, same output, the model asked
 equally often, one run for one request, a log without gaps and doubles with one end, every webhook delivered under one id and in
-order, and no process, mount, control group or workspace left. This page is written by `cargo xtask chaos --only matrix --write`;
+order, and no process, mount, control group or workspace left. What runs reach through connections (an API, a mail server, a
+database) runs outside the killed process and counts by itself: nothing is lost, nothing is done twice, nobody is asked twice. This page is written by `cargo xtask chaos --only matrix --write`;
 [chaos.md](chaos.md) says how to run it.
 
 The moments: **before_intent**, decided and nothing written; **before**, the intent is in the log and nothing is begun;

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use livery_chaos::matrix::{self, Engine, Verdict};
 
+use crate::support::skip;
+
 #[test]
 fn every_effect_survives_its_most_telling_death() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -12,6 +14,11 @@ fn every_effect_survives_its_most_telling_death() {
     let binary = Path::new(env!("CARGO_BIN_EXE_livery"));
     let results = runtime.block_on(matrix::run(binary, &work, &cells, false, |line| eprintln!("{line}"))).unwrap();
     assert_eq!(results.len(), cells.len());
-    let other: Vec<_> = results.iter().filter(|(_, verdict)| *verdict != Verdict::Passed).collect();
-    assert!(other.is_empty(), "{other:#?}");
+    let failed: Vec<_> = results.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Failed(_))).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    for (cell, verdict) in &results {
+        if let Verdict::Skipped(why) = verdict {
+            skip(&format!("{}: {why}", cell.name()));
+        }
+    }
 }

@@ -31,6 +31,7 @@ use super::egress::{Door, Told};
 use super::patience::{CALL_WAIT_MAX, read_patiently};
 use super::step::ApprovalChange;
 use crate::approvals::{self, Card, FOR_RUN, ONCE};
+use crate::effects::{EffectKind, Phase};
 use crate::policies::{may_leave, may_use, rule_json};
 
 /// An event on its way to the log.
@@ -54,6 +55,11 @@ impl Leave {
         self.was_held || self.approval.is_some()
     }
 
+    /// Whether it goes by a person's yes.
+    pub(super) const fn is_approved(&self) -> bool {
+        self.approval.is_some()
+    }
+
     /// The request, to be sent only as it was looked at, when a person approved it.
     pub(super) fn bind(&self, prepared: Prepared) -> Prepared {
         let digest = prepared.digest().filter(|_| self.approval.is_some()).map(str::to_owned);
@@ -69,7 +75,15 @@ impl Leave {
         let mut all = vec![(EventType::ToolResumed, resumed)];
         all.extend(events);
         let change = self.approval.filter(|(_, once)| *once).map(|(id, _)| ApprovalChange::Used(id));
-        door.log_with(all, change).await
+        let reached = |phase| {
+            if self.is_approved() {
+                door.platform().reached(EffectKind::ApprovedCall, phase);
+            }
+        };
+        reached(Phase::BeforeIntent);
+        door.log_with(all, change).await?;
+        reached(Phase::Before);
+        Ok(())
     }
 }
 
@@ -367,8 +381,13 @@ impl Question<'_> {
                     "expires_at": row.expires_at,
                 });
                 let change = ApprovalChange::Requested(Box::new(row));
+                let platform = self.door.platform();
+                platform.reached(EffectKind::ApprovalRequest, Phase::Before);
                 match self.door.log_with(vec![(EventType::ApprovalRequested, told)], Some(change)).await {
-                    Ok(()) => Denied::Held,
+                    Ok(()) => {
+                        platform.reached(EffectKind::ApprovalRequest, Phase::Committed);
+                        Denied::Held
+                    }
                     Err(error) => Denied::Gone(error),
                 }
             }

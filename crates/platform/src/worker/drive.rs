@@ -273,10 +273,16 @@ impl Drive {
             written.event(record.event_type(), record.data_json()).await.map_err(|error| lost(&error.into()))?;
         }
         let over = terminal.is_some();
-        self.platform.reached_commit(&decision.records, Commit::Ahead);
+        self.reached(decision, &state, Commit::Ahead);
         self.write(written, terminal, artifacts.files).await?;
-        self.platform.reached_commit(&decision.records, Commit::Made);
+        self.reached(decision, &state, Commit::Made);
         Ok(over)
+    }
+
+    /// A call is known in the state in which it begins and in the one in which it ends.
+    fn reached(&self, decision: &Decision, after: &State, commit: Commit) {
+        let may_repeat = |call: &str| [&self.state, after].iter().any(|state| self.rules.may_repeat(state, call));
+        self.platform.reached_commit(&decision.records, commit, may_repeat);
     }
 
     async fn write(
@@ -304,7 +310,9 @@ impl Drive {
         let written = head + events.len() as u64;
         let outbox = self.outbox.clone();
         let has_spilled = !spilled.is_empty();
-        let step = Arc::new(Step { lease, head, events, spilled, artifacts, progress, end, approval, outbox });
+        let platform = self.platform.clone();
+        let step =
+            Arc::new(Step { platform, lease, head, events, spilled, artifacts, progress, end, approval, outbox });
         let (store, began) = (&self.platform.store, Instant::now());
         let attempt = |again| {
             let step = Arc::clone(&step);

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::patience::patiently;
 use crate::Platform;
+use crate::effects::{EffectKind, Phase};
 use crate::webhooks::Outbox;
 
 /// Who did it, in the log.
@@ -25,6 +26,7 @@ pub(super) enum ApprovalChange {
 
 /// What is to be written; kept until it is.
 pub(super) struct Step {
+    pub(super) platform: Platform,
     pub(super) lease: Lease,
     /// The last sequence of the stream before it.
     pub(super) head: u64,
@@ -65,7 +67,11 @@ impl Step {
         let at = self.events.first().map_or(Timestamp::from_micros(0), |event| event.at);
         match &self.approval {
             None => Ok(true),
-            Some(ApprovalChange::Requested(row)) => tx.insert_approval(row).await.map(|()| true),
+            Some(ApprovalChange::Requested(row)) => {
+                tx.insert_approval(row).await?;
+                self.platform.reached(EffectKind::ApprovalRequest, Phase::During);
+                Ok(true)
+            }
             Some(ApprovalChange::Expired(id)) => tx.expire_approval(self.lease.org, *id, at).await,
             Some(ApprovalChange::Used(id)) => tx.use_approval(self.lease.org, *id, at).await,
         }

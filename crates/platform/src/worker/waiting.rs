@@ -8,17 +8,20 @@ use serde_json::json;
 use super::step::ACTOR;
 use crate::Platform;
 use crate::approvals::decided_event;
+use crate::effects::{EffectKind, Phase};
 use crate::webhooks::Outbox;
 
 /// Puts a run down until somebody answers, or nobody did in time.
 pub(super) async fn wait(platform: &Platform, lease: Lease, outbox: &Outbox, progress: Progress) {
+    platform.reached(EffectKind::RunWait, Phase::Before);
     if let Err(error) = put_down(platform, lease, outbox.clone(), progress).await {
         tracing::warn!(run = %lease.run, %error, "a run could not be put into `waiting`; its lease runs out");
     }
+    platform.reached(EffectKind::RunWait, Phase::Committed);
 }
 
 async fn put_down(platform: &Platform, lease: Lease, outbox: Outbox, progress: Progress) -> Result<()> {
-    let now = platform.clock.now();
+    let (now, node) = (platform.clock.now(), platform.clone());
     let write = platform.store.write(move |tx| {
         Box::pin(async move {
             // The approvals before the run: see `livery_store`'s `approvals` for why.
@@ -44,6 +47,7 @@ async fn put_down(platform: &Platform, lease: Lease, outbox: Outbox, progress: P
             tx.update_run_progress(&lease, &progress, &[]).await?;
             let first_seq = tx.wait_run(&lease, &events).await?;
             outbox.append(tx, first_seq, &events).await?;
+            node.reached(EffectKind::RunWait, Phase::During);
             let row = tx.get_run(lease.org, lease.run).await?;
             let is_due = !answered.is_empty() || row.is_some_and(|row| row.cancel_requested_at.is_some());
             let due = first.filter(|_| !is_due).unwrap_or(now);

@@ -28,6 +28,7 @@ use super::told::{Outcome, Told};
 use super::{Event, REDACTED_MAX};
 use crate::Platform;
 use crate::connections::Bound;
+use crate::effects::EffectKind;
 use crate::startup::MayPass as _;
 use crate::worker::ask::{self, Leave};
 use crate::worker::drive::Signal;
@@ -70,6 +71,19 @@ pub(in crate::worker) struct Admitted {
     pub(in crate::worker) prepared: Prepared,
     /// By which rule, and whose yes.
     pub(in crate::worker) leave: Leave,
+}
+
+impl Admitted {
+    /// What is done when it is sent.
+    pub(in crate::worker) fn effect(&self) -> EffectKind {
+        if self.leave.is_approved() {
+            EffectKind::ApprovedCall
+        } else if self.prepared.is_safe() {
+            EffectKind::ApiRead
+        } else {
+            EffectKind::ApiWrite
+        }
+    }
 }
 
 /// Why a request does not leave.
@@ -264,6 +278,7 @@ impl Door {
         how: How,
         cut: impl Future<Output = ()> + Send,
     ) -> Result<Begun, Unanswered> {
+        let effect = admitted.effect();
         let Admitted { prepared, leave } = admitted;
         let requested = told.requested(&prepared.facts(), &leave.told);
         let is_noted = leave.is_noted_first();
@@ -285,8 +300,9 @@ impl Door {
             }
         };
         let opened = credential.version;
+        let begun = self.platform.during(effect, self.begin(told, prepared, credential, how));
         let (version, begun) = tokio::select! {
-            begun = self.begin(told, prepared, credential, how) => begun,
+            begun = begun => begun,
             () = cut => (opened, Err(Failed { error: livery_broker::Error::Revoked, findings: Vec::new(), dialled: None })),
         };
         match begun {

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::door::{Denied, Door};
 use super::told::{Outcome, Told};
+use crate::effects::EffectKind;
 use crate::worker::ask::{self, Leave};
 
 /// A message that may leave.
@@ -80,7 +81,8 @@ impl Door {
         };
         let version = credential.version;
         let mailing = Mailing { tenant: self.row().org, server, credential, timeouts: TIMEOUTS };
-        let sent = self.platform().broker.send_mail(mailing, &message, &bytes).await;
+        let sending = self.platform().broker.send_mail(mailing, &message, &bytes);
+        let sent = self.platform().during(EffectKind::SendEmail, sending).await;
         self.finish(told, version, Outcome::mailed(&sent)).await.map_err(Unsent::Gone)?;
         sent.map_err(Unsent::Failed)
     }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::Event;
 use super::door::{Denied, Door};
 use super::told::{Outcome, Told, with};
+use crate::effects::EffectKind;
 use crate::worker::ask::{self, Leave};
 
 /// Bytes of values of one answer that a model gets.
@@ -149,7 +150,7 @@ impl Door {
         let version = credential.version;
         let logged_in = self.platform().broker.log_in(self.row().org, &wanted.server, credential).await;
         let (answer, outcome) = match logged_in {
-            Ok(session) => ask(session, wanted).await,
+            Ok(session) => self.platform().during(EffectKind::QuerySql, ask(session, wanted)).await,
             Err(failure) => {
                 let outcome = failed(&failure, None, Vec::new());
                 (Err(failure), outcome)

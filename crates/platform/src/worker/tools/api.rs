@@ -12,6 +12,7 @@ use livery_harness::tools::CallApi;
 use serde_json::Value;
 
 use super::Trouble;
+use crate::effects::Phase;
 use crate::worker::egress::{Admitted, Denied, FrontEnd, Outcome, Told, Unanswered};
 use crate::worker::hands::Hands;
 
@@ -42,6 +43,7 @@ pub(super) async fn call(hands: &Hands, call_id: &str, call: CallApi) -> Result<
     let looked_at = Prepared::new(door.access(&told.bound), asked(call));
     let Admitted { prepared, leave } = door.admit(&told, looked_at).await.map_err(denied)?;
     let admitted = Admitted { prepared: keyed(hands, call_id, &told, prepared), leave };
+    let effect = admitted.effect();
     let begun = match door.send(&told, admitted, HOW, std::future::pending()).await {
         Ok(begun) => begun,
         Err(Unanswered::Unavailable(why)) => return Err(unavailable(why)),
@@ -50,6 +52,7 @@ pub(super) async fn call(hands: &Hands, call_id: &str, call: CallApi) -> Result<
     };
     let version = begun.version;
     let answer = Answer::read(begun.inbound).await;
+    hands.platform.reached(effect, Phase::After);
     let outcome = answer.as_ref().map_or_else(Outcome::failed, Outcome::answered);
     door.finish(&told, version, outcome).await.map_err(Trouble::Fatal)?;
     match answer {
