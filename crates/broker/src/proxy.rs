@@ -27,7 +27,7 @@ mod serve;
 
 pub use authority::{AuthorityFailed, Lifetime, NAMES_MAX};
 pub use body::{Account, AskedBody, LOOKED_INTO_BYTES, REQUEST_BYTES_MAX};
-pub use direct::{Direct, Reach};
+pub use direct::{Direct, Leaving, Reach};
 pub use gate::{Answered, Asked, Finding, FindingKind, Gate, Spoken};
 pub use refusal::Refusal;
 pub use rewound::Rewound;

@@ -21,7 +21,7 @@ pub struct Prepared {
     pub(super) speech: Speech,
     pub(super) idempotency_key: Option<String>,
     pub(super) approved: Option<String>,
-    digest: Option<String>,
+    facts: Facts,
 }
 
 /// What the transcript says about a request before it leaves. Nothing of it depends on a secret.
@@ -45,6 +45,27 @@ pub struct Facts {
     pub request_bytes: Option<u64>,
     /// SHA-256 over method, target, headers and body before injection, hex; `None` for a body that is not whole yet.
     pub request_sha256: Option<String>,
+}
+
+impl Facts {
+    /// Of a request with these headers as they leave.
+    pub(crate) fn of(request: &CanonicalRequest, headers: &[(String, String)], body: &Upload, speech: Speech) -> Self {
+        let target = request.target();
+        Self {
+            method: request.method().as_str(),
+            scheme: target.scheme().as_str(),
+            host: target.host().to_string(),
+            port: target.port(),
+            path: target.path().to_owned(),
+            speech,
+            query_keys: request.query_keys(),
+            request_bytes: body.length(),
+            request_sha256: match body {
+                Upload::Whole(bytes) => Some(digest(request, headers, bytes)),
+                Upload::Pieces { .. } => None,
+            },
+        }
+    }
 }
 
 impl Prepared {
@@ -87,11 +108,8 @@ impl Prepared {
         let request = request.without_parameters(|name| is_authentication_parameter(name) || is_own(name));
         access.reach.permits(request.method().as_str(), &request.origin(), request.target().path())?;
         let headers = headers_of(&access, headers);
-        let digest = match &body {
-            Upload::Whole(bytes) => Some(digest(&request, &headers, bytes)),
-            Upload::Pieces { .. } => None,
-        };
-        let prepared = Self { access, request, headers, body, speech, idempotency_key: None, approved: None, digest };
+        let facts = Facts::of(&request, &headers, &body, speech);
+        let prepared = Self { access, request, headers, body, speech, idempotency_key: None, approved: None, facts };
         prepared.check_operations()?;
         Ok(prepared)
     }
@@ -188,29 +206,18 @@ impl Prepared {
             speech: self.speech,
             idempotency_key: self.idempotency_key.clone(),
             approved: None,
-            digest: self.digest.clone(),
+            facts: self.facts.clone(),
         })
     }
 
     /// SHA-256 of the request before injection, hex; `None` for a body that is not whole yet.
     pub fn digest(&self) -> Option<&str> {
-        self.digest.as_deref()
+        self.facts.request_sha256.as_deref()
     }
 
     /// For the transcript.
     pub fn facts(&self) -> Facts {
-        let target = self.request.target();
-        Facts {
-            method: self.request.method().as_str(),
-            scheme: target.scheme().as_str(),
-            host: target.host().to_string(),
-            port: target.port(),
-            path: target.path().to_owned(),
-            speech: self.speech,
-            query_keys: self.request.query_keys(),
-            request_bytes: self.body.length(),
-            request_sha256: self.digest.clone(),
-        }
+        self.facts.clone()
     }
 }
 

@@ -1,18 +1,19 @@
-//! The hosts a run was given by name, reached without any credential: what a gate without connections decides and sends.
+//! The hosts a run was given by name, reached without any credential: which they are, and how a request to them leaves.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use http_body_util::{BodyExt, StreamBody};
 use livery_core::id::OrgId;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::gate::{Answered, Asked, Spoken};
+use super::body::Account;
+use super::gate::Asked;
 use super::refusal::Refusal;
-use crate::guard::{Scheme, Target};
-use crate::transport::{Broker, Outbound, Relayed};
+use crate::engine::Facts;
+use crate::guard::{CanonicalRequest, RequestRefused, Scheme, Target};
+use crate::transport::{Broker, Inbound, Outbound, Relayed, Speech, taken};
+use crate::{Error, Result};
 
 /// Answers of one request, in bytes.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -32,7 +33,7 @@ pub struct Reach {
     pub port: u16,
 }
 
-/// Sends what goes to one of its hosts, and refuses the rest.
+/// Sends what goes to one of its hosts.
 pub struct Direct {
     broker: Broker,
     tenant: OrgId,
@@ -44,6 +45,25 @@ pub struct Direct {
 impl std::fmt::Debug for Direct {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Direct").field("reach", &self.reach).finish_non_exhaustive()
+    }
+}
+
+/// A request to one of the hosts, in the form in which it leaves. No `Debug`: it holds what a program said.
+pub struct Leaving {
+    call: Outbound,
+    is_safe: bool,
+    /// For the transcript.
+    pub facts: Facts,
+    /// Of a body that is sent while it comes.
+    pub account: Option<Account>,
+    /// Its turn among those under way: to be held until its answer has ended.
+    pub turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Leaving {
+    /// Whether sending it twice does no more than sending it never.
+    pub const fn is_safe(&self) -> bool {
+        self.is_safe
     }
 }
 
@@ -62,42 +82,44 @@ impl Direct {
         !plain && self.reach.iter().any(|reach| reach.host == host && reach.port == origin.port())
     }
 
-    /// Sends one request to a host that was admitted.
+    /// Looks at a request to a host that was admitted. Nothing is sent.
     ///
     /// # Errors
     /// What is answered instead.
-    pub async fn pass(&self, asked: Asked) -> Result<Answered, Refusal> {
-        let headers = asked.header_pairs()?;
+    pub async fn prepare(&self, asked: Asked) -> std::result::Result<Leaving, Refusal> {
+        let given = asked.header_pairs()?;
         let turn = timeout(TURN_MAX, Arc::clone(&self.turns).acquire_owned()).await;
-        let turn = turn.ok().and_then(Result::ok).ok_or(Refusal::Busy)?;
+        let turn = turn.ok().and_then(|turn| turn.ok()).ok_or(Refusal::Busy)?;
         let Asked { target, method, body, speech, .. } = asked;
+        let request = CanonicalRequest::to(target, method.as_str()).map_err(malformed)?;
         let (body, account) = body.upload().await?;
-        let mut call = Outbound::post(self.tenant, target, body);
+        let is_taken = taken(&given);
+        let headers: Vec<_> = given.into_iter().filter(|(name, _)| is_taken(name)).collect();
+        let facts = Facts::of(&request, &headers, &body, speech);
+        let is_safe = request.method().is_safe() && speech == Speech::Http;
+        let mut call = Outbound::post(self.tenant, request.target().clone(), body);
         call.method = method;
         call.headers = headers;
         call.timeouts.total = self.total;
         call.response_bytes_max = ANSWER_BYTES_MAX;
         call.relayed = Relayed::All;
         call.speech = speech;
-        let stopped = || account.and_then(|account| account.stopped());
-        let inbound = self.broker.send(call).await.map_err(|error| stopped().unwrap_or_else(|| error.into()))?;
-        let turn = Arc::new(turn);
-        let held = Arc::clone(&turn);
-        let socket = inbound.socket.map(|socket| {
-            Spoken::new(|program| async move {
-                let mut left = ANSWER_BYTES_MAX;
-                let allows = move |bytes: usize| {
-                    left = left.saturating_sub(bytes as u64);
-                    left > 0
-                };
-                socket.serve(program, allows, std::future::pending()).await;
-                drop(held);
-            })
-        });
-        let frames = inbound.body.into_frames().inspect(move |_| {
-            let _under_way = &turn;
-        });
-        let body = StreamBody::new(frames).boxed_unsync();
-        Ok(Answered { status: inbound.status, headers: inbound.headers, body, socket })
+        Ok(Leaving { call, is_safe, facts, account, turn: Some(turn) })
+    }
+
+    /// Sends it, up to the head of its answer.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn send(&self, leaving: Leaving) -> Result<Inbound> {
+        self.broker.send(leaving.call).await
+    }
+}
+
+const fn malformed(refused: RequestRefused) -> Refusal {
+    match refused {
+        RequestRefused::Method => Refusal::Upstream(Error::BadRequest { why: "the method is not allowed" }),
+        RequestRefused::Url(_) => Refusal::Malformed("the address has no canonical form"),
+        RequestRefused::TooManyParameters => Refusal::Malformed("the query has too many parameters"),
     }
 }

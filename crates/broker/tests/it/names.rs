@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hickory_resolver::proto::op::ResponseCode;
+use http_body_util::{BodyExt as _, StreamBody};
 use livery_broker::error::{DenyReason, Phase};
 use livery_broker::proxy::placeholder::Placeholders;
 use livery_broker::proxy::{Answered, Asked, Direct, Finding, Gate, Lifetime, Proxy, Reach, Refusal};
 use livery_broker::{Broker, BrokerConfig, Error, Target};
-
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::call::{config, post, tenant, text};
@@ -145,7 +145,9 @@ impl Gate for Listed {
     }
 
     async fn pass(&self, asked: Asked) -> Result<Answered, Refusal> {
-        self.0.pass(asked).await
+        let inbound = self.0.send(self.0.prepare(asked).await?).await?;
+        let body = StreamBody::new(inbound.body.into_frames()).boxed_unsync();
+        Ok(Answered { status: inbound.status, headers: inbound.headers, body, socket: None })
     }
 
     fn found(&self, _: Finding) {}

@@ -1,4 +1,4 @@
-//! What left a run through its connections: the egress events of its log, in order.
+//! What left a run, through its connections or to the hosts its agent names: the egress events of its log, in order.
 
 use livery_core::EventType;
 use livery_core::Result;

@@ -9,6 +9,7 @@
 
 mod answer;
 mod database;
+mod direct;
 mod door;
 mod doors;
 mod gate;

@@ -195,7 +195,8 @@ pub(super) async fn events(
 
 /// Requests of a run
 ///
-/// What left through its connections, and what was not let out: the run's `egress.*` events, oldest first. `egress.requested` is the
+/// What left, through connections or to hosts that the agent names, and what was not let out: the run's `egress.*` events, oldest
+/// first. A request to such a host has no connection and the rule `network`. `egress.requested` is the
 /// intent, `egress.finished` its result, `egress.denied` says which rule refused, `egress.redacted` where a credential was taken out
 /// of an answer. No value is in any of them. A page may be short before the end; `next_after` says where to go on.
 #[utoipa::path(

@@ -16,10 +16,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::Door;
-use super::door::Begun;
-use super::told::{Outcome, Told, millis};
+use super::told::{Entry, Outcome, millis};
 use super::watch::Watched;
+use super::{Door, socket};
 
 /// Pieces on their way between the upstream and a program.
 const PIECES_MAX: usize = 2;
@@ -27,14 +26,42 @@ const PIECES_MAX: usize = 2;
 /// What ends when the answer does.
 pub(super) struct Under {
     pub(super) door: Arc<Door>,
-    pub(super) told: Arc<Told>,
+    pub(super) entry: Arc<Entry>,
     /// Of a body that was sent while it came.
     pub(super) account: Option<Account>,
-    pub(super) watched: Watched,
+    /// None to a host that the agent names.
+    pub(super) credential: Option<Lent>,
     /// Its place among the requests under way.
     pub(super) place: OwnedSemaphorePermit,
     /// Named where the program breaks a rule.
     pub(super) host: String,
+}
+
+/// The credential a request was sent with.
+pub(super) struct Lent {
+    pub(super) watched: Watched,
+    pub(super) version: u32,
+}
+
+impl Under {
+    /// Of the credential.
+    pub(super) fn version(&self) -> Option<u32> {
+        self.credential.as_ref().map(|lent| lent.version)
+    }
+
+    /// Resolves when it is to be cut: the credential is not the one any more, or the run is over.
+    pub(super) async fn is_over(&self) {
+        let revoked = async {
+            match &self.credential {
+                Some(lent) => lent.watched.is_old().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = revoked => {}
+            () = self.door.closed() => {}
+        }
+    }
 }
 
 /// How an answer came to its end.
@@ -47,12 +74,15 @@ enum End {
     Left,
 }
 
-/// Hands the head on; the body follows.
-pub(super) fn relay(under: Under, begun: Begun) -> Answered {
+/// Hands the head on; what comes behind it follows.
+pub(super) fn relay(under: Under, mut inbound: Inbound) -> Answered {
+    if let Some(socket) = inbound.socket.take() {
+        return socket::relay(under, inbound, socket);
+    }
     let (sender, receiver) = mpsc::channel::<Said>(PIECES_MAX);
-    let (status, headers) = (begun.inbound.status, begun.inbound.headers.clone());
+    let (status, headers) = (inbound.status, inbound.headers.clone());
     let platform = under.door.platform().clone();
-    platform.tasks.spawn(async move { Box::pin(follow(under, begun, sender)).await });
+    platform.tasks.spawn(async move { Box::pin(follow(under, inbound, sender)).await });
     Answered { status, headers, body: body_of(receiver), socket: None }
 }
 
@@ -78,17 +108,11 @@ fn body_of(receiver: mpsc::Receiver<Said>) -> UnsyncBoxBody<Bytes, Error> {
     StreamBody::new(pieces).boxed_unsync()
 }
 
-async fn follow(under: Under, begun: Begun, sender: mpsc::Sender<Said>) {
-    let Begun { mut inbound, version } = begun;
+async fn follow(under: Under, mut inbound: Inbound, sender: mpsc::Sender<Said>) {
     let mut hash = Sha256::new();
     let mut bytes = 0_u64;
     let end = {
-        let mut cut = pin!(async {
-            tokio::select! {
-                () = under.watched.is_old() => {}
-                () = under.door.closed() => {}
-            }
-        });
+        let mut cut = pin!(under.is_over());
         loop {
             let piece = tokio::select! {
                 biased;
@@ -124,7 +148,7 @@ async fn follow(under: Under, begun: Begun, sender: mpsc::Sender<Said>) {
     if let Some(Refusal::Placeholder(_)) = stopped {
         under.door.found("placeholder_in_body", &under.host).await;
     }
-    let finished = under.door.finish(&under.told, version, outcome).await;
+    let finished = under.door.finish(&under.entry, under.version(), outcome).await;
     if let Err(error) = finished {
         under.door.end_run(error).await;
         return;

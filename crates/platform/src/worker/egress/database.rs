@@ -219,7 +219,7 @@ impl Gate for Open {
             "dialled": self.peer,
         });
         let findings = if count > 0 { vec![Finding { place: Place::Body, variants }] } else { Vec::new() };
-        match self.door.finish(&ticket, self.version, Outcome { data, findings }).await {
+        match self.door.finish(&ticket.entry, Some(self.version), Outcome { data, findings }).await {
             Ok(()) => true,
             Err(error) => {
                 self.door.end_run(error).await;

@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{Denials, Pace};
-use super::told::{Outcome, Told};
+use super::told::{Entry, Outcome, Told};
 use super::{Event, REDACTED_MAX};
 use crate::Platform;
 use crate::connections::Bound;
@@ -121,10 +121,11 @@ pub(in crate::worker) enum Unanswered {
 }
 
 /// Events on their way to the log.
-struct Written(oneshot::Receiver<()>);
+pub(super) struct Written(oneshot::Receiver<()>);
 
 impl Written {
-    async fn done(self) -> Result<(), RunError> {
+    /// Resolves when they are in the log.
+    pub(super) async fn done(self) -> Result<(), RunError> {
         self.0.await.map_err(|_| gone())
     }
 }
@@ -280,7 +281,7 @@ impl Door {
     ) -> Result<Begun, Unanswered> {
         let effect = admitted.effect();
         let Admitted { prepared, leave } = admitted;
-        let requested = told.requested(&prepared.facts(), &leave.told);
+        let requested = told.entry.requested(&prepared.facts(), &leave.told);
         let is_noted = leave.is_noted_first();
         let mut intent = if is_noted {
             leave.note(self, vec![requested]).await.map_err(Unanswered::Gone)?;
@@ -295,7 +296,7 @@ impl Door {
         let credential = match self.credential(told.bound.connection).await {
             Ok(credential) => credential,
             Err(why) => {
-                self.log(told.ended(None, &Outcome::unavailable())).await;
+                self.log(told.entry.ended(None, &Outcome::unavailable())).await;
                 return Err(Unanswered::Unavailable(why));
             }
         };
@@ -313,7 +314,8 @@ impl Door {
                 Ok(Begun { inbound, version })
             }
             Err(failed) => {
-                self.finish(told, version, Outcome::failed(&failed)).await.map_err(Unanswered::Gone)?;
+                let outcome = Outcome::failed(&failed);
+                self.finish(&told.entry, Some(version), outcome).await.map_err(Unanswered::Gone)?;
                 Err(Unanswered::Failed(failed))
             }
         }
@@ -344,20 +346,25 @@ impl Door {
         }
     }
 
-    /// Tells how a request ended.
+    /// Tells how a request ended, and with which version of the credential it was sent.
     ///
     /// # Errors
     /// The run is to end: a credential came back too often.
-    pub(in crate::worker) async fn finish(&self, told: &Told, version: u32, outcome: Outcome) -> Result<(), RunError> {
+    pub(in crate::worker) async fn finish(
+        &self,
+        entry: &Entry,
+        version: Option<u32>,
+        outcome: Outcome,
+    ) -> Result<(), RunError> {
         let more = u32::try_from(outcome.findings.len()).unwrap_or(u32::MAX);
-        self.log(told.ended(Some(version), &outcome)).await;
+        self.log(entry.ended(version, &outcome)).await;
         let found = self.redacted.fetch_add(more, Ordering::SeqCst).saturating_add(more);
         if found >= REDACTED_MAX { Err(quarantined()) } else { Ok(()) }
     }
 
     /// Tells that nobody waits for a request's answer any more.
-    pub(super) async fn given_up(&self, told: &Told) {
-        self.log(told.ended(None, &Outcome::given_up())).await;
+    pub(super) async fn given_up(&self, entry: &Entry) {
+        self.log(entry.ended(None, &Outcome::given_up())).await;
     }
 
     /// Ends the run.
@@ -407,7 +414,12 @@ impl Door {
         self.write(events, approval).await?.done().await
     }
 
-    async fn write(&self, events: Vec<Event>, approval: Option<ApprovalChange>) -> Result<Written, RunError> {
+    /// The same, without the waiting.
+    pub(super) async fn write(
+        &self,
+        events: Vec<Event>,
+        approval: Option<ApprovalChange>,
+    ) -> Result<Written, RunError> {
         let (done, written) = oneshot::channel();
         self.signals.send(Signal::Log(events, approval, Some(done))).await.map_err(|_| gone())?;
         Ok(Written(written))

@@ -1,6 +1,6 @@
 //! What the proxy asks for each request of a run's programs: its connections first, then the hosts its agent names.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Method;
@@ -13,11 +13,11 @@ use livery_core::connector::{Connector, OriginRef};
 use livery_core::id::{ConnectionId, RunId};
 
 use super::Door;
-use super::answer::{Under, relay};
+use super::answer::{Lent, Under, relay};
 use super::database::Cancels;
-use super::door::{Denied, Unanswered};
-use super::socket;
-use super::told::{FrontEnd, Told};
+use super::door::{Begun, Denied, Unanswered};
+use super::limits::Pace;
+use super::told::{Entry, FrontEnd, Told};
 use super::watch::Watch;
 use crate::Platform;
 
@@ -57,6 +57,8 @@ pub(super) struct RunGate {
     pub(super) run: RunId,
     pub(super) routes: Vec<Route>,
     pub(super) direct: Direct,
+    /// Of what goes to the hosts that the agent names.
+    pub(super) pace: Mutex<Pace>,
     pub(super) watch: Watch,
     pub(super) cancels: Cancels,
     /// How long the run may still take.
@@ -75,7 +77,9 @@ impl Gate for RunGate {
 
     async fn pass(&self, asked: Asked) -> Result<Answered, Refusal> {
         let door = self.door()?;
-        let Some(route) = self.route(&door, &asked).await? else { return self.direct.pass(asked).await };
+        let Some(route) = self.route(&door, &asked).await? else {
+            return Box::pin(self.straight(door, asked)).await;
+        };
         Box::pin(self.through(door, route, asked)).await
     }
 
@@ -148,20 +152,17 @@ impl RunGate {
                 return Err(Refusal::Unavailable { why: "the run is over" });
             }
         };
-        let told = Arc::new(told);
-        let given_up = GivenUp { door: Arc::clone(&door), told: Arc::clone(&told), is_armed: true };
+        let entry = Arc::clone(&told.entry);
+        let given_up = GivenUp::by(&door, &entry);
         let sent = tokio::select! {
             sent = door.send(&told, admitted, self.how(), watched.is_old()) => sent,
             () = door.closed() => return Err(Refusal::Unavailable { why: "the run is over" }),
         };
         given_up.disarm();
         match sent {
-            Ok(mut begun) => {
-                let under = Under { door, told, account, watched, place, host };
-                Ok(match begun.inbound.socket.take() {
-                    Some(socket) => socket::relay(under, begun, socket),
-                    None => relay(under, begun),
-                })
+            Ok(Begun { inbound, version }) => {
+                let credential = Some(Lent { watched, version });
+                Ok(relay(Under { door, entry, account, credential, place, host }, inbound))
             }
             Err(Unanswered::Unavailable(why)) => Err(Refusal::Unavailable { why }),
             Err(Unanswered::Failed(failed)) => {
@@ -182,14 +183,18 @@ impl RunGate {
 }
 
 /// A request whose program hung up, or whose tunnel was cut, before there was an answer. It is abandoned, and the log says so.
-struct GivenUp {
+pub(super) struct GivenUp {
     door: Arc<Door>,
-    told: Arc<Told>,
+    entry: Arc<Entry>,
     is_armed: bool,
 }
 
 impl GivenUp {
-    fn disarm(mut self) {
+    pub(super) fn by(door: &Arc<Door>, entry: &Arc<Entry>) -> Self {
+        Self { door: Arc::clone(door), entry: Arc::clone(entry), is_armed: true }
+    }
+
+    pub(super) fn disarm(mut self) {
         self.is_armed = false;
     }
 }
@@ -197,8 +202,8 @@ impl GivenUp {
 impl Drop for GivenUp {
     fn drop(&mut self) {
         if self.is_armed {
-            let (door, told) = (Arc::clone(&self.door), Arc::clone(&self.told));
-            self.door.platform().tasks.spawn(async move { door.given_up(&told).await });
+            let (door, entry) = (Arc::clone(&self.door), Arc::clone(&self.entry));
+            self.door.platform().tasks.spawn(async move { door.given_up(&entry).await });
         }
     }
 }

@@ -75,7 +75,7 @@ impl Door {
         let credential = match self.credential(told.bound.connection).await {
             Ok(credential) => credential,
             Err(why) => {
-                self.log(told.ended(None, &Outcome::unavailable())).await;
+                self.log(told.entry.ended(None, &Outcome::unavailable())).await;
                 return Err(Unsent::Unavailable(why));
             }
         };
@@ -83,7 +83,7 @@ impl Door {
         let mailing = Mailing { tenant: self.row().org, server, credential, timeouts: TIMEOUTS };
         let sending = self.platform().broker.send_mail(mailing, &message, &bytes);
         let sent = self.platform().during(EffectKind::SendEmail, sending).await;
-        self.finish(told, version, Outcome::mailed(&sent)).await.map_err(Unsent::Gone)?;
+        self.finish(&told.entry, Some(version), Outcome::mailed(&sent)).await.map_err(Unsent::Gone)?;
         sent.map_err(Unsent::Failed)
     }
 }

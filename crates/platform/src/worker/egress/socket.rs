@@ -9,15 +9,13 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::answer::Under;
-use super::door::Begun;
 use super::told::{Outcome, millis};
 
 /// Hands the head of a `101` on; what is said follows.
 ///
 /// A task of its own writes the account, so that it is written whoever hangs up. A WebSocket that gets no program's side, or
 /// whose program is cut off, is over.
-pub(super) fn relay(under: Under, begun: Begun, socket: Socket) -> Answered {
-    let Begun { inbound, version } = begun;
+pub(super) fn relay(under: Under, inbound: Inbound, socket: Socket) -> Answered {
     let (status, headers) = (inbound.status, inbound.headers.clone());
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let (hand, program) = oneshot::channel();
@@ -28,7 +26,7 @@ pub(super) fn relay(under: Under, begun: Begun, socket: Socket) -> Answered {
             Ok(program) => Some(serve(&under, socket, program, cut).await),
             Err(_) => None,
         };
-        finish(&under, version, ended.as_ref().map(|ended| ended.end), outcome(&inbound, ended)).await;
+        finish(&under, ended.as_ref().map(|ended| ended.end), outcome(&inbound, ended)).await;
         drop((over, under.place));
     }));
     let spoken = Spoken::new(move |program| async move {
@@ -43,15 +41,14 @@ async fn serve(under: &Under, socket: Socket, program: Stream, cut: oneshot::Rec
     let allows = |bytes| under.door.takes_in(bytes);
     let cut = async {
         tokio::select! {
-            () = under.watched.is_old() => {}
-            () = under.door.closed() => {}
+            () = under.is_over() => {}
             _ = cut => {}
         }
     };
     socket.serve(program, allows, cut).await
 }
 
-async fn finish(under: &Under, version: u32, end: Option<End>, outcome: Outcome) {
+async fn finish(under: &Under, end: Option<End>, outcome: Outcome) {
     let rule = match end {
         Some(End::Placeholder) => Some("placeholder_in_body"),
         Some(End::Violation(Side::Program, _)) => Some("websocket_violation"),
@@ -60,7 +57,7 @@ async fn finish(under: &Under, version: u32, end: Option<End>, outcome: Outcome)
     if let Some(rule) = rule {
         under.door.found(rule, &under.host).await;
     }
-    if let Err(error) = under.door.finish(&under.told, version, outcome).await {
+    if let Err(error) = under.door.finish(&under.entry, under.version(), outcome).await {
         under.door.end_run(error).await;
     }
 }

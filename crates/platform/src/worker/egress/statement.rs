@@ -143,7 +143,7 @@ impl Door {
         let credential = match self.credential(told.bound.connection).await {
             Ok(credential) => credential,
             Err(why) => {
-                self.log(told.ended(None, &Outcome::unavailable())).await;
+                self.log(told.entry.ended(None, &Outcome::unavailable())).await;
                 return Err(Unqueried::Unavailable(why));
             }
         };
@@ -156,7 +156,7 @@ impl Door {
                 (Err(failure), outcome)
             }
         };
-        self.finish(told, version, outcome).await.map_err(Unqueried::Gone)?;
+        self.finish(&told.entry, Some(version), outcome).await.map_err(Unqueried::Gone)?;
         answer.map_err(Unqueried::Failed)
     }
 }

@@ -2,6 +2,7 @@
 //! program would send, the tests send. Attacks carry their numbers.
 
 mod answers;
+mod direct;
 mod policy;
 mod revoked;
 mod scene;

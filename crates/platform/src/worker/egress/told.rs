@@ -1,8 +1,10 @@
 //! The events about one request. None holds a value: what is told of a request was taken before injection, of an answer
 //! after scrubbing.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use livery_broker::Error;
 use livery_broker::engine::{Answer, Facts, Failed};
 use livery_broker::transport::{Finding, Speech};
 use livery_core::EventType;
@@ -46,16 +48,31 @@ impl FrontEnd {
             Self::Postgres => "postgres",
         }
     }
+
+    const fn call_id(&self) -> Option<&String> {
+        match self {
+            Self::CallApi { call_id } | Self::SendEmail { call_id } | Self::QuerySql { call_id } => Some(call_id),
+            Self::Proxy | Self::Postgres => None,
+        }
+    }
 }
 
-/// What every event about one request says first.
+/// One request in the transcript: what every event about it says first.
+pub(in crate::worker) struct Entry {
+    front_end: FrontEnd,
+    /// Slot, connection, name and connector; all null of a request to a host that the agent names.
+    through: Value,
+    begun: Instant,
+}
+
+/// A request through a connection.
 pub(in crate::worker) struct Told {
-    pub(super) front_end: FrontEnd,
+    /// In the transcript.
+    pub(in crate::worker) entry: Arc<Entry>,
     /// What the run calls its connection.
     pub(super) slot: String,
     /// The connection as it was when the request came.
     pub(in crate::worker) bound: Bound,
-    begun: Instant,
 }
 
 /// How a request ended, for its last event.
@@ -66,44 +83,51 @@ pub(in crate::worker) struct Outcome {
 
 impl Told {
     pub(in crate::worker) fn new(front_end: FrontEnd, slot: String, bound: Bound) -> Self {
-        Self { front_end, slot, bound, begun: Instant::now() }
+        let through = json!({
+            "slot": slot,
+            "connection": bound.connection,
+            "name": bound.slug,
+            "connector": bound.connector.name,
+        });
+        Self { entry: Arc::new(Entry { front_end, through, begun: Instant::now() }), slot, bound }
     }
 
-    pub(super) const fn is_by_model(&self) -> bool {
+    pub(super) fn is_by_model(&self) -> bool {
         self.call_id().is_some()
     }
 
-    pub(super) fn event(&self, event_type: EventType, more: Value) -> Event {
-        let mut data = json!({
-            "front_end": self.front_end.as_str(),
-            "slot": self.slot,
-            "connection": self.bound.connection,
-            "name": self.bound.slug,
-            "connector": self.bound.connector.name,
-        });
-        if let Some(call_id) = self.call_id() {
-            data["call_id"] = call_id.as_str().into();
-        }
-        (event_type, with(data, more))
-    }
-
     /// The model's call that brings it; none of a program's.
-    pub(in crate::worker) const fn call_id(&self) -> Option<&String> {
-        match &self.front_end {
-            FrontEnd::CallApi { call_id } | FrontEnd::SendEmail { call_id } | FrontEnd::QuerySql { call_id } => {
-                Some(call_id)
-            }
-            FrontEnd::Proxy | FrontEnd::Postgres => None,
-        }
+    pub(in crate::worker) fn call_id(&self) -> Option<&String> {
+        self.entry.front_end.call_id()
     }
 
     /// What brings it.
-    pub(in crate::worker) const fn front_end(&self) -> &'static str {
-        self.front_end.as_str()
+    pub(in crate::worker) fn front_end(&self) -> &'static str {
+        self.entry.front_end.as_str()
+    }
+
+    pub(super) fn event(&self, event_type: EventType, more: Value) -> Event {
+        self.entry.event(event_type, more)
     }
 
     pub(super) fn denied(&self, rule: &str, reason: &str, more: Value) -> Event {
         self.event(EventType::EgressDenied, with(json!({"rule": rule, "reason": reason}), more))
+    }
+}
+
+impl Entry {
+    /// Of a program's request to a host that the agent names.
+    pub(super) fn direct() -> Self {
+        let through = json!({"slot": null, "connection": null, "name": null, "connector": null});
+        Self { front_end: FrontEnd::Proxy, through, begun: Instant::now() }
+    }
+
+    fn event(&self, event_type: EventType, more: Value) -> Event {
+        let mut data = with(json!({"front_end": self.front_end.as_str()}), self.through.clone());
+        if let Some(call_id) = self.front_end.call_id() {
+            data["call_id"] = call_id.as_str().into();
+        }
+        (event_type, with(data, more))
     }
 
     pub(super) fn requested(&self, facts: &Facts, leave: &Value) -> Event {
@@ -176,12 +200,16 @@ impl Outcome {
 
     /// It was not answered, or not to the end.
     pub(in crate::worker) fn failed(failed: &Failed) -> Self {
-        let data = json!({
-            "outcome": failed.error.kind(),
-            "sent": !failed.error.nothing_sent(),
-            "dialled": failed.dialled.map(|address| address.to_string()),
-        });
-        Self { data, findings: failed.findings.clone() }
+        let mut outcome = Self::unanswered(failed.error);
+        outcome.data["dialled"] = failed.dialled.map(|address| address.to_string()).into();
+        outcome.findings.clone_from(&failed.findings);
+        outcome
+    }
+
+    /// There is not even the head of an answer.
+    pub(super) fn unanswered(error: Error) -> Self {
+        let data = json!({"outcome": error.kind(), "sent": !error.nothing_sent(), "dialled": null});
+        Self { data, findings: Vec::new() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The way out of a run's sandbox: made before it stands, opened in it, served until it is gone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use livery_broker::proxy::placeholder::{Placeholder, Placeholders};
@@ -67,6 +67,7 @@ impl Egress {
             run: row.id,
             routes,
             direct,
+            pace: Mutex::default(),
             watch: Watch::new(),
             cancels: Cancels::default(),
             time,

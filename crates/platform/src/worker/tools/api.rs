@@ -54,7 +54,7 @@ pub(super) async fn call(hands: &Hands, call_id: &str, call: CallApi) -> Result<
     let answer = Answer::read(begun.inbound).await;
     hands.platform.reached(effect, Phase::After);
     let outcome = answer.as_ref().map_or_else(Outcome::failed, Outcome::answered);
-    door.finish(&told, version, outcome).await.map_err(Trouble::Fatal)?;
+    door.finish(&told.entry, Some(version), outcome).await.map_err(Trouble::Fatal)?;
     match answer {
         Ok(answer) => Ok(ToolOutcome::Api(shown(answer))),
         Err(failed) => Err(Trouble::Answer(words(&failed))),

@@ -270,8 +270,12 @@ impl Scene {
 
     /// A connection of a program.
     pub(super) fn connect(&self) -> DuplexStream {
+        self.connect_by(&self.egress)
+    }
+
+    fn connect_by(&self, egress: &Egress) -> DuplexStream {
         let (near, far) = tokio::io::duplex(64 * 1024);
-        let proxy = Arc::clone(&self.egress.proxy);
+        let proxy = Arc::clone(&egress.proxy);
         self.tasks.lock().unwrap().spawn(async move { proxy.serve(far).await });
         near
     }
@@ -287,7 +291,12 @@ impl Scene {
     }
 
     pub(super) async fn say(&self, bytes: impl AsRef<[u8]>) -> String {
-        let mut stream = self.connect();
+        self.say_by(&self.egress, bytes).await
+    }
+
+    /// The same by another way out of the same run.
+    pub(super) async fn say_by(&self, egress: &Egress, bytes: impl AsRef<[u8]>) -> String {
+        let mut stream = self.connect_by(egress);
         let (mut reading, mut writing) = tokio::io::split(&mut stream);
         let mut answer = Vec::new();
         // What is refused is not read to its end.
