@@ -29,7 +29,7 @@ pub use grant::{AppInstallation, ClientAuth, Endpoint, OauthServer};
 pub use graphql::{GraphqlDigest, GraphqlField, GraphqlKind, GraphqlRule, is_graphql_name};
 pub use kind::{AuthKind, tool_of};
 pub use mail::{EmailAddress, MailServer, MailTls, RecipientRefusal, RecipientRule, Sender};
-pub use origin::{HostPattern, Origin, OriginRef, Scheme};
+pub use origin::{HOST_BYTES_MAX, HostPattern, Origin, OriginRef, Scheme, is_label, reads_as_number};
 pub use path::PathPattern;
 pub use postgres::PostgresServer;
 pub use reach::{Method, Reach, ReachRefusal};

@@ -28,6 +28,7 @@ pub mod node;
 pub mod objects;
 pub mod organizations;
 pub mod page;
+mod patience;
 mod platform;
 pub mod policies;
 pub mod posts;

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use livery_core::Error;
 use tokio::time::Instant;
+
+use crate::patience::{MayPass, Pauses};
 
 /// How long a start waits for the database in all; a supervisor sees the refusal after that.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// The first pause; each further one is twice as long.
+/// The first pause.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -17,35 +18,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy)]
 pub(crate) struct Startup {
     until: Option<Instant>,
-}
-
-/// Errors that say whether trying again can help.
-pub(crate) trait MayPass: std::fmt::Display {
-    /// Whether it can.
-    fn may_pass(&self) -> bool;
-
-    /// Whether it can while a node starts: a password that is wrong then is the operator's to mend, and waiting only hides it.
-    /// Once a node is at work, somebody may be changing the password just now.
-    fn may_pass_at_start(&self) -> bool {
-        self.may_pass()
-    }
-}
-
-impl MayPass for livery_store::Error {
-    fn may_pass(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Unavailable { .. } | Self::Refused { .. } | Self::Unknown { .. })
-            || matches!(self, Self::Domain(error) if error.may_pass())
-    }
-
-    fn may_pass_at_start(&self) -> bool {
-        self.may_pass() && !matches!(self, Self::Refused { .. })
-    }
-}
-
-impl MayPass for Error {
-    fn may_pass(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
-    }
 }
 
 impl Startup {
@@ -62,15 +34,13 @@ impl Startup {
         self,
         mut step: impl FnMut() -> F,
     ) -> Result<T, E> {
-        let mut pause = PAUSE_FIRST;
+        let mut pauses = Pauses::between(PAUSE_FIRST, PAUSE_MAX);
         loop {
+            let fits = || self.until.is_some_and(|until| Instant::now() + pauses.next() < until);
             match step().await {
-                Err(error)
-                    if error.may_pass_at_start() && self.until.is_some_and(|until| Instant::now() + pause < until) =>
-                {
+                Err(error) if error.may_pass_at_start() && fits() => {
                     tracing::warn!(%error, "the start waits for the database");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
+                    pauses.pause().await;
                 }
                 outcome => return outcome,
             }

@@ -3,17 +3,14 @@
 //! Two may meet here: whoever decides, and the worker that puts the run into `waiting`. Both touch the approvals first and the
 //! run after it, so the later one sees what the earlier one did, and no answer is slept through.
 
-use std::fmt;
-use std::str::FromStr;
-
 use livery_core::Timestamp;
 use livery_core::id::{AppId, ApprovalId, EndUserId, KeyId, OrgId, RunId};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::json::Json;
 use crate::page::{List, Page, Position, Scope};
 use crate::reader::Lane;
-use crate::sql::{Cell, Column, FromRow, Row, args, statements};
+use crate::sql::{FromRow, Row, args, statements, words};
 use crate::store::Store;
 use crate::tx::Tx;
 
@@ -57,58 +54,20 @@ statements! {
         where (org_id = $1) is true and run_id = $2 and told = 0 returning ", approval_columns!());
 }
 
-/// How an approval stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ApprovalStatus {
-    /// Nobody has answered.
-    Pending,
-    /// Somebody said yes; not used yet, or good for the rest of the run.
-    Approved,
-    /// Somebody said no.
-    Denied,
-    /// Nobody answered in time.
-    Expired,
-    /// The request it was for went out.
-    Used,
-}
-
-impl ApprovalStatus {
-    /// The name in the API and the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Approved => "approved",
-            Self::Denied => "denied",
-            Self::Expired => "expired",
-            Self::Used => "used",
-        }
-    }
-}
-
-impl fmt::Display for ApprovalStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for ApprovalStatus {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Ok(match text {
-            "pending" => Self::Pending,
-            "approved" => Self::Approved,
-            "denied" => Self::Denied,
-            "expired" => Self::Expired,
-            "used" => Self::Used,
-            other => return Err(Error::Corrupt { what: "approval status", detail: other.into() }),
-        })
-    }
-}
-
-impl Column for ApprovalStatus {
-    fn read(cell: Cell<'_>) -> Result<Self> {
-        String::read(cell)?.parse()
+words! {
+    "approval status";
+    /// How an approval stands.
+    pub enum ApprovalStatus {
+        /// Nobody has answered.
+        Pending = "pending",
+        /// Somebody said yes; not used yet, or good for the rest of the run.
+        Approved = "approved",
+        /// Somebody said no.
+        Denied = "denied",
+        /// Nobody answered in time.
+        Expired = "expired",
+        /// The request it was for went out.
+        Used = "used",
     }
 }
 

@@ -3,17 +3,14 @@
 //! A value is sealed for its row and its version, so whoever replaces one says which version it replaces: of two rotations
 //! at once the second has to look again.
 
-use std::fmt;
-use std::str::FromStr;
-
 use livery_core::Timestamp;
 use livery_core::id::{AppId, ConnectionId, EndUserId, KeyId, OrgId};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::json::Json;
 use crate::page::{List, Page, Position, Scope};
 use crate::reader::Lane;
-use crate::sql::{Cell, Column, FromRow, Row, args, statements};
+use crate::sql::{FromRow, Row, args, statements, words};
 use crate::store::Store;
 use crate::tx::Tx;
 
@@ -65,50 +62,16 @@ statements! {
         and (last_used_at is null or last_used_at < $3)";
 }
 
-/// How a connection is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectionStatus {
-    /// It can be used.
-    Active,
-    /// Its value is gone for good.
-    Revoked,
-    /// The upstream no longer takes its value: its owner has to bring another one.
-    NeedsReauth,
-}
-
-impl ConnectionStatus {
-    /// The name in the API and the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Revoked => "revoked",
-            Self::NeedsReauth => "needs_reauth",
-        }
-    }
-}
-
-impl fmt::Display for ConnectionStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for ConnectionStatus {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "active" => Ok(Self::Active),
-            "revoked" => Ok(Self::Revoked),
-            "needs_reauth" => Ok(Self::NeedsReauth),
-            other => Err(Error::Corrupt { what: "connection status", detail: other.into() }),
-        }
-    }
-}
-
-impl Column for ConnectionStatus {
-    fn read(cell: Cell<'_>) -> Result<Self> {
-        String::read(cell)?.parse()
+words! {
+    "connection status";
+    /// How a connection is.
+    pub enum ConnectionStatus {
+        /// It can be used.
+        Active = "active",
+        /// Its value is gone for good.
+        Revoked = "revoked",
+        /// The upstream no longer takes its value: its owner has to bring another one.
+        NeedsReauth = "needs_reauth",
     }
 }
 

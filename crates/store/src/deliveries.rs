@@ -1,9 +1,6 @@
 //! The webhook outbox: rows written with the event they tell of, kept as the record. Who sends them when is
 //! `delivery_queue`'s business.
 
-use std::fmt;
-use std::str::FromStr;
-
 use livery_core::Timestamp;
 use livery_core::id::{DeliveryId, OrgId, RunId, WebhookEventId, WebhookId};
 
@@ -11,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::page::{List, Page, Position, Scope};
 use crate::reader::Lane;
-use crate::sql::{Arg, Cell, Column, FromRow, Row, args, statements};
+use crate::sql::{Arg, FromRow, Row, args, statements, words};
 use crate::store::Store;
 use crate::tx::Tx;
 
@@ -54,60 +51,24 @@ statements! {
     COUNT_PENDING = "select count(*) from (select 1 from deliveries where status = 'pending' limit $1) pending";
 }
 
-/// Where a delivery stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DeliveryStatus {
-    /// To be tried at `next_attempt_at`, or being tried.
-    Pending,
-    /// The endpoint took it.
-    Delivered,
-    /// Given up.
-    Failed,
-    /// Never to be tried: its endpoint was deleted or switched off.
-    Cancelled,
-}
-
-impl DeliveryStatus {
-    /// The name in the API and the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Delivered => "delivered",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl fmt::Display for DeliveryStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for DeliveryStatus {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "pending" => Ok(Self::Pending),
-            "delivered" => Ok(Self::Delivered),
-            "failed" => Ok(Self::Failed),
-            "cancelled" => Ok(Self::Cancelled),
-            other => Err(Error::Corrupt { what: "delivery status", detail: other.into() }),
-        }
+words! {
+    "delivery status";
+    /// Where a delivery stands.
+    pub enum DeliveryStatus {
+        /// To be tried at `next_attempt_at`, or being tried.
+        Pending = "pending",
+        /// The endpoint took it.
+        Delivered = "delivered",
+        /// Given up.
+        Failed = "failed",
+        /// Never to be tried: its endpoint was deleted or switched off.
+        Cancelled = "cancelled",
     }
 }
 
 impl From<DeliveryStatus> for Arg {
     fn from(status: DeliveryStatus) -> Self {
         Self::from(status.as_str())
-    }
-}
-
-impl Column for DeliveryStatus {
-    fn read(cell: Cell<'_>) -> Result<Self> {
-        String::read(cell)?.parse()
     }
 }
 

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 mod arguments;
 mod columns;
 mod ids;
+mod words;
 
 /// One SQL text and its name in the catalogue.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +65,7 @@ macro_rules! args {
     ($($value:expr),* $(,)?) => { vec![$($crate::sql::Arg::from($value)),*] };
 }
 pub(crate) use args;
+pub(crate) use words::words;
 
 /// One argument. `None` is null of that type.
 #[derive(Debug, Clone)]

@@ -3,9 +3,6 @@
 //! A delivery is remembered under what a repetition of it is known by. The row is written in the transaction of the run it
 //! starts, so of two that arrive at once one starts a run.
 
-use std::fmt;
-use std::str::FromStr;
-
 use livery_core::Timestamp;
 use livery_core::id::{AppId, EndUserId, KeyId, OrgId, RequestId, RunId, TriggerId};
 
@@ -13,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::page::{List, Page, Position, Scope};
 use crate::reader::Lane;
-use crate::sql::{Cell, Column, FromRow, Row, args, statements};
+use crate::sql::{FromRow, Row, args, statements, words};
 use crate::store::Store;
 use crate::tx::Tx;
 
@@ -130,50 +127,16 @@ impl FromRow for TriggerRow {
     }
 }
 
-/// What became of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TriggerOutcome {
-    /// It started a run.
-    Started,
-    /// It was not meant to start one.
-    Ignored,
-    /// It was, and could not.
-    Rejected,
-}
-
-impl TriggerOutcome {
-    /// The name in the API and the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Started => "started",
-            Self::Ignored => "ignored",
-            Self::Rejected => "rejected",
-        }
-    }
-}
-
-impl fmt::Display for TriggerOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for TriggerOutcome {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "started" => Ok(Self::Started),
-            "ignored" => Ok(Self::Ignored),
-            "rejected" => Ok(Self::Rejected),
-            other => Err(Error::Corrupt { what: "trigger outcome", detail: other.into() }),
-        }
-    }
-}
-
-impl Column for TriggerOutcome {
-    fn read(cell: Cell<'_>) -> Result<Self> {
-        String::read(cell)?.parse()
+words! {
+    "trigger outcome";
+    /// What became of a delivery.
+    pub enum TriggerOutcome {
+        /// It started a run.
+        Started = "started",
+        /// It was not meant to start one.
+        Ignored = "ignored",
+        /// It was, and could not.
+        Rejected = "rejected",
     }
 }
 

@@ -4,16 +4,13 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use livery_core::connector::{MailServer, MailTls};
+pub use livery_core::connector::Scheme;
+use livery_core::connector::{HOST_BYTES_MAX, MailServer, MailTls, is_label, reads_as_number};
 
 use super::{path, ports, ranges};
 
 /// Longest URL, and longest request target, in bytes.
 pub(super) const TARGET_BYTES_MAX: usize = 8 * 1024;
-/// Longest host name in bytes (RFC 1035 as text, without the final dot).
-const NAME_BYTES_MAX: usize = 253;
-/// Longest label of a host name.
-const LABEL_BYTES_MAX: usize = 63;
 
 /// Why a URL is not taken. The texts are for the person who typed it and repeat nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -51,32 +48,6 @@ pub enum UrlRefused {
     /// A name that belongs to a cloud metadata service.
     #[error("the host is a cloud metadata service")]
     Metadata,
-}
-
-/// The scheme of an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scheme {
-    /// TLS, always allowed.
-    Https,
-    /// Plain text, only to a private address the operator allowed.
-    Http,
-}
-
-impl Scheme {
-    /// `https` or `http`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Https => "https",
-            Self::Http => "http",
-        }
-    }
-
-    const fn default_port(self) -> u16 {
-        match self {
-            Self::Https => 443,
-            Self::Http => 80,
-        }
-    }
 }
 
 /// The host of an upstream.
@@ -359,18 +330,10 @@ fn parse_host(text: &str) -> Result<Host, UrlRefused> {
 }
 
 fn check_name(name: &str) -> Result<(), UrlRefused> {
-    let label_ok = |label: &str| {
-        (1..=LABEL_BYTES_MAX).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.split('.').all(label_ok) {
+    if name.len() > HOST_BYTES_MAX || !name.split('.').all(is_label) {
         return Err(UrlRefused::Host);
     }
-    // A last label that reads as a number makes the whole an IPv4 address to some parsers (`127.1`, `0x7f.1`).
-    let last = name.rsplit('.').next().unwrap_or(name);
-    if last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x") {
+    if reads_as_number(name) {
         return Err(UrlRefused::IpLiteral);
     }
     if ranges::is_metadata_name(name) {

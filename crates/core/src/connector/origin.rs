@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Malformed;
 
 /// Longest host name in bytes (RFC 1035 as text, without the final dot).
-const HOST_BYTES_MAX: usize = 253;
+pub const HOST_BYTES_MAX: usize = 253;
 /// Longest label of a host name in bytes.
 const LABEL_BYTES_MAX: usize = 63;
 
@@ -18,7 +18,7 @@ const LABEL_BYTES_MAX: usize = 63;
 pub enum Scheme {
     /// TLS.
     Https,
-    /// Plain text: only where [`super::Reach::plaintext`] says so.
+    /// Plain text: only where [`super::Reach::plaintext`] says so, to a private address the operator allowed.
     Http,
 }
 
@@ -31,7 +31,8 @@ impl Scheme {
         }
     }
 
-    const fn default_port(self) -> u16 {
+    /// The port of a URL that names none.
+    pub const fn default_port(self) -> u16 {
         match self {
             Self::Https => 443,
             Self::Http => 80,
@@ -164,18 +165,21 @@ fn parse_port(text: &str) -> Result<u16, Malformed> {
 }
 
 /// One part of a host name: lower case, no hyphen at either end.
-pub(super) fn is_label(label: &str) -> bool {
+pub fn is_label(label: &str) -> bool {
     (1..=LABEL_BYTES_MAX).contains(&label.len())
         && !label.starts_with('-')
         && !label.ends_with('-')
         && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'))
 }
 
+/// Whether the last part of a host name reads as a number: to some parsers that makes the whole an IPv4 address (`127.1`, `0x7f.1`).
+pub fn reads_as_number(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x")
+}
+
 fn is_name(text: &str) -> bool {
-    let last = text.rsplit('.').next().unwrap_or(text);
-    // A last part that reads as a number makes the whole an IPv4 address to some parsers (`127.1`, `0x7f.1`).
-    let numeric = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
-    text.len() <= HOST_BYTES_MAX && text.split('.').all(is_label) && !numeric
+    text.len() <= HOST_BYTES_MAX && text.split('.').all(is_label) && !reads_as_number(text)
 }
 
 fn is_address(text: &str) -> bool {

@@ -17,6 +17,7 @@ use livery_llm::stream::{Delta, ModelError, ModelErrorClass, ModelResponse};
 use livery_store::RunRow;
 use serde_json::json;
 
+use super::patience::pauses;
 use crate::agents::LoadedAgent;
 use crate::effects::{self, EffectKind};
 use crate::providers::Provider;
@@ -27,10 +28,6 @@ use crate::{Platform, prices};
 const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Largest answer of a model.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// The first pause before a provider is looked up again; each further one is twice as long.
-const PROVIDER_PAUSE_FIRST: Duration = Duration::from_millis(100);
-/// The longest.
-const PROVIDER_PAUSE_MAX: Duration = Duration::from_secs(3);
 
 /// One model call.
 pub(super) struct Call {
@@ -181,13 +178,12 @@ impl Call {
 
     /// The provider. A database that is away is no fault of its key: the run waits, as its writes do, as long as it may last.
     async fn provider(&self) -> Result<Provider, ModelError> {
-        let mut pause = PROVIDER_PAUSE_FIRST;
+        let mut pauses = pauses();
         loop {
             match self.platform.provider_for(self.org, self.run, &self.model.provider).await {
                 Err(error) if error.retryable => {
                     tracing::warn!(run = %self.run, error = error.message, "a model call waits for the store");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PROVIDER_PAUSE_MAX);
+                    pauses.pause().await;
                 }
                 outcome => return outcome.map_err(|error| failed(ModelErrorClass::Unauthorized, &error.message)),
             }

@@ -8,15 +8,20 @@ use livery_store::{Error, Result};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::startup::MayPass;
+use crate::patience::{MayPass, Pauses};
 
-/// The first pause; each further one is twice as long.
+/// The first pause.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_secs(3);
 /// How long a call waits for what it has to know before it may go. Then it is refused, and the model may think of something
 /// else.
 pub(super) const CALL_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Between two tries of whatever a run waits for.
+pub(super) const fn pauses() -> Pauses {
+    Pauses::between(PAUSE_FIRST, PAUSE_MAX)
+}
 
 /// Calls `work` until it succeeds or fails for good, or until `lost`. It is told whether it was tried before.
 ///
@@ -31,7 +36,7 @@ pub(super) async fn patiently<T, F>(
 where
     F: Future<Output = Result<T>>,
 {
-    let (began, mut pause, mut again) = (Instant::now(), PAUSE_FIRST, false);
+    let (began, mut pauses, mut again) = (Instant::now(), pauses(), false);
     loop {
         match work(again).await {
             Err(error) if error.may_pass() => {
@@ -49,7 +54,7 @@ where
         }
         tokio::select! {
             () = lost.cancelled() => return Err(Error::LeaseLost),
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+            () = pauses.pause() => {}
         }
     }
 }
@@ -68,13 +73,12 @@ where
     E: MayPass,
     F: Future<Output = std::result::Result<T, E>>,
 {
-    let (began, mut pause) = (Instant::now(), PAUSE_FIRST);
+    let (began, mut pauses) = (Instant::now(), pauses());
     loop {
         match read().await {
             Err(error) if error.may_pass() && began.elapsed() < most => {
                 tracing::warn!(%run, %error, "{what} of a run cannot be read; it is tried again");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
+                pauses.pause().await;
             }
             outcome => return outcome,
         }

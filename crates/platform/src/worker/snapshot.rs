@@ -16,12 +16,13 @@ use livery_store::{Lease, SnapshotRow};
 use super::hands::Hands;
 use crate::Platform;
 use crate::objects::Spooled;
+use crate::patience::Pauses;
 
 /// Largest copy, packed. A larger workspace is not copied, and the log of the node says so.
 const COPY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes moved at a time.
 const PIECE_BYTES: u32 = 1024 * 1024;
-/// The first pause after an object store refused a copy; each further one is twice as long.
+/// The first pause after an object store refused a copy.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -54,16 +55,16 @@ impl Copies {
     /// Takes copies until none is wanted. A failure is said and costs nothing but the copy; while the object store is away,
     /// the copy waits for it and the run goes on.
     pub(super) async fn take(&self, hands: &Hands, lease: Lease) {
-        let mut pause = PAUSE_FIRST;
+        let first = Pauses::between(PAUSE_FIRST, PAUSE_MAX);
+        let mut pauses = first;
         loop {
             let seq = self.wanted.load(Ordering::Acquire);
             if seq > self.taken.load(Ordering::Acquire) {
                 match copy(hands, lease, seq).await {
-                    Ok(()) => pause = PAUSE_FIRST,
+                    Ok(()) => pauses = first,
                     Err(error @ Error::Unavailable { .. }) => {
                         tracing::warn!(run = %lease.run, seq, %error, "the copy of a workspace waits");
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(PAUSE_MAX);
+                        pauses.pause().await;
                         continue;
                     }
                     Err(error) => tracing::warn!(run = %lease.run, seq, %error, "a workspace could not be copied"),
