@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use crate::http::{Client, EXCHANGE_MAX};
 
 /// How long anything may take before it counts as broken. Generous: nothing here measures time.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at something that has no doorbell.
 pub const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Ports below those the kernel gives to outgoing connections: a node comes back to its own after a kill.

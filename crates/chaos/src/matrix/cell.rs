@@ -202,7 +202,7 @@ impl Stage {
         self.upstream.teach(name, &scenario.script.replace(CELL, name), scenario.refusals)?;
         let node = Node::spawn(&plan, &self.keeper, point.map(|point| point.to_string()).as_deref())?;
         let mut life = Life { plan, node, keeper: self.keeper.clone(), owed: point.is_some(), wrong: Vec::new() };
-        life.node.ready().await?;
+        life.awake().await?;
         let mut seen = life.caller(self, name, scenario).await?;
         let Life { plan, node, wrong, .. } = life;
         node.stop().await?;
@@ -268,6 +268,14 @@ pub(super) struct Life {
 }
 
 impl Life {
+    /// Waits until the node is ready. It may die as planned before it ever answers.
+    async fn awake(&mut self) -> anyhow::Result<()> {
+        match self.node.ready().await {
+            Err(_) if self.node.ended()?.is_some() => self.revive().await,
+            ready => ready,
+        }
+    }
+
     /// Starts the node again when it has died as planned.
     pub(super) async fn revive(&mut self) -> anyhow::Result<()> {
         let Some(status) = self.node.ended()? else { return Ok(()) };
