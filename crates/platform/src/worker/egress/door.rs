@@ -29,7 +29,7 @@ use super::{Event, REDACTED_MAX};
 use crate::Platform;
 use crate::connections::Bound;
 use crate::effects::EffectKind;
-use crate::startup::MayPass as _;
+use crate::patience::MayPass as _;
 use crate::worker::ask::{self, Leave};
 use crate::worker::drive::Signal;
 use crate::worker::patience::{CALL_WAIT_MAX, read_patiently};
