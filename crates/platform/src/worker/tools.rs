@@ -126,8 +126,8 @@ async fn run(hands: &Hands, sandbox: &Sandbox, call_id: &str, invocation: Invoca
         Invocation::EditFile(call) => platform.during(EffectKind::EditFile, files::edit(sandbox, &call)).await,
         Invocation::ListFiles(call) => platform.during(EffectKind::ReadTool, files::list(sandbox, &call)).await,
         Invocation::SearchFiles(call) => platform.during(EffectKind::ReadTool, search::search(sandbox, &call)).await,
-        Invocation::CallApi(call) => api::call(hands, call_id, call).await,
-        Invocation::SendEmail(call) => email::send(hands, call_id, call).await,
+        Invocation::CallApi(call) => Box::pin(api::call(hands, call_id, call)).await,
+        Invocation::SendEmail(call) => Box::pin(email::send(hands, call_id, call)).await,
         Invocation::QuerySql(call) => sql::call(hands, call_id, call).await,
     }
 }

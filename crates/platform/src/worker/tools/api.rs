@@ -44,7 +44,7 @@ pub(super) async fn call(hands: &Hands, call_id: &str, call: CallApi) -> Result<
     let Admitted { prepared, leave } = door.admit(&told, looked_at).await.map_err(denied)?;
     let admitted = Admitted { prepared: keyed(hands, call_id, &told, prepared), leave };
     let effect = admitted.effect();
-    let begun = match door.send(&told, admitted, HOW, std::future::pending()).await {
+    let begun = match Box::pin(door.send(&told, admitted, HOW, std::future::pending())).await {
         Ok(begun) => begun,
         Err(Unanswered::Unavailable(why)) => return Err(unavailable(why)),
         Err(Unanswered::Failed(failed)) => return Err(Trouble::Answer(words(&failed))),
