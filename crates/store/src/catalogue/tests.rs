@@ -207,6 +207,7 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("events::SYSTEM_READ", "system: recovery"),
     ("idempotency::VOID_RESERVATIONS", "system: start-up"),
     ("keys::FIND", "system: how a caller becomes a tenant"),
+    ("meta::EXCHANGE", "system: no tenant's"),
     ("meta::GET", "system: no tenant's"),
     ("meta::SET", "system: no tenant's"),
     ("meta::SET_ONCE", "system: no tenant's"),
