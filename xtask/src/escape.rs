@@ -5,6 +5,6 @@ pub fn run() -> anyhow::Result<()> {
     if !crate::setup::missing().is_empty() {
         crate::setup::run()?;
     }
-    crate::setup::runsc::install_or_complain();
+    crate::setup::before_tests()?;
     crate::outcome::run(&["--package", "livery-sandbox", "--test", "*"])
 }

@@ -24,9 +24,7 @@ const PACKAGES: &str = "--workspace";
 /// # Errors
 /// A test fails, or an attack that could be tried has none.
 pub fn run() -> anyhow::Result<()> {
-    if !crate::setup::missing().is_empty() {
-        crate::setup::run()?;
-    }
+    crate::setup::before_tests()?;
     let tests = numbered(&crate::root::folder())?;
     let tried: BTreeMap<String, usize> = tests.iter().flat_map(|test| attacks_of(test)).fold(BTreeMap::new(), count);
     let known = KNOWN.iter().flat_map(|(letter, last)| (1..=*last).map(move |number| format!("{letter}{number}")));

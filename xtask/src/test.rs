@@ -6,13 +6,7 @@ use anyhow::Context as _;
 
 /// Sets up what is missing, builds, runs the tests, and prints what was passed, failed and skipped.
 pub fn run(cargo_arguments: &[String]) -> anyhow::Result<()> {
-    if !crate::setup::missing().is_empty() {
-        crate::setup::run()?;
-    } else if let Err(error) = crate::setup::verifiers::install() {
-        // Without a registry the rest is tested all the same; the test that needs them says that it was skipped.
-        crate::root::complain(&format!("the public webhook libraries are not there: {error:#}"));
-    }
-    crate::setup::runsc::install_or_complain();
+    crate::setup::before_tests()?;
     let selection: Vec<&str> = if cargo_arguments.is_empty() {
         vec!["--workspace"]
     } else {

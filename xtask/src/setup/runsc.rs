@@ -21,13 +21,6 @@ const SHA256: &str = "ce52e04038baa76d6069afae5fc1bee60c153bbf0276f2c3c255065535
 /// Debian's keys.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Fetches it, if it is missing. Without it the rest is tested all the same, so a failure is only said.
-pub fn install_or_complain() {
-    if let Err(error) = install() {
-        crate::root::complain(&format!("runsc is not there: {error:#}"));
-    }
-}
-
 /// Fetches it, if it is missing. Where apt cannot have it, it is left out, and the tests of its tier say so.
 ///
 /// # Errors
