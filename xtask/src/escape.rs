@@ -2,9 +2,6 @@
 
 /// Runs the sandbox's integration tests and ends with `N passed, N failed, N skipped`.
 pub fn run() -> anyhow::Result<()> {
-    if !crate::setup::missing().is_empty() {
-        crate::setup::run()?;
-    }
     crate::setup::before_tests()?;
     crate::outcome::run(&["--package", "livery-sandbox", "--test", "*"])
 }

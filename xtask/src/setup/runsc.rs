@@ -25,7 +25,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 ///
 /// # Errors
 /// The mirror cannot be reached, the disk is full, or the program is not the one that was meant.
-pub fn install() -> anyhow::Result<()> {
+pub(super) fn install() -> anyhow::Result<()> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/runsc");
     let program = home.join("runsc");
     if is_right(&program) {

@@ -16,7 +16,7 @@ const JAVASCRIPT: &str = "standardwebhooks@1.1.1";
 ///
 /// # Errors
 /// A registry cannot be reached, the disk is full.
-pub fn install() -> anyhow::Result<()> {
+pub(super) fn install() -> anyhow::Result<()> {
     let home = home();
     if super::on_path("python3") {
         python("python3", &home, &[PYTHON])?;
