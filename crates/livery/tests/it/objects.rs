@@ -187,7 +187,14 @@ fn a_workspace_comes_back_from_the_bucket_even_if_that_is_away_at_first() {
     bucket.server.feel(Mood::SlowDown);
     let mut second = Server::again_with(&first.data, &bucket.flags(), &bucket.environment());
     assert!(ready(&mut second, 503).contains("slow down"));
-    assert_eq!(second.get(&format!("/v1/runs/{run}")).1["finished_at"], Value::Null, "it is put off, not ended");
+    let put_off = second.get(&format!("/v1/runs/{run}")).1;
+    assert_eq!(
+        put_off["finished_at"],
+        Value::Null,
+        "not ended: {put_off}\n{:#?}\n{}",
+        second.events(&run),
+        second.log()
+    );
     bucket.server.feel(Mood::Well);
     let view = second.ended(&run);
     let events = second.events(&run);
