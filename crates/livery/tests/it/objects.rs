@@ -172,12 +172,19 @@ fn a_workspace_comes_back_from_the_bucket_even_if_that_is_away_at_first() {
     let bucket = Bucket::start();
     let mut first = Server::start_with(&bucket.flags(), &bucket.environment());
     let run = first.start_run(SHELL_AGENT, Some(INTERRUPTED), &json!({}));
-    first.wait(|| bucket.server.keys().into_iter().find(|key| key.ends_with(".tgz")));
-    // The row follows the bytes.
     let (url, key) = (first.url.clone(), first.key.clone());
     first.wait(|| {
         let (_, page) = request(&url, &key, "GET", &format!("/v1/runs/{run}/events"), &[], b"");
         (page["data"].as_array()?.iter().filter(|event| event["type"] == "tool.started").count() > 1).then_some(())
+    });
+    // Killed while a copy is under way, it would come back without it, or leave bytes that only a later sweep finds.
+    let database = first.data.join("livery.db");
+    let mut settled = 0;
+    first.wait(|| {
+        let stored = bucket.server.keys().iter().filter(|key| key.ends_with(".tgz")).count();
+        let is_settled = (stored, bucket.server.uploads(), copies_noted(&database)) == (1, 0, 1);
+        settled = if is_settled { settled + 1 } else { 0 };
+        (settled == 5).then_some(())
     });
     first.kill();
     let workspaces = first.data.join("sandboxes/workspaces");
@@ -203,6 +210,15 @@ fn a_workspace_comes_back_from_the_bucket_even_if_that_is_away_at_first() {
     assert_eq!(recovered["data"]["sandbox"], "restored", "{recovered}");
     // With the run's end its copies go.
     second.wait(|| bucket.server.keys().iter().all(|key| !key.ends_with(".tgz")).then_some(()));
+}
+
+/// How many copies of workspaces the database knows.
+fn copies_noted(database: &std::path::Path) -> usize {
+    let script = "import sqlite3, sys\n\
+                  database = sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True, timeout=10)\n\
+                  print(database.execute('select count(*) from workspace_snapshots').fetchone()[0])";
+    let answer = output(std::process::Command::new("python3").args(["-c", script]).arg(database));
+    text(&answer.stdout).trim().parse().unwrap()
 }
 
 /// Uploads in chunks of a MiB, so that the length shows only at the end; the whole answer.
