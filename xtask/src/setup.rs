@@ -122,8 +122,11 @@ pub const NEEDS: &[Need] = &[
     },
 ];
 
-/// What comes from registries and lies below `target/tools`: what it is, and what installs it unless it is there.
-const TOOLS: &[(&str, fn() -> anyhow::Result<()>)] = &[
+/// Installs something unless it is there.
+type Install = fn() -> anyhow::Result<()>;
+
+/// What comes from registries and lies below `target/tools`.
+const TOOLS: &[(&str, Install)] = &[
     ("the public webhook libraries", verifiers::install),
     ("a mail server", mail::install),
     ("runsc", runsc::install),
