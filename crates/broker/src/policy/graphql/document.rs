@@ -144,7 +144,7 @@ fn string(rest: &str) -> Result<usize, Unreadable> {
     Err(Unreadable("a string is malformed or has no end"))
 }
 
-/// Whether `XXXX` or `{X…}` stands behind a `\u`.
+/// Whether four hex digits, or some in braces, stand behind a `\u`.
 fn is_code(rest: &str) -> bool {
     let is_hex = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     match rest.strip_prefix('{') {
