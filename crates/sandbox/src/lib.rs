@@ -36,6 +36,7 @@ pub mod config;
 pub mod error;
 pub mod launcher;
 pub mod report;
+pub mod thin;
 
 mod client;
 mod protocol;

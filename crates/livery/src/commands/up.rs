@@ -1,6 +1,7 @@
 //! `livery up`: serve until told to stop.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,6 +11,9 @@ use livery_platform::retention::Retain;
 use super::say;
 use crate::engine::{Ground, Keep, Observe, Running, runtime};
 use crate::{bootstrap, cli, exit, objects};
+
+/// After which what the start alone needed is given back: by then the first looks at the queue and the clock are over.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or Ctrl-C; a second signal stops at once.
 pub(super) fn up(args: cli::Up) -> anyhow::Result<ExitCode> {
@@ -44,7 +48,12 @@ async fn serve(ground: Ground, args: cli::Up) -> anyhow::Result<ExitCode> {
     let url = running.url();
     let file = bootstrap::update(&data, &url)?;
     greet(&url, running.bootstrap.as_ref().map(|first| first.api_key.as_str()), file.as_deref());
+    let settle = tokio::spawn(async {
+        tokio::time::sleep(SETTLED_AFTER).await;
+        livery_sandbox::thin::give_back();
+    });
     stop.asked().await;
+    settle.abort();
     say("stopping; a second signal stops at once");
     tokio::select! {
         stopped = running.stop() => stopped.map(|()| ExitCode::SUCCESS),

@@ -41,6 +41,7 @@ pub(super) fn keep(control: &OwnedFd) -> Option<ExitCode> {
             Ok(None) => return None,
             Err(_) => return Some(ExitCode::from(GAVE_UP)),
         };
+        crate::thin::give_back();
         let Some(how) = end_of(launcher) else { return Some(ExitCode::SUCCESS) };
         let now = Instant::now();
         deaths.push_back(now);

@@ -108,6 +108,7 @@ impl Server {
 
     /// Serves until the platform is gone or asks for the end, and every sandbox is down.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        crate::thin::give_back();
         let mut events = Vec::with_capacity(64);
         loop {
             self.clean_up();
