@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use super::calls::{self, POSTGRES};
 use super::http::{Connection, Target};
 use super::load::{Until, drive};
 use super::phases::{accept, base64, push_agents, wait_until_idle};
@@ -54,8 +55,11 @@ pub fn short_runs(target: &Target, size: Size, key: &'static str, figures: &mut 
 
 /// The same on Postgres, with what it takes to be accepted there, and the node that takes over from a dead one.
 pub fn on_postgres(binary: &Path, folder: &Path, size: Size, figures: &mut Figures) -> anyhow::Result<()> {
-    let keys = ["pg_accept_1_p50_ms", "pg_accept_32_per_s", "pg_short_runs_per_s", "resume_other_ms"];
-    let absent = |figures: &mut Figures, why: &str| keys.map(|key| figures.absent(key, why.to_owned()));
+    let called = [POSTGRES.get_p50, POSTGRES.get_p99, POSTGRES.post_p50, POSTGRES.post_p99];
+    let keys = ["pg_accept_1_p50_ms", "pg_accept_32_per_s", "pg_short_runs_per_s", "resume_other_ms"]
+        .into_iter()
+        .chain(called);
+    let absent = |figures: &mut Figures, why: &str| keys.for_each(|key| figures.absent(key, why.to_owned()));
     if !knows_flag(binary, "--database")? {
         absent(figures, "the binary knows no --database");
         return Ok(());
@@ -68,6 +72,7 @@ pub fn on_postgres(binary: &Path, folder: &Path, size: Size, figures: &mut Figur
         }
     };
     let mut flags = vec!["--database".to_owned(), postgres.url.clone()];
+    flags.extend(calls::FLAGS.map(str::to_owned));
     if knows_flag(binary, "--objects")? {
         flags.extend(["--objects".to_owned(), folder.join("objects").display().to_string()]);
     }
@@ -85,6 +90,7 @@ pub fn on_postgres(binary: &Path, folder: &Path, size: Size, figures: &mut Figur
         wait_until_idle(&server.target)?;
     }
     short_runs(&server.target, size, "pg_short_runs_per_s", figures)?;
+    calls::in_a_run(&server.target, &POSTGRES, figures)?;
     resume_other_node(binary, folder, server, &flags, figures)
 }
 

@@ -64,6 +64,10 @@ pub fn all(binary: &Path, quick: bool) -> anyhow::Result<Vec<Measured>> {
     super::durable::short_runs(&server.target, recovery, "short_runs_per_s", &mut figures)?;
     super::readers::event_latency(&server.target, &mut figures)?;
     server.stop()?;
+    let flags = super::calls::FLAGS.map(str::to_owned);
+    let server = Server::start_with(binary, &folder.0.join("calls"), &flags)?;
+    super::calls::in_a_run(&server.target, &super::calls::SQLITE, &mut figures)?;
+    server.stop()?;
     super::durable::resume_same_node(binary, &folder.0.join("resume"), &mut figures)?;
     super::durable::on_postgres(binary, &folder.0, recovery, &mut figures)?;
     Ok(figures.in_order())
@@ -176,12 +180,17 @@ fn megabytes(bytes: u64) -> f64 {
 fn whole_run(connection: &mut Connection) -> anyhow::Result<()> {
     let body =
         json!({"agent": {"agent_md": SHELL_AGENT, "files": {"scripts/bench.yaml": base64(SHELL_SCRIPT)}}, "input": {}});
+    whole(connection, &body).map(drop)
+}
+
+/// Starts this run and waits for its success; its id.
+pub(super) fn whole(connection: &mut Connection, body: &Value) -> anyhow::Result<String> {
     let answer = connection.send("POST", "/v1/runs", "prefer: wait=55\r\n", body.to_string().as_bytes())?;
     let mut run = answer.success()?;
     let id = run["id"].as_str().context("a run without an id")?.to_owned();
     for _ in 0..RUN_WAITS_MAX {
         match run["status"].as_str().unwrap_or_default() {
-            "succeeded" => return Ok(()),
+            "succeeded" => return Ok(id),
             "queued" | "running" | "waiting" => {}
             _ => anyhow::bail!("{id} ended as {}: {}", run["status"], run["error"]),
         }

@@ -87,6 +87,10 @@ pub const ROWS: &[Row] = &[
     lower("broker_added_p99_us", "broker: added to a GET of 1 KB, p99", "µs").aim(2000.0, 500.0),
     higher("broker_per_s", "broker: GETs, 32 at a time", "/s").aim(8000.0, 20_000.0),
     higher("broker_stream_mb_s", "broker: one long answer, scrubbed", "MB/s").aim(400.0, 1000.0),
+    lower("call_get_p50_ms", "call_api in a run, GET: start to end in the log, p50", "ms"),
+    lower("call_get_p99_ms", "call_api in a run, GET, p99", "ms"),
+    lower("call_post_p50_ms", "call_api in a run, POST with its commit, p50", "ms"),
+    lower("call_post_p99_ms", "call_api in a run, POST with its commit, p99", "ms"),
     lower("run_p50_ms", "run with one shell call, sequential, p50", "ms")
         .aim(60.0, 25.0)
         .peer(2_100.0, "no shell call"),
@@ -121,6 +125,10 @@ pub const ROWS: &[Row] = &[
     lower("pg_accept_1_p50_ms", "Postgres: POST /v1/runs until accepted, p50", "ms").aim(5.0, 1.0).peer(160.0, ""),
     higher("pg_accept_32_per_s", "Postgres: POST /v1/runs, 32 connections", "/s").aim(1_000.0, 3_000.0),
     higher("pg_short_runs_per_s", "Postgres: short runs from POST to their end, 32 connections", "/s"),
+    lower("pg_call_get_p50_ms", "Postgres: call_api in a run, GET, p50", "ms"),
+    lower("pg_call_get_p99_ms", "Postgres: call_api in a run, GET, p99", "ms"),
+    lower("pg_call_post_p50_ms", "Postgres: call_api in a run, POST with its commit, p50", "ms"),
+    lower("pg_call_post_p99_ms", "Postgres: call_api in a run, POST with its commit, p99", "ms"),
     lower("resume_same_ms", "kill -9, same node: start of the process to the first resumed event", "ms")
         .aim(1_000.0, 300.0),
     lower("resume_other_ms", "kill -9, other node: kill to its first event, lease included", "ms")
