@@ -48,12 +48,10 @@ async fn serve(ground: Ground, args: cli::Up) -> anyhow::Result<ExitCode> {
     let url = running.url();
     let file = bootstrap::update(&data, &url)?;
     greet(&url, running.bootstrap.as_ref().map(|first| first.api_key.as_str()), file.as_deref());
-    let settle = tokio::spawn(async {
-        tokio::time::sleep(SETTLED_AFTER).await;
+    if tokio::time::timeout(SETTLED_AFTER, stop.asked()).await.is_err() {
         livery_sandbox::thin::give_back();
-    });
-    stop.asked().await;
-    settle.abort();
+        stop.asked().await;
+    }
     say("stopping; a second signal stops at once");
     tokio::select! {
         stopped = running.stop() => stopped.map(|()| ExitCode::SUCCESS),
