@@ -1,13 +1,14 @@
 //! From inside, the host is out of reach; and the same probe outside shows that each attempt could have succeeded.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use livery_sandbox::{ArtifactLimits, Error, Exec, LostReason, Sandbox, Tier};
 
+use crate::checks;
 use crate::house::{As, House, PATIENCE, is_root, output, shell, until_running, walls};
 use crate::probe::{self, Facts};
 
@@ -37,6 +38,7 @@ impl Bait {
             canary_reversed: canary.chars().rev().collect(),
             state_dir: house.config.state_dir.display().to_string(),
             port: listener.local_addr().unwrap().port(),
+            udp_port: echo(),
             abstract_name,
             shm_key,
             own_kernel: house.wall.tier != Tier::Container,
@@ -44,6 +46,21 @@ impl Bait {
         let _abstract = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
         Self { facts, _listener: listener, _abstract, process, shm }
     }
+}
+
+/// Answers datagrams to any of this host's addresses, a few of them, on the port that is returned.
+fn echo() -> u16 {
+    let socket = UdpSocket::bind("[::]:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 16];
+        for _ in 0..16 {
+            let Ok((count, from)) = socket.recv_from(&mut bytes) else { return };
+            let _ = socket.send_to(&bytes[..count], from);
+        }
+    });
+    port
 }
 
 impl Drop for Bait {
@@ -92,6 +109,7 @@ async fn every_attempt_is_held_inside() {
         let text = String::from_utf8_lossy(&result.stdout).into_owned() + &String::from_utf8_lossy(&result.stderr);
         let open: Vec<_> = parse(&text).into_iter().filter(|(_, got)| got.is_some()).collect();
         assert!(open.is_empty(), "{wall:?}: {open:#?}");
+        checks::held(wall, &probe::checks().into_keys().collect::<Vec<_>>());
     }
 }
 
@@ -119,6 +137,9 @@ async fn the_control_outside_is_open() {
     let held: Vec<String> = parse(&text).into_iter().filter(|(_, got)| got.is_none()).map(|(name, _)| name).collect();
     let unexpected: Vec<&String> = held.iter().filter(|name| !HELD_OUTSIDE.contains(&name.as_str())).collect();
     assert!(unexpected.is_empty(), "these attempts cannot fail: {unexpected:?}\n{text}");
+    let open = |attempts: &[&str]| attempts.iter().any(|name| !held.iter().any(|held| held == name));
+    let checks = probe::checks().into_iter().filter(|(_, attempts)| open(attempts)).map(|(check, _)| check);
+    checks::control(&checks.collect::<Vec<_>>());
 }
 
 #[tokio::test]

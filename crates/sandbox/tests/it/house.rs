@@ -43,6 +43,17 @@ impl From<As> for Wall {
     }
 }
 
+impl std::fmt::Display for Wall {
+    /// As the table of checks has it: `container-root`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let user = match self.user {
+            As::Root => "root",
+            As::User => "user",
+        };
+        write!(f, "{}-{user}", self.tier)
+    }
+}
+
 /// Every wall this machine can put up. What it cannot is said, once for each test that wanted it.
 pub(crate) fn walls() -> Vec<Wall> {
     let mut walls: Vec<Wall> = everyone().into_iter().map(Wall::from).collect();

@@ -10,6 +10,7 @@
 )]
 
 mod basics;
+mod checks;
 mod doctor;
 mod escape;
 mod house;
