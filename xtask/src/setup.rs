@@ -3,6 +3,7 @@
 //! Works twice: what is there is left alone. Only root installs; anybody else is told the command.
 
 mod clients;
+mod deno;
 mod mail;
 mod runsc;
 mod verifiers;
@@ -130,6 +131,7 @@ const TOOLS: &[(&str, Install)] = &[
     ("the public webhook libraries", verifiers::install),
     ("a mail server", mail::install),
     ("runsc", runsc::install),
+    ("deno", deno::install),
     ("clients for the sandbox, and AgentDojo", clients::install),
 ];
 

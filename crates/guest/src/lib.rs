@@ -12,5 +12,19 @@
 pub mod seccomp;
 pub mod wire;
 
+/// The isolate host, as the launcher lays it out and the guest starts it.
+pub mod isolate {
+    /// The argument of a guest that runs programs instead of commands; the heap's and all data's limits follow, in MiB.
+    pub const ISOLATE: &str = "isolate";
+    /// The host's program.
+    pub const HOST: &str = "/host/deno";
+    /// What it runs: our half of it, which runs the programs.
+    pub const SCRIPT: &str = "/host/run.js";
+    /// Where its libraries are.
+    pub const LIBRARIES: &str = "/lib64";
+    /// The first byte on its standard output: it has booted, and waits for a program.
+    pub const READY: u8 = 6;
+}
+
 /// The argument of a guest that confines itself before anything else: its kernel is gVisor's, where no launcher could.
 pub const CONFINE: &str = "confine";

@@ -6,6 +6,7 @@
 
 mod channel;
 mod files;
+mod isolate;
 mod output;
 mod path;
 mod process;
@@ -22,13 +23,13 @@ use std::process::ExitCode;
 const CHANNEL_FD: i32 = 3;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let mode = arguments.next().unwrap_or_default();
     // A launcher confines the process that becomes the guest, except where that process's kernel is not the launcher's.
-    let confined = match std::env::args_os().nth(1) {
-        Some(argument) if argument == livery_guest::CONFINE => sys::confine(),
-        _ => Ok(()),
-    };
-    match confined.and_then(|()| sys::prepare(CHANNEL_FD)).and_then(|(channel, signals)| server::run(channel, signals))
-    {
+    let confined = if mode == livery_guest::CONFINE { sys::confine() } else { Ok(()) };
+    let isolate = if mode == livery_guest::isolate::ISOLATE { isolate::Isolate::new(arguments) } else { None };
+    let prepared = confined.and_then(|()| sys::prepare(CHANNEL_FD));
+    match prepared.and_then(|(channel, signals)| server::run(channel, signals, isolate)) {
         Ok(()) => ExitCode::SUCCESS,
         // Nobody reads a message here: the host sees the stream end and the launcher sees this code.
         Err(_) => ExitCode::from(70),

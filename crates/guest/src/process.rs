@@ -8,10 +8,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use livery_guest::isolate::READY;
+use livery_guest::wire::code::Code;
 use livery_guest::wire::message::{Exec, Exit, Outcome};
 use livery_guest::wire::{Kind, STDIN_WINDOW_BYTES};
 
 use crate::channel::Channel;
+use crate::isolate::{Answer, Host, Limits};
 use crate::output::{Capture, OUTPUT_DIR, Spill};
 use crate::{spawn, sys};
 
@@ -37,6 +40,10 @@ pub(crate) struct Process {
     pub(crate) outcome: Option<Outcome>,
     /// It was answered already and is only kept for its clock.
     pub(crate) background: bool,
+    /// Of an isolate host that has not said yet that it has booted: what it is capped at before it hears its program.
+    booting: Option<Limits>,
+    /// Where an isolate host leaves its program's answer.
+    answer: Option<Answer>,
 }
 
 impl Process {
@@ -50,19 +57,32 @@ impl Process {
                 return None;
             }
         };
-        let (stdout, stderr) = child.outputs.map_or((None, None), |(out, err)| (Some(out), Some(err)));
-        for fd in [&stdout, &stderr, &child.stdin].into_iter().flatten() {
-            // A pipe just made takes this flag.
-            let _ = sys::set_nonblocking(fd);
-        }
         if exec.background {
             let pid = u32::try_from(child.pid).unwrap_or(0);
             let exit = Exit { outcome: Outcome::Background(pid), timed_out: false, full_output: log.into_bytes() };
             channel.send(Kind::Exit, stream, &exit.encode());
         }
-        let limit = usize::try_from(exec.output_limit).unwrap_or(usize::MAX);
-        let timeout = Duration::from_millis(u64::from(exec.timeout_ms));
-        Some(Self {
+        let kill = (exec.timeout_ms > 0).then(|| (after(exec.timeout_ms), libc::SIGTERM));
+        let process = Self::new(stream, child, exec.output_limit);
+        Some(Self { next_kill: kill, background: exec.background, ..process })
+    }
+
+    /// Gives a host its program. Its time runs from here, whether it has booted or not, and is over at once.
+    pub(crate) fn code(stream: u32, host: Host, code: Code) -> Self {
+        let Host { child, answer, limits } = host;
+        let kill = Some((after(code.timeout_ms), libc::SIGKILL));
+        let process = Self::new(stream, child, code.output_limit);
+        Self { next_kill: kill, booting: Some(limits), answer: Some(answer), ..process }
+    }
+
+    fn new(stream: u32, child: spawn::Child, output_limit: u32) -> Self {
+        let (stdout, stderr) = child.outputs.map_or((None, None), |(out, err)| (Some(out), Some(err)));
+        for fd in [&stdout, &stderr, &child.stdin].into_iter().flatten() {
+            // A pipe just made takes this flag.
+            let _ = sys::set_nonblocking(fd);
+        }
+        let limit = usize::try_from(output_limit).unwrap_or(usize::MAX);
+        Self {
             stream,
             pid: child.pid,
             stdin: child.stdin,
@@ -73,11 +93,13 @@ impl Process {
             out: Capture::new(Kind::Stdout, Kind::StdoutTail, limit),
             err: Capture::new(Kind::Stderr, Kind::StderrTail, limit),
             spill: Spill::new(stream),
-            next_kill: (exec.timeout_ms > 0).then(|| (Instant::now() + timeout, libc::SIGTERM)),
+            next_kill: None,
             timed_out: false,
             outcome: None,
-            background: exec.background,
-        })
+            background: false,
+            booting: None,
+            answer: None,
+        }
     }
 
     /// Takes standard input from the host. A host that ignores its window is not one of ours.
@@ -98,12 +120,12 @@ impl Process {
     }
 
     pub(crate) fn wants_stdin(&self) -> bool {
-        self.stdin.is_some() && !self.stdin_waiting.is_empty()
+        self.stdin.is_some() && !self.stdin_waiting.is_empty() && self.booting.is_none()
     }
 
     /// Writes what the pipe takes and grants the host as much again.
     pub(crate) fn write_stdin(&mut self, channel: &mut Channel) {
-        let Some(pipe) = &self.stdin else { return };
+        let Some(pipe) = self.stdin.as_ref().filter(|_| self.booting.is_none()) else { return };
         if !self.stdin_waiting.is_empty() {
             match sys::write(pipe.as_fd(), &self.stdin_waiting) {
                 Ok(count) => {
@@ -137,9 +159,11 @@ impl Process {
                 0
             }
             Ok(count) => {
+                let bytes = &scratch[..count];
+                let bytes = if error { bytes } else { self.booted(bytes, channel) };
                 let capture = if error { &mut self.err } else { &mut self.out };
-                let cut = capture.push(self.stream, &scratch[..count], channel);
-                self.spill.push(&scratch[..count], cut);
+                let cut = capture.push(self.stream, bytes, channel);
+                self.spill.push(bytes, cut);
                 count
             }
             Err(failure) => {
@@ -149,6 +173,19 @@ impl Process {
                 0
             }
         }
+    }
+
+    /// Hears a host's first byte, caps it and gives it its program; answers the rest.
+    fn booted<'a>(&mut self, bytes: &'a [u8], channel: &mut Channel) -> &'a [u8] {
+        let (Some(limits), [READY, rest @ ..]) = (self.booting, bytes) else { return bytes };
+        self.booting = None;
+        if limits.apply(self.pid).is_err() {
+            // Without a cap it gets no program.
+            sys::signal_group(self.pid, libc::SIGKILL);
+        } else {
+            self.write_stdin(channel);
+        }
+        rest
     }
 
     /// The first process ended with this raw wait status.
@@ -201,9 +238,18 @@ impl Process {
         }
         self.out.finish(self.stream, channel);
         self.err.finish(self.stream, channel);
+        if let Some(answer) = self.answer.take().filter(|_| !self.timed_out)
+            && let Some(bytes) = answer.read()
+        {
+            channel.send(Kind::Data, self.stream, &bytes);
+        }
         let full_output = self.spill.into_path().unwrap_or_default().into_bytes();
         let exit = Exit { outcome, timed_out: self.timed_out, full_output };
         channel.send(Kind::Exit, self.stream, &exit.encode());
         [self.stdout, self.stderr].into_iter().flatten().collect()
     }
+}
+
+fn after(timeout_ms: u32) -> Instant {
+    Instant::now() + Duration::from_millis(u64::from(timeout_ms))
 }

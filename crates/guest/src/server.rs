@@ -7,12 +7,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
+use livery_guest::wire::code::Code;
 use livery_guest::wire::flow::Listen;
 use livery_guest::wire::message::{Done, Exec, Get, Hello, List, Put, Stat};
 use livery_guest::wire::{Kind, STREAMS_MAX, VERSION};
 
 use crate::channel::Channel;
 use crate::files::{self, Download};
+use crate::isolate::Isolate;
 use crate::process::Process;
 use crate::relay::Relay;
 use crate::sys;
@@ -44,11 +46,13 @@ struct Server {
     downloads: Vec<Download>,
     leftovers: Vec<OwnedFd>,
     relay: Relay,
+    /// Where programs run instead of commands.
+    isolate: Option<Isolate>,
     scratch: Vec<u8>,
 }
 
 /// Serves until the host closes the channel.
-pub(crate) fn run(channel: OwnedFd, signals: OwnedFd) -> io::Result<()> {
+pub(crate) fn run(channel: OwnedFd, signals: OwnedFd, isolate: Option<Isolate>) -> io::Result<()> {
     let mut server = Server {
         channel: Channel::new(channel),
         signals,
@@ -57,9 +61,13 @@ pub(crate) fn run(channel: OwnedFd, signals: OwnedFd) -> io::Result<()> {
         downloads: Vec::new(),
         leftovers: Vec::new(),
         relay: Relay::default(),
+        isolate,
         scratch: vec![0; SCRATCH_BYTES],
     };
     server.channel.send(Kind::Hello, 0, &Hello { version: u32::from(VERSION) }.encode());
+    server.channel.flush()?;
+    // The first of what waits is started now.
+    server.advance();
     let mut fds = Vec::new();
     let mut sources = Vec::new();
     loop {
@@ -169,6 +177,8 @@ impl Server {
         while let Some((pid, status)) = sys::reap() {
             if let Some(process) = self.processes.iter_mut().find(|p| p.pid == pid) {
                 process.ended(status);
+            } else if let Some(isolate) = &mut self.isolate {
+                isolate.ended(pid);
             }
         }
     }
@@ -186,6 +196,9 @@ impl Server {
             } else {
                 index += 1;
             }
+        }
+        if let Some(isolate) = self.isolate.as_mut().filter(|_| self.processes.is_empty()) {
+            isolate.refill();
         }
         let excess = self.leftovers.len().saturating_sub(LEFTOVERS_MAX);
         self.leftovers.drain(..excess);
@@ -207,16 +220,18 @@ impl Server {
 
     fn handle(&mut self, kind: Kind, stream: u32, payload: &[u8]) -> io::Result<()> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-        let starts = matches!(kind, Kind::Exec | Kind::Put | Kind::Get | Kind::List | Kind::Stat);
+        let starts = matches!(kind, Kind::Exec | Kind::Code | Kind::Put | Kind::Get | Kind::List | Kind::Stat);
         if starts && self.processes.len() + self.uploads.len() + self.downloads.len() >= STREAMS_MAX {
             self.channel.refuse(stream, "too many commands and transfers at once");
             return Ok(());
         }
         match kind {
+            Kind::Exec if self.isolate.is_some() => self.channel.refuse(stream, "no command can run here, only code"),
             Kind::Exec => {
                 let exec = Exec::decode(payload).map_err(invalid)?;
                 self.processes.extend(Process::start(stream, &exec, &mut self.channel));
             }
+            Kind::Code => self.code(stream, Code::decode(payload).map_err(invalid)?),
             Kind::Stdin => {
                 if let Some(process) = self.processes.iter_mut().find(|p| p.stream == stream) {
                     process.feed(payload)?;
@@ -259,6 +274,14 @@ impl Server {
             _ => {}
         }
         Ok(())
+    }
+
+    fn code(&mut self, stream: u32, code: Code) {
+        match self.isolate.as_mut().map(Isolate::take) {
+            None => self.channel.refuse(stream, "no code can run here, only commands"),
+            Some(Ok(host)) => self.processes.push(Process::code(stream, host, code)),
+            Some(Err((error, doing))) => self.channel.fail(stream, &error, doing),
+        }
     }
 
     fn listen(&mut self, stream: u32, Listen { port }: Listen) {

@@ -93,6 +93,13 @@ pub(crate) fn signal_group(pid: i32, signal: i32) {
     }
 }
 
+/// Caps the private writable memory of a process of this user's.
+pub(crate) fn limit_data(pid: i32, bytes: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: the new limit outlives the call, and the old one is not asked for.
+    check(unsafe { libc::prlimit(pid, libc::RLIMIT_DATA, &raw const limit, std::ptr::null_mut()) }).map(drop)
+}
+
 /// Opens `path` below `root` (or from `/` when `root` is `None`) as the kernel's `openat2` resolves it, or as a walk does where
 /// the kernel has none. The walk knows the two ways this program asks: beneath a root, and without magic links.
 pub(crate) fn openat2(

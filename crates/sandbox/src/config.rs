@@ -34,6 +34,8 @@ pub struct SandboxConfig {
     pub restarts: bool,
     /// The gVisor tier's program; without it there is no such tier.
     pub runsc: Option<Tool>,
+    /// The isolate tier's program, a deno; without it there is no such tier.
+    pub isolate_host: Option<Tool>,
     /// How the launcher process is started.
     #[serde(skip)]
     pub launcher: LauncherCommand,
@@ -54,6 +56,7 @@ impl SandboxConfig {
             ephemeral: false,
             restarts: false,
             runsc: None,
+            isolate_host: None,
             launcher: LauncherCommand::default(),
         }
     }

@@ -37,6 +37,9 @@ pub enum Error {
         /// What the kernel said, and the fix where one is known.
         detail: String,
     },
+    /// The sandbox's tier has no such thing.
+    #[error("this sandbox's tier has no {0}")]
+    Unsupported(&'static str),
     /// The sandbox ended under the operation.
     #[error("{0}")]
     Lost(#[from] Lost),

@@ -1,5 +1,5 @@
 //! One contract for the places runs live in, and the tiers that keep it: containers (namespaces, seccomp, Landlock, cgroups, a
-//! uid per run) and gVisor (a kernel of its own for each run).
+//! uid per run), gVisor (a kernel of its own for each run) and isolates (JavaScript alone, behind a container's walls).
 //!
 //! Three processes take part. The **launcher** ([`launcher`]) is a small single-threaded child of the same binary, the one
 //! part that may be root; it makes, watches and takes down sandboxes. The **guest** (`livery-guest`) is process 1 of each
@@ -43,8 +43,9 @@ mod protocol;
 mod socket;
 
 pub use client::{
-    Artifact, ArtifactLimits, Artifacts, Entry, Exec, ExecResult, FileKind, FilePart, Flow, LauncherProcess, Listing,
-    Relay, Sandbox, Sandboxes, Stream, probe, spawn_launcher,
+    Artifact, ArtifactLimits, Artifacts, Code, CodeOutcome, CodeResult, Entry, Exec, ExecResult, FileKind, FilePart,
+    Flow, Language, LauncherProcess, Listing, Relay, SOURCE_BYTES_MAX, Sandbox, Sandboxes, Stream, probe,
+    spawn_launcher,
 };
 pub use config::{LauncherCommand, RootFs, SandboxConfig, Spec, Tool};
 pub use error::{Error, Lost, LostReason};

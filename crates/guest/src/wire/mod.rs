@@ -9,6 +9,7 @@
 //! Owns: the layout, its limits, and a parser that refuses anything else. It refuses to allocate for a length it has
 //! not checked, and knows no sockets. Read next: [`message`] for what the payloads say.
 
+pub mod code;
 mod codec;
 pub mod flow;
 pub mod message;
@@ -63,6 +64,8 @@ pub enum Kind {
     FlowGrant = 14,
     /// Close the connection at once, whatever is still unwritten. Empty payload; the host's last frame of the flow.
     FlowCut = 15,
+    /// Run a program in an isolate: [`code::Code`]. What it is follows as [`Kind::Stdin`]; its answer comes as [`Kind::Data`].
+    Code = 20,
     /// The guest is up: [`message::Hello`], on stream 0, once, first.
     Hello = 64,
     /// Live bytes of a command's standard output.
@@ -98,7 +101,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 31] = [
+    const ALL: [Self; 32] = [
         Self::Exec,
         Self::Stdin,
         Self::StdinEnd,
@@ -114,6 +117,7 @@ impl Kind {
         Self::FlowWriteEnd,
         Self::FlowGrant,
         Self::FlowCut,
+        Self::Code,
         Self::Hello,
         Self::Stdout,
         Self::Stderr,

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use livery_core::agent::Tier;
+use livery_guest::wire::code::ANSWER_BYTES_MAX;
 use livery_guest::wire::message::{self, Exit, OUTPUT_BYTES_MAX, Outcome, PATH_BYTES_MAX, Tail};
 use livery_guest::wire::{Kind, PAYLOAD_BYTES_MAX, STDIN_WINDOW_BYTES};
 
@@ -13,7 +15,7 @@ use super::sandbox::Sandbox;
 use crate::error::{Error, Lost, LostReason};
 
 /// Beyond a command's own timeout: the guest's grace before SIGKILL, and its answer's way.
-const MARGIN: Duration = Duration::from_secs(6);
+pub(super) const MARGIN: Duration = Duration::from_secs(6);
 /// A command that died of SIGKILL may be the first sign of a sandbox out of memory: how long to wait for the second.
 const SETTLE: Duration = Duration::from_millis(300);
 /// Standard input of one command.
@@ -121,6 +123,9 @@ impl Sandbox {
     /// times out is an `Ok`.
     pub async fn exec(&self, exec: Exec, mut on_output: impl FnMut(Stream, &[u8])) -> Result<ExecResult, Error> {
         let started = Instant::now();
+        if self.inner.spec.tier == Tier::Isolate {
+            return Err(Error::Unsupported("commands"));
+        }
         let payload = self.request(&exec)?;
         let mut call = self.inner.channel.open(u64::from(exec.output_limit) * 2 + exec.stdin.len() as u64);
         let deadline = if exec.background { MARGIN } else { exec.timeout.saturating_add(MARGIN) };
@@ -128,13 +133,7 @@ impl Sandbox {
         if !exec.background {
             call.kill_on_drop();
         }
-        let mut run = Run {
-            left: &exec.stdin,
-            window: STDIN_WINDOW_BYTES,
-            ended: false,
-            out: Output::default(),
-            err: Output::default(),
-        };
+        let mut run = Run::new(&exec.stdin, None);
         let exit = match tokio::time::timeout(deadline, run.until_exit(&mut call, &mut on_output)).await {
             Ok(exit) => exit?,
             Err(_) => return Err(self.silent().await),
@@ -178,7 +177,7 @@ impl Sandbox {
     }
 
     /// Waits a moment for the reason behind a SIGKILL nobody here sent.
-    async fn settle(&self, exit: &Exit) -> Result<(), Error> {
+    pub(super) async fn settle(&self, exit: &Exit) -> Result<(), Error> {
         let killed = matches!(exit.outcome, Outcome::Signal(libc::SIGKILL) | Outcome::Code(SHELL_SIGKILL));
         if killed && !exit.timed_out {
             let mut lost = self.lost();
@@ -192,17 +191,28 @@ impl Sandbox {
     }
 }
 
-/// A command under way.
-struct Run<'a> {
+/// A command or a program under way.
+pub(super) struct Run<'a> {
     left: &'a [u8],
     window: u32,
     ended: bool,
     out: Output,
     err: Output,
+    /// What a program left; a command leaves nothing.
+    pub(super) answer: Option<Vec<u8>>,
 }
 
-impl Run<'_> {
-    async fn until_exit(&mut self, call: &mut Call, on_output: &mut impl FnMut(Stream, &[u8])) -> Result<Exit, Error> {
+impl<'a> Run<'a> {
+    pub(super) fn new(stdin: &'a [u8], answer: Option<Vec<u8>>) -> Self {
+        let (out, err) = (Output::default(), Output::default());
+        Self { left: stdin, window: STDIN_WINDOW_BYTES, ended: false, out, err, answer }
+    }
+
+    pub(super) async fn until_exit(
+        &mut self,
+        call: &mut Call,
+        on_output: &mut impl FnMut(Stream, &[u8]),
+    ) -> Result<Exit, Error> {
         loop {
             self.send_stdin(call).await?;
             let Event { kind, payload } = call.next().await?;
@@ -224,6 +234,12 @@ impl Run<'_> {
                 Kind::Window => {
                     let granted = <[u8; 4]>::try_from(payload.as_slice()).map(u32::from_le_bytes).unwrap_or(0);
                     self.window = self.window.saturating_add(granted);
+                }
+                Kind::Data if let Some(answer) = &mut self.answer => {
+                    if answer.len() + payload.len() > ANSWER_BYTES_MAX as usize {
+                        return Err(call.rubbish(livery_guest::wire::Error::TooLong));
+                    }
+                    answer.extend_from_slice(&payload);
                 }
                 Kind::Exit => return Exit::decode(&payload).map_err(|error| call.rubbish(error)),
                 _ => return Err(call.rubbish(livery_guest::wire::Error::Kind(kind as u8))),
@@ -247,7 +263,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn result(self, exit: Exit, took: Duration) -> ExecResult {
+    pub(super) fn result(self, exit: Exit, took: Duration) -> ExecResult {
         let path = String::from_utf8(exit.full_output).unwrap_or_default();
         let code = |wanted: &Outcome| if let Outcome::Code(code) = wanted { Some(*code) } else { None };
         let signal = |wanted: &Outcome| if let Outcome::Signal(signal) = wanted { Some(*signal) } else { None };

@@ -3,6 +3,7 @@
 //! Nothing here needs rights, opens a workspace, or trusts a guest. Read next: `sandbox.rs`, `tiers.rs`.
 
 mod channel;
+mod code;
 mod control;
 mod doctor;
 mod exec;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use livery_core::agent::Tier;
 use tokio::sync::watch;
 
+pub use code::{Code, CodeOutcome, CodeResult, Language, SOURCE_BYTES_MAX};
 pub use doctor::probe;
 pub use exec::{Exec, ExecResult, Stream};
 pub use files::{Artifact, ArtifactLimits, Artifacts, Entry, FileKind, FilePart, Listing};
@@ -149,7 +151,8 @@ impl Sandboxes {
                 let channel = Channel::start(fd, &spec.id, control.clone(), loss);
                 let channel = channel.map_err(|source| Error::Io { doing: "watching the guest", source })?;
                 let ended = std::sync::atomic::AtomicBool::new(false);
-                let inner = sandbox::Inner { spec, grants, channel: Arc::new(channel), control, ended };
+                let (channel, programs) = (Arc::new(channel), tokio::sync::Mutex::default());
+                let inner = sandbox::Inner { spec, grants, channel, programs, control, ended };
                 Ok(Sandbox { inner: Arc::new(inner) })
             }
             Ok(_) => Err(Error::LauncherGone),

@@ -30,6 +30,8 @@ pub(crate) struct Inner {
     pub(crate) spec: Spec,
     pub(crate) grants: Grants,
     pub(crate) channel: Arc<Channel>,
+    /// Held by the program that runs: each is given the whole of the sandbox's memory.
+    pub(crate) programs: tokio::sync::Mutex<()>,
     pub(crate) control: Control,
     pub(crate) ended: AtomicBool,
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use livery_core::agent::Tier;
 
-use super::{Exec, QUESTION_MAX, Sandboxes};
+use super::{Code, CodeOutcome, Exec, Language, QUESTION_MAX, Sandbox, Sandboxes};
 use crate::config::Spec;
 use crate::error::Error;
 use crate::protocol::{Answer, Request};
@@ -116,7 +116,7 @@ impl Sandboxes {
         let spec = Spec { tier, memory_mb: 64, pids: 16, disk_mb: 8, ..Spec::new(&id) };
         let sandbox = self.create(spec).await;
         let outcome = match &sandbox {
-            Ok(sandbox) => sandbox.exec(Exec::new(["true"]), |_, _| {}).await.map(|result| (result, began.elapsed())),
+            Ok(sandbox) => answers(sandbox).await.map(|good| (good, began.elapsed())),
             Err(_) => Err(Error::Unknown),
         };
         let teardown = match &sandbox {
@@ -127,12 +127,21 @@ impl Sandboxes {
         let removed = self.remove_workspace(&id).await;
         sandbox?;
         removed?;
-        let (result, took) = outcome?;
+        let (good, took) = outcome?;
         let clean = teardown.as_ref().is_some_and(|end| end.processes_gone && end.cgroups_removed);
-        if result.exit_code != Some(0) || !clean {
+        if !good || !clean {
             let detail = format!("it did not end cleanly: {teardown:?}");
             return Err(Error::Start { step: "self-test".to_owned(), detail });
         }
         Ok(took)
     }
+}
+
+/// Whether the tier's first question is answered: a command, or a program where there are none.
+async fn answers(sandbox: &Sandbox) -> Result<bool, Error> {
+    if sandbox.spec().tier != Tier::Isolate {
+        return Ok(sandbox.exec(Exec::new(["true"]), |_, _| {}).await?.exit_code == Some(0));
+    }
+    let outcome = sandbox.run_code(Code::new(Language::Js, "40 + 2"), |_, _| {}).await?.outcome;
+    Ok(outcome == CodeOutcome::Value(Some(42.into())))
 }

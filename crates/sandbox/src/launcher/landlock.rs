@@ -46,8 +46,16 @@ pub(crate) fn usable_abi() -> u32 {
     u32::try_from(abi).ok().filter(|abi| *abi >= ABI_MIN).unwrap_or(0)
 }
 
-/// Confines this process: read and execute everywhere, write only below `writable`.
-pub(crate) fn restrict(abi: u32, writable: &[&str]) -> io::Result<()> {
+/// What may be done where; everything can be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    pub(crate) writable: &'static [&'static str],
+    /// Programs start from here alone. With `/`, they start from the writable places too.
+    pub(crate) executable: &'static [&'static str],
+}
+
+/// Confines this process.
+pub(crate) fn restrict(abi: u32, places: Places) -> io::Result<()> {
     if abi < ABI_MIN {
         return Ok(());
     }
@@ -64,17 +72,17 @@ pub(crate) fn restrict(abi: u32, writable: &[&str]) -> io::Result<()> {
         let fd = libc::syscall(libc::SYS_landlock_create_ruleset, &raw const attr, size, 0);
         OwnedFd::from_raw_fd(check(fd)?)
     };
-    allow(&ruleset, "/", ACCESS_EXECUTE | ACCESS_READ_FILE | ACCESS_READ_DIR)?;
-    for path in writable {
-        allow(&ruleset, path, all)?;
+    // What is allowed below a folder comes on top of what is allowed above it.
+    allow(&ruleset, "/", ACCESS_READ_FILE | ACCESS_READ_DIR)?;
+    for path in places.executable {
+        allow(&ruleset, path, ACCESS_EXECUTE | ACCESS_READ_FILE | ACCESS_READ_DIR)?;
+    }
+    for path in places.writable {
+        allow(&ruleset, path, all & !ACCESS_EXECUTE)?;
     }
     // A process may write its own /proc files and the harmless devices.
     for path in ["/proc", "/dev"] {
-        allow(
-            &ruleset,
-            path,
-            ACCESS_EXECUTE | ACCESS_READ_FILE | ACCESS_READ_DIR | ACCESS_WRITE_FILE | (all & ACCESS_TRUNCATE),
-        )?;
+        allow(&ruleset, path, ACCESS_READ_FILE | ACCESS_READ_DIR | ACCESS_WRITE_FILE | (all & ACCESS_TRUNCATE))?;
     }
     // SAFETY: plain system call on a descriptor that is open.
     check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) }).map(drop)

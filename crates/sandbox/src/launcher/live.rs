@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::cgroup::Group;
 use super::disk;
-use super::tiers::Sign;
+use super::tiers::{Allowance, Sign};
 use crate::config::Spec;
 use crate::error::LostReason;
 use crate::protocol::{Teardown, Usage};
@@ -72,6 +72,11 @@ impl Live {
             disk_bytes: self.disk.last.map(|measure| measure.bytes),
             oom_kills: group.and_then(Group::oom_kills),
         }
+    }
+
+    /// Bytes its processes may have, those of its tier with them.
+    pub(crate) fn memory_max(&self) -> u64 {
+        (self.spec.memory_mb + Allowance::of(&self.spec).memory_mb) << 20
     }
 
     /// Whether the kernel killed something in it for memory.

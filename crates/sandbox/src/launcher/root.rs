@@ -112,7 +112,8 @@ pub(crate) fn directory(roots: &Path, name: &str, image: &Path) -> io::Result<Ro
     Ok(plan)
 }
 
-fn skeleton(roots: &Path, name: &str, source: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<RootPlan> {
+/// Builds a skeleton below `roots` with nothing of any image.
+pub(crate) fn bare(roots: &Path, name: &str) -> io::Result<RootPlan> {
     let skeleton = roots.join(name);
     match fs::remove_dir_all(&skeleton) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -127,7 +128,12 @@ fn skeleton(roots: &Path, name: &str, source: &Path, wanted: impl Fn(&str) -> bo
     for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
         symlink(target, skeleton.join("dev").join(name))?;
     }
-    let mut plan = RootPlan { skeleton: skeleton.clone(), binds: Vec::new() };
+    Ok(RootPlan { skeleton, binds: Vec::new() })
+}
+
+fn skeleton(roots: &Path, name: &str, source: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<RootPlan> {
+    let mut plan = bare(roots, name)?;
+    let skeleton = plan.skeleton.clone();
     for entry in fs::read_dir(source)? {
         let entry = entry?;
         let (name, kind) = (entry.file_name(), entry.file_type()?);

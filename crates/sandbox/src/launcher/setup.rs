@@ -105,7 +105,7 @@ pub(crate) fn prepare(config: SandboxConfig) -> Result<Prepared, step::Error> {
         privileged,
     };
     let grants = grants(&ground, &cgroups);
-    let tiers = Tiers::prepare(&config, privileged);
+    let tiers = step::of("tools", Tiers::prepare(&config, privileged))?;
     let journal = step::of("journal", Journal::create(Path::new(".")))?;
     Ok(Prepared { config, ground, tiers, cgroups, journal, host_root, identities, janitor, grants, notes, _lock: lock })
 }

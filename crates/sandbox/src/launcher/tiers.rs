@@ -6,6 +6,10 @@
 
 pub(crate) mod container;
 pub(crate) mod gvisor;
+pub(crate) mod isolate;
+mod program;
+
+use std::io;
 
 use livery_core::agent::Tier;
 
@@ -19,10 +23,12 @@ use crate::report::{Status, TierReport};
 /// What this launcher has for each tier.
 pub(crate) struct Tiers {
     pub(crate) gvisor: Result<gvisor::Installed, gvisor::Absent>,
+    pub(crate) isolate: Result<isolate::Installed, isolate::Absent>,
 }
 
 /// One guest's wall.
 pub(crate) enum Carrier<'a> {
+    /// A container, or an isolate, which is one around other things.
     Container(container::Plan<'a>),
     Gvisor(gvisor::Plan<'a>),
 }
@@ -45,8 +51,12 @@ pub(crate) struct Allowance {
 }
 
 impl Tiers {
-    pub(crate) fn prepare(config: &SandboxConfig, privileged: bool) -> Self {
-        Self { gvisor: gvisor::install(config, privileged) }
+    /// # Errors
+    /// The folder of the operator's programs cannot be made.
+    pub(crate) fn prepare(config: &SandboxConfig, privileged: bool) -> io::Result<Self> {
+        program::clear(config.runsc.is_some() || config.isolate_host.is_some())?;
+        let (gvisor, isolate) = (gvisor::install(config, privileged), isolate::install(config, privileged));
+        Ok(Self { gvisor, isolate })
     }
 
     /// Whether sandboxes of a tier can be asked for; the refusal says what to do.
@@ -66,7 +76,8 @@ impl Tiers {
                 TierReport::new(tier, Status::Ok, "namespaces, seccomp and cgroups of the host's kernel")
             }
             Tier::Gvisor => gvisor::report(&self.gvisor),
-            Tier::Microvm | Tier::Isolate => TierReport::new(tier, Status::Unusable, "this version does not have it"),
+            Tier::Isolate => isolate::report(&self.isolate),
+            Tier::Microvm => TierReport::new(tier, Status::Unusable, "this version does not have it"),
         }
     }
 }
@@ -75,6 +86,7 @@ impl Allowance {
     pub(crate) fn of(spec: &Spec) -> Self {
         match spec.tier {
             Tier::Gvisor => gvisor::allowance(spec),
+            Tier::Isolate => isolate::allowance(spec),
             // Process 1.
             _ => Self { memory_mb: 0, pids: 1 },
         }

@@ -77,6 +77,27 @@ pub(crate) fn runsc() -> Result<Tool, String> {
     Ok(Tool { path, sha256: sha256(&bytes) })
 }
 
+/// The deno of `cargo xtask setup`, or another one named by `LIVERY_TEST_DENO`.
+pub(crate) fn deno() -> Result<Tool, String> {
+    let installed = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/deno/deno");
+    let path = std::env::var_os("LIVERY_TEST_DENO").map_or_else(|| PathBuf::from(installed), PathBuf::from);
+    let Ok(bytes) = std::fs::read(&path) else {
+        return Err(format!("there is no {}: `cargo xtask setup` brings it", path.display()));
+    };
+    Ok(Tool { path, sha256: sha256(&bytes) })
+}
+
+/// Every wall around an isolate that this machine can put up. What it cannot is said.
+pub(crate) fn isolates() -> Vec<Wall> {
+    match deno() {
+        Ok(_) => everyone().into_iter().map(|user| Wall { tier: Tier::Isolate, user }).collect(),
+        Err(why) => {
+            eprintln!("SKIPPED: the tier isolate, because {why}");
+            Vec::new()
+        }
+    }
+}
+
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -114,6 +135,9 @@ impl House {
         }
         if tier == Tier::Gvisor {
             config.runsc = Some(runsc().unwrap());
+        }
+        if tier == Tier::Isolate {
+            config.isolate_host = Some(deno().unwrap());
         }
         change(&mut config);
         let (sandboxes, launcher_pid) = connect(&config);

@@ -15,6 +15,8 @@ mod doctor;
 mod escape;
 mod house;
 mod image;
+mod isolate;
+mod isolate_escape;
 mod lifetime;
 mod limits;
 mod probe;

@@ -29,9 +29,12 @@ async fn a_tier_that_is_not_there_is_a_refusal_and_never_a_weaker_one() {
             refusal(&house, Tier::Gvisor).await,
             "no runsc is configured (to fix: get runsc from gvisor.dev, then start livery with --runsc FILE --runsc-sha256 SHA256)"
         );
-        for tier in [Tier::Microvm, Tier::Isolate] {
-            assert_eq!(refusal(&house, tier).await, "this version does not have it");
-        }
+        assert_eq!(
+            refusal(&house, Tier::Isolate).await,
+            "no isolate host is configured (to fix: get deno 2 (npm package @deno/linux-x64-glibc), then start livery with \
+             --isolate-host FILE --isolate-host-sha256 SHA256)"
+        );
+        assert_eq!(refusal(&house, Tier::Microvm).await, "this version does not have it");
         for tier in [Tier::Gvisor, Tier::Microvm, Tier::Isolate] {
             let chosen = house.sandboxes.choose(tier, true).await;
             assert!(matches!(chosen, Err(Error::Tier { tier: of, .. }) if of == tier), "{chosen:?}");

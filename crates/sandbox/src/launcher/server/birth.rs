@@ -22,7 +22,7 @@ use crate::launcher::root::{self, RootPlan};
 use crate::launcher::setup::ROOTS;
 use crate::launcher::start::{self, Start, Started, Wait};
 use crate::launcher::tiers::container::{self, Limits};
-use crate::launcher::tiers::{Carrier, Sign, gvisor};
+use crate::launcher::tiers::{Carrier, Sign, Tiers, gvisor, isolate};
 use crate::launcher::validate;
 use crate::protocol::{Answer, Message, Refusal};
 use crate::socket;
@@ -41,7 +41,7 @@ impl Server {
             return Err(Refusal::Full { detail: format!("{} sandboxes are alive", self.live.len()) });
         }
         self.p.tiers.check(spec.tier)?;
-        let root = self.root(&spec.image)?;
+        let root = self.root(spec.tier, &spec.image)?;
         let identity = self.p.identities.of(&spec.id);
         let host_id =
             identity.ok_or_else(|| Refusal::Full { detail: "every uid of the range is in use".to_owned() })?;
@@ -51,7 +51,8 @@ impl Server {
         };
         let workspace = open_workspace(&spec.id, host_id).map_err(failed("workspace"))?;
         let group = self.p.cgroups.create(&spec).map_err(failed("cgroup"))?;
-        let tree = Tree { root: &root, workspace: &workspace, tmp_mb: (spec.memory_mb / 2).max(1) };
+        let tmp_mb = if spec.tier == Tier::Isolate { isolate::TMP_MB } else { (spec.memory_mb / 2).max(1) };
+        let tree = Tree { root: &root, workspace: &workspace, tmp_mb };
         let Some(carrier) = self.carrier(&spec, tree, group.limits_memory()) else {
             group.remove();
             return Err(Refusal::Tier { tier: spec.tier, detail: "this launcher does not have it".to_owned() });
@@ -69,15 +70,28 @@ impl Server {
 
     /// What the tier puts around the guest: exactly what was asked for, or nothing.
     fn carrier<'a>(&'a self, spec: &Spec, tree: Tree<'a>, memory_is_limited: bool) -> Option<Carrier<'a>> {
-        match (spec.tier, &self.p.tiers.gvisor) {
-            (Tier::Container, _) => Some(Carrier::Container(container::Plan {
-                tree,
-                guest: self.p.ground.guest.as_fd(),
-                filter: &self.p.ground.filter,
-                landlock_abi: self.p.ground.landlock_abi,
-                limits: limits(spec, memory_is_limited),
-            })),
-            (Tier::Gvisor, Ok(installed)) => Some(Carrier::Gvisor(gvisor::Plan::new(installed, spec, tree))),
+        let ground = &self.p.ground;
+        let (guest, filter, landlock_abi) = (ground.guest.as_fd(), &ground.filter, ground.landlock_abi);
+        match (spec.tier, &self.p.tiers) {
+            (Tier::Container, _) => {
+                let limits = limits(spec, memory_is_limited);
+                let (places, arguments) = (container::PLACES, Vec::new());
+                Some(Carrier::Container(container::Plan {
+                    tree,
+                    guest,
+                    filter,
+                    landlock_abi,
+                    limits,
+                    places,
+                    arguments,
+                }))
+            }
+            (Tier::Gvisor, Tiers { gvisor: Ok(installed), .. }) => {
+                Some(Carrier::Gvisor(gvisor::Plan::new(installed, spec, tree)))
+            }
+            (Tier::Isolate, Tiers { isolate: Ok(_), .. }) => {
+                Some(Carrier::Container(isolate::plan(tree, guest, filter, landlock_abi, spec)))
+            }
             (Tier::Gvisor | Tier::Microvm | Tier::Isolate, _) => None,
         }
     }
@@ -122,7 +136,13 @@ impl Server {
         Ok(())
     }
 
-    fn root(&mut self, image: &RootFs) -> Result<RootPlan, Refusal> {
+    fn root(&mut self, tier: Tier, image: &RootFs) -> Result<RootPlan, Refusal> {
+        if let (Tier::Isolate, Ok(installed)) = (tier, &self.p.tiers.isolate) {
+            return match image {
+                RootFs::Host => Ok(installed.root.clone()),
+                RootFs::Directory(_) => Err(Refusal::Invalid { detail: "an isolate has no image".to_owned() }),
+            };
+        }
         let RootFs::Directory(path) = image else { return Ok(self.p.host_root.clone()) };
         let real = validate::image(path, &self.p.config.image_dirs).map_err(|detail| Refusal::Invalid { detail })?;
         if let Some(plan) = self.images.get(&real) {

@@ -32,7 +32,7 @@ impl Server {
             if !alive {
                 continue;
             }
-            let over = live.resident.is_some_and(|bytes| bytes > live.spec.memory_mb << 20);
+            let over = live.resident.is_some_and(|bytes| bytes > live.memory_max());
             if live.is_out_of_memory() || over {
                 verdicts.push((*serial, live.out_of_memory()));
             } else if now >= live.deadline() {

@@ -3,10 +3,12 @@
 //! Each right is given up as soon as it is not needed. Order: mounts, `pivot_root` → loopback → rlimits → ids → capabilities
 //! → `no_new_privs` → descriptors → Landlock → seccomp, last → exec. Read next: `../mounts.rs`.
 
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::launcher::child::{self, Birth, Never, Stderr, check};
+use crate::launcher::landlock::Places;
 use crate::launcher::mounts::{self, Tree};
 use crate::launcher::{INSIDE_ID, landlock, step};
 use livery_guest::seccomp;
@@ -19,7 +21,13 @@ pub(crate) struct Plan<'a> {
     pub(crate) filter: &'a [seccomp::sock_filter],
     pub(crate) landlock_abi: u32,
     pub(crate) limits: Limits,
+    pub(crate) places: Places,
+    /// What the guest is told.
+    pub(crate) arguments: Vec<CString>,
 }
+
+/// Where commands may write, and that they may start any program they find or make.
+pub(crate) const PLACES: Places = Places { writable: &["/workspace", "/tmp", "/dev/shm"], executable: &["/"] };
 
 /// Limits of each process inside.
 #[derive(Clone, Copy, Debug)]
@@ -46,9 +54,11 @@ pub(super) fn become_guest(plan: &Plan<'_>, birth: &Birth<'_>) -> Result<Never, 
     step::of("no_new_privs", child::no_new_privs())?;
     step::of("tie to the launcher", child::die_with_launcher(birth.launcher))?;
     step::of("descriptors", child::arrange_descriptors(birth, plan.guest.as_raw_fd(), Stderr::Nowhere))?;
-    step::of("Landlock", landlock::restrict(plan.landlock_abi, &["/workspace", "/tmp", "/dev/shm"]))?;
+    step::of("Landlock", landlock::restrict(plan.landlock_abi, plan.places))?;
     step::of("seccomp", seccomp::install(plan.filter))?;
-    step::of("guest", child::exec(&[c"livery-guest"]))
+    let arguments: Vec<&CStr> =
+        std::iter::once(c"livery-guest").chain(plan.arguments.iter().map(AsRef::as_ref)).collect();
+    step::of("guest", child::exec(&arguments))
 }
 
 /// The loopback interface is the only one there is; it starts down.
