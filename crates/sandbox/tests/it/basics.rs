@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use livery_sandbox::{Error, Exec, LauncherCommand, Stream};
 
+use crate::checks;
 use crate::house::{As, House, is_root, output, shell, until_running, walls};
 
 /// Longer than any end takes, and far shorter than the commands that are ended would.
@@ -114,6 +115,11 @@ async fn long_output_keeps_head_and_tail_and_the_whole_in_a_file() {
         let exec = Exec { timeout: Duration::from_secs(1), output_limit: 4096, ..Exec::shell("yes flood") };
         let result = sandbox.exec(exec, |_, _| {}).await.unwrap();
         assert!(result.timed_out && result.stdout.len() < 5000);
+        checks::held(wall, &[41]);
+        // The control: so much and more there is, where it is asked for.
+        let exec = Exec { output_limit: 1_000_000, ..Exec::shell("seq 1 100000") };
+        assert_eq!(sandbox.exec(exec, |_, _| {}).await.unwrap().stdout.len(), 588_895);
+        checks::control(&[41]);
     }
 }
 

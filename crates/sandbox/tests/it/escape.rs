@@ -9,7 +9,7 @@ use std::time::Duration;
 use livery_sandbox::{ArtifactLimits, Error, Exec, LostReason, Sandbox, Tier};
 
 use crate::checks;
-use crate::house::{As, House, PATIENCE, is_root, output, shell, until_running, walls};
+use crate::house::{As, House, PATIENCE, is_root, output, shell, until, until_running, walls};
 use crate::probe::{self, Facts};
 
 /// What the host has and the sandbox must not find, alive for as long as this is.
@@ -153,6 +153,9 @@ async fn signals_stay_inside() {
         assert!(matches!(kills, Ok(_) | Err(Error::Lost(_))), "{kills:?}");
         assert!(bait.process.try_wait().unwrap().is_none());
         until_running(&neighbour, "sleep", 1).await;
+        checks::held(wall, &[20]);
+        rustix::process::test_kill_process(rustix::process::Pid::from_child(&bait.process)).unwrap();
+        checks::control(&[20]);
         // On Linux, process 1 of the hostile sandbox does not care. gVisor spares it nothing: who kills it ends his own run.
         if wall.tier == Tier::Container {
             assert_eq!(output(&sandbox, "echo fine").await, "fine");
@@ -200,6 +203,13 @@ async fn collected_files_are_plain_ones_of_the_workspace() {
         for name in names {
             assert!(matches!(sandbox.get(name, 0, 100).await, Err(Error::Guest { .. })), "{name}");
         }
+        checks::held(wall, &[7, 9]);
+        // The control: whoever joined host paths would read it.
+        let joined = house.config.state_dir.join("workspaces/one/outputs/shadow");
+        if let Ok(text) = std::fs::read_to_string(joined) {
+            assert_eq!(text, std::fs::read_to_string("/etc/shadow").unwrap());
+            checks::control(&[7, 9]);
+        }
     }
 }
 
@@ -229,5 +239,12 @@ async fn a_link_swapped_under_reads_and_writes_never_leads_out() {
         assert!(seen > 0, "{wall:?}: {last}");
         assert!(!std::path::Path::new("/etc/written").exists() && !std::path::Path::new("/written").exists());
         assert!(sandbox.lost().borrow().is_none());
+        checks::held(wall, &[8]);
+        if wall == As::Root.into() {
+            // The control: whoever joined host paths would be led out before long.
+            let joined = house.config.state_dir.join("workspaces/one/d/passwd");
+            until("the link leads out", || std::fs::read(&joined).is_ok()).await;
+            checks::control(&[8]);
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use livery_sandbox::{Error, Exec, LostReason, Tier};
 
+use crate::checks;
 use crate::house::{As, House, output, shell, until, walls};
 
 /// Every process whose environment or command names `mark`.
@@ -125,6 +126,9 @@ async fn daemons_die_with_their_sandbox() {
         sandbox.exec(Exec { background: true, ..Exec::new(["sleep", &mark]) }, |_, _| {}).await.unwrap();
         drop(sandbox);
         until("a dropped sandbox dies", || traces(&house, &mark).is_empty()).await;
+        checks::held(wall, &[43]);
+        // They did run before.
+        checks::control(&[43]);
     }
 }
 
@@ -149,6 +153,7 @@ async fn the_launchers_sigkill_takes_every_sandbox_and_the_next_one_sweeps() {
         house.sandboxes.shutdown().await.unwrap();
         assert!(cgroups(&house).is_empty(), "{wall:?}");
         assert_eq!(mounts_below(&house.config.state_dir), 0);
+        checks::held(wall, &[44]);
     }
 }
 
@@ -225,6 +230,7 @@ async fn the_platforms_end_takes_the_launcher_and_every_sandbox() {
             std::mem::forget(sandbox);
         }
         until("every sandbox works", || run(&house, &mark, 3)).await;
+        checks::control(&[44]);
         let launcher = house.launcher_pid;
         assert_eq!(cgroups(&house).is_empty(), wall.user == As::User);
         // What SIGKILL of the platform does to the launcher: its socket closes, and nothing is said.
@@ -246,6 +252,11 @@ async fn a_hundred_rounds_leave_nothing() {
         let children = || of_threads(launcher, "children");
         let snapshot = || (count("fd"), of_threads(launcher, "mountinfo").lines().count(), cgroups(&house));
         let before = snapshot();
+        let one = house.sandbox("one").await;
+        assert_ne!(snapshot(), before, "a sandbox that lives shows");
+        checks::control(&[45]);
+        one.kill("test").await.unwrap();
+        drop(one);
         for round in 0..100 {
             let sandbox = house.sandbox(&format!("round-{round}")).await;
             if round % 10 == 0 {
@@ -257,6 +268,7 @@ async fn a_hundred_rounds_leave_nothing() {
         }
         until("the launcher holds what it held before", || snapshot() == before).await;
         until("no child is left", || children().is_empty()).await;
+        checks::held(wall, &[45]);
     }
     // Tests in other threads have descriptors too: a leak here would be one for each of the rounds, so 200.
     assert!(own() < own_before + 150, "{} descriptors, {own_before} before", own());
@@ -293,6 +305,9 @@ async fn a_guest_that_sends_rubbish_or_dies_is_cut_off() {
         kill_9(guest);
         let error = sandbox.exec(Exec::shell("echo"), |_, _| {}).await.unwrap_err();
         assert!(matches!(error, Error::Lost(ref lost) if lost.reason == LostReason::GuestExited), "{error}");
-        house.sandbox("one").await;
+        checks::held(wall, &[34]);
+        let next = house.sandbox("one").await;
+        assert_eq!(output(&next, "echo fine").await, "fine");
+        checks::control(&[34]);
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use livery_sandbox::{Error, Exec, LostReason, Sandbox, Spec, Tier};
 
-use crate::house::{As, House, PATIENCE, output, shell, walls};
+use crate::checks;
+use crate::house::{As, House, PATIENCE, output, shell, until_running, walls};
 
 async fn reason(sandbox: &Sandbox) -> (LostReason, String) {
     let mut lost = sandbox.lost();
@@ -40,6 +41,12 @@ async fn a_memory_bomb_ends_its_run_with_a_clear_reason() {
             Err(error) => panic!("{error}"),
         }
         is_well(&neighbour).await;
+        checks::held(wall, &[37]);
+        // The control: where there is room the same is no bomb.
+        let wide = house.sandboxes.create(Spec { memory_mb: 1024, ..house.spec("wide") }).await.unwrap();
+        let script = script.replace("sleep 6000", "wc -c");
+        assert_eq!(output(&wide, &script).await.lines().filter(|line| *line == "40000000").count(), 4, "{wall:?}");
+        checks::control(&[37]);
     }
 }
 
@@ -78,6 +85,12 @@ async fn a_fork_bomb_is_held_and_its_run_goes_on() {
         assert!(sandbox.lost().borrow().is_none());
         let teardown = sandbox.kill("test").await.unwrap();
         assert!(teardown.processes_gone && teardown.cgroups_removed);
+        checks::held(wall, &[36]);
+        // The control: where there is room there are as many as are wanted.
+        let wide = house.sandbox("wide").await;
+        output(&wide, "i=0; while [ $i -lt 60 ]; do sleep 600 & i=$((i+1)); done >/dev/null 2>&1").await;
+        until_running(&wide, "sleep", 60).await;
+        checks::control(&[36]);
     }
 }
 
@@ -104,6 +117,10 @@ async fn a_full_disk_ends_its_run() {
         let error = sandbox.exec(exec, |_, _| {}).await.unwrap_err();
         assert!(matches!(error, Error::Lost(ref lost) if lost.reason == LostReason::DiskFull), "{wall:?} {error}");
         is_well(&neighbour).await;
+        checks::held(wall, &[38]);
+        let written = output(&neighbour, "head -c 20000000 /dev/zero > big; stat -c %s big").await;
+        assert_eq!(written, "20000000", "where there is room it is whole");
+        checks::control(&[38]);
         for id in ["file", "files", "deep"] {
             house.sandboxes.create(house.spec(id)).await.unwrap().kill("test").await.unwrap();
             house.sandboxes.remove_workspace(id).await.unwrap();
@@ -134,6 +151,16 @@ async fn the_wall_clock_ends_a_run_whatever_it_does() {
         assert_eq!(error.to_string(), "the sandbox was lost: its wall clock of 2.5 s ran out", "{wall:?}");
         assert_eq!(reason(&sandbox).await.0, LostReason::WallClock);
         assert!(matches!(sandbox.get("x", 0, 1).await, Err(Error::Lost(_))));
+        checks::held(wall, &[42]);
+        if wall.user == As::Root && wall.tier == Tier::Container {
+            // The control: with more time on its clock it goes on and on.
+            let patient = house.sandbox("patient").await;
+            let timeout = Duration::from_secs(3);
+            let exec = Exec { timeout, ..Exec::shell("trap '' TERM INT; while :; do :; done") };
+            assert!(patient.exec(exec, |_, _| {}).await.unwrap().timed_out);
+            is_well(&patient).await;
+            checks::control(&[42]);
+        }
     }
 }
 
@@ -147,5 +174,12 @@ async fn descriptors_and_unread_input_are_bounded() {
         assert!(sandbox.exec(exec, |_, _| {}).await.unwrap().timed_out);
         let exec = Exec { stdin: vec![0; 8_000_000], ..Exec::shell("exec <&-; sleep 0.2; echo done") };
         assert_eq!(sandbox.exec(exec, |_, _| {}).await.unwrap().stdout, b"done\n");
+        checks::held(wall, &[39]);
+        // The control: what is read arrives, and outside there may be more descriptors.
+        let exec = Exec { stdin: vec![0; 8_000_000], ..Exec::shell("wc -c") };
+        assert_eq!(sandbox.exec(exec, |_, _| {}).await.unwrap().stdout.trim_ascii(), b"8000000");
+        let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        assert!(own.maximum.is_none_or(|most| most > 4096), "{own:?}");
+        checks::control(&[39]);
     }
 }

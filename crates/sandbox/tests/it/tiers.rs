@@ -4,6 +4,7 @@ use std::fs;
 
 use livery_sandbox::{Error, Spec, Status, Tier, Tool};
 
+use crate::checks;
 use crate::house::{As, House, Wall, everyone, output, runsc};
 
 const GVISOR: Wall = Wall { tier: Tier::Gvisor, user: As::Root };
@@ -44,6 +45,11 @@ async fn a_tier_that_is_not_there_is_a_refusal_and_never_a_weaker_one() {
         let container = house.sandboxes.create(Spec::new("one")).await.unwrap();
         assert_eq!(output(&container, "echo fine").await, "fine");
     }
+    checks::control(&[46]);
+    // What is refused is refused before there is a wall.
+    for wall in crate::house::walls() {
+        checks::held(wall, &[46]);
+    }
 }
 
 #[tokio::test]
@@ -77,6 +83,7 @@ async fn a_runsc_that_is_not_the_one_that_was_meant_is_refused() {
         assert!(house.sandboxes.choose(Tier::Gvisor, true).await.is_err());
         assert_eq!(house.sandboxes.tier(Tier::Container).await.unwrap().status, Status::Ok);
     }
+    checks::held(GVISOR, &[47]);
 }
 
 #[tokio::test]
@@ -94,6 +101,7 @@ async fn gvisors_own_kernel_answers_behind_a_wall_of_its_own() {
     let report = house.sandboxes.tier(Tier::Gvisor).await.unwrap();
     assert_eq!((report.status, report.sha256), (Status::Ok, Some(tool.sha256)));
     assert!(report.trial.is_some() && report.version.is_some_and(|version| version.contains("2024")), "not tried");
+    checks::control(&[47]);
     let sandbox = house.sandbox("one").await;
     let host = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let inside = output(&sandbox, "uname -r").await;
@@ -134,4 +142,6 @@ async fn gvisors_own_kernel_answers_behind_a_wall_of_its_own() {
         assert!(bound & denied == 0 || uid >= first + 2 * count, "{status}");
     }
     assert!(kernels > 0, "gVisor's kernel confines itself");
+    checks::held(GVISOR, &[48]);
+    checks::control(&[48]);
 }
