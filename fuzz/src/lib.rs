@@ -20,9 +20,6 @@ use livery_core::inbound::{Filter, Message, Template, read_body, read_query};
 use livery_core::id::RunId;
 use livery_core::receipt::Receipt;
 use livery_core::receipt::log::{Chain, FINDINGS_MAX as RECEIPT_FINDINGS_MAX, parse_events};
-use livery_guest::wire::message::{Done, Entry, Exec, Exit, Failure, Get, Hello, List, Put, Stat, Tail};
-use livery_guest::wire::flow::{FLOW_WINDOW_BYTES, FLOWS_MAX, Grant, Ledger, Listen, Step};
-use livery_guest::wire::{Decoder as FrameDecoder, PAYLOAD_BYTES_MAX, Reader, Side};
 use livery_harness::Loop;
 use livery_harness::replay::bundle::{Bundle, EVENTS_MAX as BUNDLE_EVENTS_MAX};
 use livery_harness::replay::{Logged, replay};
@@ -30,9 +27,11 @@ use livery_llm::provider::{Decoder, Dialect};
 use livery_llm::request::{ModelRequest, ToolChoice};
 use livery_llm::script::Script;
 
+mod guest;
 pub mod http_framing;
 mod spoken;
 
+pub use guest::{flow_ledger, guest_wire, terminal_ledger};
 pub use spoken::{graphql, graphql_request, grpc_message, websocket};
 
 /// The first byte says where the rest is cut in two, as a share of its length.
@@ -65,32 +64,6 @@ pub fn trigger_message(bytes: &[u8]) {
             }
         }
     }
-}
-
-/// Frames come out the same however the bytes are cut, never larger than the limit; no payload makes a message parser panic.
-pub fn guest_wire(bytes: &[u8]) {
-    let Some((one, two)) = cut(bytes) else { return };
-    for side in [Side::Host, Side::Guest] {
-        let whole = frames(side, &[&bytes[1..]]);
-        assert_eq!(whole, frames(side, &[one, two]), "a cut changes the frames");
-        for (_, payload) in whole {
-            messages(&payload);
-        }
-    }
-    messages(&bytes[1..]);
-}
-
-fn frames(side: Side, pieces: &[&[u8]]) -> Vec<(u32, Vec<u8>)> {
-    let mut decoder = FrameDecoder::new(side);
-    let mut frames = Vec::new();
-    for piece in pieces {
-        decoder.push(piece);
-        while let Ok(Some(frame)) = decoder.next() {
-            assert!(frame.payload.len() <= PAYLOAD_BYTES_MAX, "a frame beyond the limit");
-            frames.push((frame.stream, frame.payload.to_vec()));
-        }
-    }
-    frames
 }
 
 /// A text of SQL is judged or refused, and read-only is never more than reading; what is in quotes is one token, and a statement
@@ -212,91 +185,6 @@ pub fn placeholder(bytes: &[u8]) {
         let plain = window.strip_prefix(b"lvp_").is_some_and(|random| random.iter().all(u8::is_ascii_alphanumeric));
         assert!(!plain || whole.iter().any(|found| found == window), "one that was missed");
     }
-}
-
-/// Whatever a guest sends about its flows, the host never holds more of one than its window, nor more flows than the limit, nor
-/// one number twice.
-pub fn flow_ledger(bytes: &[u8]) {
-    let mut decoder = FrameDecoder::new(Side::Host);
-    decoder.push(bytes);
-    let (mut ledger, mut held, mut last) = (Ledger::default(), BTreeMap::new(), 0);
-    while let Ok(Some(frame)) = decoder.next() {
-        if !frame.kind.is_of_flow() {
-            // The host acts on the flow of that number: it takes what it holds, sends, or has its last word.
-            let flow = frame.stream;
-            if let Some(bytes) = held.get_mut(&flow) {
-                if ledger.consumed(flow, *bytes) {
-                    *bytes = 0;
-                }
-            }
-            if let Some(room) = ledger.room(flow) {
-                ledger.sends(flow, room.min(7));
-            }
-            if frame.payload.is_empty() {
-                ledger.ends(flow);
-            }
-            continue;
-        }
-        match ledger.receive(frame.kind, frame.stream, frame.payload) {
-            Ok(Step::Opened) => {
-                assert!(frame.stream > last, "a number twice");
-                last = frame.stream;
-                held.insert(frame.stream, 0_u32);
-            }
-            Ok(Step::Read(bytes)) => {
-                let held = held.get_mut(&frame.stream).expect("it was opened");
-                *held += u32::try_from(bytes.len()).expect("a frame's payload");
-                assert!(*held <= FLOW_WINDOW_BYTES, "beyond the window");
-            }
-            Ok(Step::Granted(bytes)) => assert!(bytes <= FLOW_WINDOW_BYTES, "a grant beyond the window"),
-            Ok(Step::Closed) => drop(held.remove(&frame.stream)),
-            Ok(Step::ReadEnd) => {}
-            Err(_) => return,
-        }
-        assert!(ledger.len() <= FLOWS_MAX && ledger.len() == held.len(), "flows beyond the limit");
-    }
-}
-
-/// What decodes is what its encoding decodes to.
-fn messages(payload: &[u8]) {
-    if let Ok(hello) = Hello::decode(payload) {
-        assert_eq!(hello.encode(), payload);
-    }
-    if let Ok(exec) = Exec::decode(payload) {
-        assert_eq!(exec.encode().expect("it was within the limits"), payload);
-    }
-    if let Ok(exit) = Exit::decode(payload) {
-        assert_eq!(Exit::decode(&exit.encode()), Ok(exit));
-    }
-    if let Ok(tail) = Tail::decode(payload) {
-        assert_eq!(tail.encode(), payload);
-    }
-    if let Ok(put) = Put::decode(payload) {
-        assert_eq!(Put::decode(&put.encode()), Ok(put));
-    }
-    if let Ok(get) = Get::decode(payload) {
-        assert_eq!(Get::decode(&get.encode()), Ok(get));
-    }
-    if let Ok(list) = List::decode(payload) {
-        assert_eq!(List::decode(&list.encode()), Ok(list));
-    }
-    if let Ok(stat) = Stat::decode(payload) {
-        assert_eq!(Stat::decode(&stat.encode()), Ok(stat));
-    }
-    if let Ok(done) = Done::decode(payload) {
-        assert_eq!(done.encode(), payload);
-    }
-    if let Ok(failure) = Failure::decode(payload) {
-        assert_eq!(Failure::decode(&failure.encode()), Ok(failure));
-    }
-    if let Ok(listen) = Listen::decode(payload) {
-        assert_eq!(listen.encode(), payload);
-    }
-    if let Ok(grant) = Grant::decode(payload) {
-        assert_eq!(grant.encode(), payload);
-    }
-    let mut reader = Reader::new(payload);
-    while Entry::decode(&mut reader).is_ok() {}
 }
 
 /// The answer of a provider is the same however its bytes are cut.

@@ -197,14 +197,41 @@ fn flow_ledger() {
 }
 
 #[test]
-fn guest_wire() {
+fn terminal_ledger() {
+    use livery_guest::wire::message::Outcome;
+    use livery_guest::wire::flow::Grant;
+    use livery_guest::wire::terminal::Output;
     use livery_guest::wire::{Kind, encode};
+    let output = |ticket, start, ended, bytes| Output { ticket, start, ended, bytes }.encode();
+    let mut polite = Vec::new();
+    encode(&mut polite, Kind::Stdout, 1, b"the host asks and types");
+    encode(&mut polite, Kind::TerminalOutput, 1, &output(1, 0, None, b"$ "));
+    encode(&mut polite, Kind::TerminalGranted, 1, &Grant { bytes: 7 }.encode());
+    encode(&mut polite, Kind::Stdout, 1, b"again");
+    encode(&mut polite, Kind::Stdout, 1, b"and again");
+    encode(&mut polite, Kind::TerminalOutput, 1, &output(2, 2, None, b"lost"));
+    encode(&mut polite, Kind::TerminalOutput, 1, &output(3, 900, Some(Outcome::Code(3)), b"bye"));
+    walk(crate::terminal_ledger, &[&polite]);
+}
+
+#[test]
+fn guest_wire() {
+    use livery_guest::wire::terminal::{Open, Output, Read, Size};
+    use livery_guest::wire::{Kind, encode};
+    let open = Open { argv: vec![b"sh".to_vec()], env: vec![], cwd: b"/workspace".to_vec(), size: Size::default() };
+    let mut terminals = vec![30];
+    encode(&mut terminals, Kind::TerminalOpen, 3, &open.encode().unwrap());
+    encode(&mut terminals, Kind::TerminalResize, 3, &Size { rows: 40, columns: 120 }.encode());
+    encode(&mut terminals, Kind::TerminalRead, 3, &Read { ticket: 1, offset: 9, limit: 100 }.encode());
+    let mut shown = vec![90];
+    encode(&mut shown, Kind::TerminalOutput, 3, &Output { ticket: 1, start: 9, ended: None, bytes: b"$ " }.encode());
+    encode(&mut shown, Kind::Running, 4, &[1, 0, 0, 0, 9, 0, 0, 0]);
     let mut frames = vec![100];
     encode(&mut frames, Kind::Stdout, 3, b"hello");
     encode(&mut frames, Kind::Stderr, 3, b"");
     let mut commands = vec![10];
     encode(&mut commands, Kind::StdinEnd, 1, b"");
-    walk(crate::guest_wire, &[&frames, &commands, b"\x40\x05\0\0\0\x01\0\0\0\x41\0\0\0hello"]);
+    walk(crate::guest_wire, &[&frames, &commands, &terminals, &shown, b"\x40\x05\0\0\0\x01\0\0\0\x41\0\0\0hello"]);
 }
 
 #[test]

@@ -10,10 +10,12 @@ mod isolate;
 mod output;
 mod path;
 mod process;
+mod pty;
 mod relay;
 mod server;
 mod spawn;
 mod sys;
+mod terminal;
 mod upload;
 mod walk;
 

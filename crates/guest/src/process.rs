@@ -188,15 +188,6 @@ impl Process {
         rest
     }
 
-    /// The first process ended with this raw wait status.
-    pub(crate) const fn ended(&mut self, status: i32) {
-        self.outcome = Some(if libc::WIFSIGNALED(status) {
-            Outcome::Signal(libc::WTERMSIG(status))
-        } else {
-            Outcome::Code(libc::WEXITSTATUS(status))
-        });
-    }
-
     /// When its clock next needs attention.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.next_kill.map(|(at, _)| at)
@@ -252,4 +243,13 @@ impl Process {
 
 fn after(timeout_ms: u32) -> Instant {
     Instant::now() + Duration::from_millis(u64::from(timeout_ms))
+}
+
+/// What a raw wait status says.
+pub(crate) const fn outcome_of(status: i32) -> Outcome {
+    if libc::WIFSIGNALED(status) {
+        Outcome::Signal(libc::WTERMSIG(status))
+    } else {
+        Outcome::Code(libc::WEXITSTATUS(status))
+    }
 }

@@ -1,7 +1,7 @@
 //! The guest's one loop: the channel, child exits, and every command's pipes, in a single `poll`.
 //!
 //! Nothing here waits for one command while another has something to say. A frame that is not a frame ends the guest.
-//! Read next: `process.rs`, `files.rs`, `relay.rs`.
+//! Read next: `process.rs`, `terminal.rs`, `files.rs`, `relay.rs`.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -9,15 +9,18 @@ use std::time::Instant;
 
 use livery_guest::wire::code::Code;
 use livery_guest::wire::flow::Listen;
+use livery_guest::wire::job::Job;
 use livery_guest::wire::message::{Done, Exec, Get, Hello, List, Put, Stat};
-use livery_guest::wire::{Kind, STREAMS_MAX, VERSION};
+use livery_guest::wire::terminal::Open;
+use livery_guest::wire::{Kind, STREAMS_MAX, VERSION, Writer};
 
 use crate::channel::Channel;
 use crate::files::{self, Download};
 use crate::isolate::Isolate;
-use crate::process::Process;
+use crate::process::{Process, outcome_of};
 use crate::relay::Relay;
 use crate::sys;
+use crate::terminal::Terminals;
 use crate::upload::Upload;
 
 /// Pipes of descendants whose command has ended; beyond this the oldest is closed.
@@ -36,6 +39,7 @@ enum Source {
     Leftover(RawFd),
     Listener,
     Flow(u32),
+    Terminal(u32),
 }
 
 struct Server {
@@ -48,6 +52,7 @@ struct Server {
     relay: Relay,
     /// Where programs run instead of commands.
     isolate: Option<Isolate>,
+    terminals: Terminals,
     scratch: Vec<u8>,
 }
 
@@ -62,6 +67,7 @@ pub(crate) fn run(channel: OwnedFd, signals: OwnedFd, isolate: Option<Isolate>) 
         leftovers: Vec::new(),
         relay: Relay::default(),
         isolate,
+        terminals: Terminals::default(),
         scratch: vec![0; SCRATCH_BYTES],
     };
     server.channel.send(Kind::Hello, 0, &Hello { version: u32::from(VERSION) }.encode());
@@ -119,6 +125,10 @@ impl Server {
         for (fd, events, number) in self.relay.wanted(room) {
             add(fd, events, Source::Flow(number));
         }
+        // What they show goes to a ring of their own, whatever room there is to send.
+        for (fd, events, number) in self.terminals.wanted() {
+            add(fd, events, Source::Terminal(number));
+        }
     }
 
     /// How long nothing will happen by itself.
@@ -126,7 +136,7 @@ impl Server {
         if !self.downloads.is_empty() && self.channel.has_room() {
             return 0;
         }
-        let next = self.processes.iter().filter_map(Process::deadline).min();
+        let next = self.processes.iter().filter_map(Process::deadline).chain(self.terminals.deadline()).min();
         next.map_or(-1, |at| {
             let left = at.saturating_duration_since(Instant::now()).as_millis() + 1;
             i32::try_from(left).unwrap_or(i32::MAX)
@@ -148,6 +158,7 @@ impl Server {
             Source::Leftover(raw) => self.drain_leftover(raw),
             Source::Listener => self.relay.accept(&mut self.channel),
             Source::Flow(number) => self.relay.ready(number, &mut self.scratch, &mut self.channel),
+            Source::Terminal(number) => self.terminals.ready(number, &mut self.scratch, &mut self.channel),
         }
         Ok(true)
     }
@@ -175,10 +186,14 @@ impl Server {
     fn reap(&mut self) {
         while matches!(sys::read(self.signals.as_fd(), &mut self.scratch), Ok(count) if count > 0) {}
         while let Some((pid, status)) = sys::reap() {
+            let outcome = outcome_of(status);
             if let Some(process) = self.processes.iter_mut().find(|p| p.pid == pid) {
-                process.ended(status);
-            } else if let Some(isolate) = &mut self.isolate {
-                isolate.ended(pid);
+                process.outcome = Some(outcome);
+            } else {
+                self.terminals.reaped(pid, outcome, &mut self.scratch, &mut self.channel);
+                if let Some(isolate) = &mut self.isolate {
+                    isolate.ended(pid);
+                }
             }
         }
     }
@@ -186,6 +201,7 @@ impl Server {
     /// Clocks, ended commands, and the next chunks of downloads.
     fn advance(&mut self) {
         let now = Instant::now();
+        self.terminals.tick(now);
         let mut index = 0;
         while let Some(process) = self.processes.get_mut(index) {
             process.tick(now);
@@ -270,6 +286,16 @@ impl Server {
             Kind::FlowWrite | Kind::FlowWriteEnd | Kind::FlowGrant | Kind::FlowCut => {
                 self.relay.handle(kind, stream, payload, &mut self.channel)?;
             }
+            Kind::TerminalOpen if self.isolate.is_some() => {
+                self.channel.refuse(stream, "no terminal can be here, only code");
+            }
+            Kind::TerminalOpen => {
+                self.terminals.open(stream, &Open::decode(payload).map_err(invalid)?, &mut self.channel);
+            }
+            Kind::TerminalInput | Kind::TerminalResize | Kind::TerminalRead | Kind::TerminalClose => {
+                self.terminals.handle(kind, stream, payload, &mut self.channel)?;
+            }
+            Kind::Jobs => self.list_jobs(stream),
             // The decoder lets no other kind through.
             _ => {}
         }
@@ -282,6 +308,14 @@ impl Server {
             Some(Ok(host)) => self.processes.push(Process::code(stream, host, code)),
             Some(Err((error, doing))) => self.channel.fail(stream, &error, doing),
         }
+    }
+
+    fn list_jobs(&mut self, stream: u32) {
+        let mut jobs = Writer::new();
+        for process in self.processes.iter().filter(|process| process.background) {
+            Job { stream: process.stream, pid: u32::try_from(process.pid).unwrap_or(0) }.encode(&mut jobs);
+        }
+        self.channel.send(Kind::Running, stream, &jobs.into_bytes());
     }
 
     fn listen(&mut self, stream: u32, Listen { port }: Listen) {

@@ -1,16 +1,17 @@
 //! Starting a command: everything that allocates happens before `fork`, so that the child only makes system calls.
 //!
 //! Each command leads its own session, and so its own process group, which is what a timeout kills.
-//! Read next: `process.rs`.
+//! Read next: `process.rs`, `terminal.rs`.
 
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use livery_guest::wire::message::Exec;
+use livery_guest::wire::terminal::Open;
 
-use crate::output;
 use crate::sys::check;
+use crate::{output, pty};
 
 /// A command that runs.
 pub(crate) struct Child {
@@ -28,42 +29,68 @@ struct Prepared {
     cwd: CString,
 }
 
+/// What went wrong, and while doing what.
+pub(crate) type Failed = (io::Error, &'static str);
+
 /// Starts `exec`. The error says which step failed.
-pub(crate) fn spawn(exec: &Exec, background_log: &str) -> Result<Child, (io::Error, &'static str)> {
-    let prepared = prepare(exec).map_err(|error| (error, "reading the command"))?;
-    let pipes = |step: io::Result<(OwnedFd, OwnedFd)>| step.map_err(|error| (error, "making a pipe"));
-    let (stdin_read, stdin_write) = pipes(pipe())?;
-    let (failure_read, failure_write) = pipes(pipe())?;
+pub(crate) fn spawn(exec: &Exec, background_log: &str) -> Result<Child, Failed> {
+    let prepared = prepare(&exec.argv, &exec.env, &exec.cwd)?;
+    let (stdin_read, stdin_write) = pipe()?;
     let (outputs, out, err) = if exec.background {
         let log = output::create(background_log).map_err(|error| (error, "creating the output file"))?;
         let log = OwnedFd::from(log);
         let copy = log.try_clone().map_err(|error| (error, "opening the output file"))?;
         (None, log, copy)
     } else {
-        let (out_read, out_write) = pipes(pipe())?;
-        let (err_read, err_write) = pipes(pipe())?;
+        let (out_read, out_write) = pipe()?;
+        let (err_read, err_write) = pipe()?;
         (Some((out_read, err_read)), out_write, err_write)
     };
     let stdio = [stdin_read.as_raw_fd(), out.as_raw_fd(), err.as_raw_fd()];
-    let pid = fork_exec(&prepared, stdio, failure_write.as_raw_fd()).map_err(|error| (error, "starting a process"))?;
-    drop((stdin_read, out, err, failure_write));
-    if let Some((step, errno)) = read_failure(&failure_read) {
-        let doing = if step == b'c' { "entering the working directory" } else { "executing the program" };
-        return Err((io::Error::from_raw_os_error(errno), doing));
-    }
+    let pid = start(&prepared, stdio, Terminal::None)?;
     Ok(Child { pid, stdin: exec.has_stdin.then_some(stdin_write), outputs })
 }
 
-fn prepare(exec: &Exec) -> io::Result<Prepared> {
+/// Starts a program before a terminal of its own. The error says which step failed.
+pub(crate) fn before_terminal(open: &Open, slave: OwnedFd) -> Result<i32, Failed> {
+    let prepared = prepare(&open.argv, &open.env, &open.cwd)?;
+    start(&prepared, [slave.as_raw_fd(); 3], Terminal::Own)
+}
+
+/// Whether standard input is a terminal that becomes the session's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Terminal {
+    None,
+    Own,
+}
+
+fn start(prepared: &Prepared, stdio: [RawFd; 3], terminal: Terminal) -> Result<i32, Failed> {
+    let (failure_read, failure_write) = pipe()?;
+    let pid = fork_exec(prepared, stdio, terminal, failure_write.as_raw_fd());
+    let pid = pid.map_err(|error| (error, "starting a process"))?;
+    drop(failure_write);
+    let Some((step, errno)) = read_failure(&failure_read) else { return Ok(pid) };
+    let doing = match step {
+        b'c' => "entering the working directory",
+        b't' => "taking the terminal",
+        _ => "executing the program",
+    };
+    Err((io::Error::from_raw_os_error(errno), doing))
+}
+
+fn prepare(argv: &[Vec<u8>], env: &[Vec<u8>], cwd: &[u8]) -> Result<Prepared, Failed> {
     let strings =
         |list: &[Vec<u8>]| list.iter().map(|s| Ok(CString::new(s.as_slice())?)).collect::<io::Result<Vec<_>>>();
-    let program = exec.argv.first().map_or(&[][..], Vec::as_slice);
-    Ok(Prepared {
-        programs: candidates(program, &exec.env)?,
-        argv: strings(&exec.argv)?,
-        env: strings(&exec.env)?,
-        cwd: CString::new(exec.cwd.as_slice())?,
-    })
+    let program = argv.first().map_or(&[][..], Vec::as_slice);
+    let prepared = || {
+        io::Result::Ok(Prepared {
+            programs: candidates(program, env)?,
+            argv: strings(argv)?,
+            env: strings(env)?,
+            cwd: CString::new(cwd)?,
+        })
+    };
+    prepared().map_err(|error| (error, "reading the command"))
 }
 
 /// The paths a program's name may mean, in the order of `PATH`.
@@ -75,16 +102,16 @@ fn candidates(program: &[u8], env: &[Vec<u8>]) -> io::Result<Vec<CString>> {
     path.split(|byte| *byte == b':').map(|folder| Ok(CString::new([folder, b"/", program].concat())?)).collect()
 }
 
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+fn pipe() -> Result<(OwnedFd, OwnedFd), Failed> {
     let mut fds: [RawFd; 2] = [-1; 2];
     // SAFETY: `fds` is a valid place for two descriptors; on success both are open and owned by no one else.
     unsafe {
-        check(libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC))?;
+        check(libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC)).map_err(|error| (error, "making a pipe"))?;
         Ok((OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])))
     }
 }
 
-fn fork_exec(prepared: &Prepared, stdio: [RawFd; 3], failure: RawFd) -> io::Result<i32> {
+fn fork_exec(prepared: &Prepared, stdio: [RawFd; 3], terminal: Terminal, failure: RawFd) -> io::Result<i32> {
     let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
         list.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
     };
@@ -95,7 +122,7 @@ fn fork_exec(prepared: &Prepared, stdio: [RawFd; 3], failure: RawFd) -> io::Resu
     unsafe {
         let pid = check(libc::fork())?;
         if pid == 0 {
-            let (step, errno) = become_command(prepared, &argv, &env, stdio);
+            let (step, errno) = become_command(prepared, &argv, &env, stdio, terminal);
             let [a, b, c, d] = errno.to_le_bytes();
             let report = [step, a, b, c, d];
             libc::write(failure, report.as_ptr().cast(), report.len());
@@ -114,11 +141,15 @@ unsafe fn become_command(
     argv: &[*const libc::c_char],
     env: &[*const libc::c_char],
     stdio: [RawFd; 3],
+    terminal: Terminal,
 ) -> (u8, i32) {
     let errno = || io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
     // SAFETY: see the function's contract; the rest are system calls on integers and valid C strings.
     unsafe {
         libc::setsid();
+        if terminal == Terminal::Own && !pty::take(stdio[0]) {
+            return (b't', errno());
+        }
         for (fd, target) in stdio.into_iter().zip(0..) {
             libc::dup2(fd, target);
         }

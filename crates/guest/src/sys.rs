@@ -100,6 +100,14 @@ pub(crate) fn limit_data(pid: i32, bytes: u64) -> io::Result<()> {
     check(unsafe { libc::prlimit(pid, libc::RLIMIT_DATA, &raw const limit, std::ptr::null_mut()) }).map(drop)
 }
 
+/// Signals one process. One that is gone already does not mind.
+pub(crate) fn signal(pid: i32, signal: i32) {
+    if pid > 1 {
+        // SAFETY: plain system call on integers.
+        unsafe { libc::kill(pid, signal) };
+    }
+}
+
 /// Opens `path` below `root` (or from `/` when `root` is `None`) as the kernel's `openat2` resolves it, or as a walk does where
 /// the kernel has none. The walk knows the two ways this program asks: beneath a root, and without magic links.
 pub(crate) fn openat2(

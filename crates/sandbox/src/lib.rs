@@ -43,9 +43,9 @@ mod protocol;
 mod socket;
 
 pub use client::{
-    Artifact, ArtifactLimits, Artifacts, Code, CodeOutcome, CodeResult, Entry, Exec, ExecResult, FileKind, FilePart,
-    Flow, Language, LauncherProcess, Listing, Relay, SOURCE_BYTES_MAX, Sandbox, Sandboxes, Stream, probe,
-    spawn_launcher,
+    Artifact, ArtifactLimits, Artifacts, Code, CodeOutcome, CodeResult, Ended, Entry, Exec, ExecResult, FileKind,
+    FilePart, Flow, Language, LauncherProcess, Listing, READ_BYTES_MAX, RING_BYTES, Relay, SIDE_MAX, SOURCE_BYTES_MAX,
+    Sandbox, Sandboxes, Shown, Size, Stream, TERMINALS_MAX, Terminal, TerminalSpec, probe, spawn_launcher,
 };
 pub use config::{LauncherCommand, RootFs, SandboxConfig, Spec, Tool};
 pub use error::{Error, Lost, LostReason};

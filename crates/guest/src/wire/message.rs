@@ -74,16 +74,7 @@ impl Exec {
         let mut w = Writer::new();
         w.bytes(&self.cwd).u32(self.timeout_ms).u32(self.output_limit);
         w.u8(u8::from(self.background)).u8(u8::from(self.has_stdin));
-        for list in [&self.argv, &self.env] {
-            w.u32(u32::try_from(list.len()).map_err(|_| Error::TooLong)?);
-            for item in list {
-                w.bytes(item);
-            }
-        }
-        if w.len() > PAYLOAD_BYTES_MAX || self.argv.len() + self.env.len() > STRINGS_MAX {
-            return Err(Error::TooLong);
-        }
-        Ok(w.into_bytes())
+        command(w, &self.argv, &self.env)
     }
 
     /// From a payload.
@@ -465,7 +456,7 @@ impl Failure {
     }
 }
 
-fn path(r: &mut Reader<'_>) -> Result<Vec<u8>, Error> {
+pub(super) fn path(r: &mut Reader<'_>) -> Result<Vec<u8>, Error> {
     no_nul(r.bytes(PATH_BYTES_MAX)?)
 }
 
@@ -473,7 +464,21 @@ fn reach(r: &mut Reader<'_>) -> Result<Reach, Error> {
     Ok(if r.flag()? { Reach::Workspace } else { Reach::Sandbox })
 }
 
-fn strings(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Error> {
+/// Ends a payload with a program's arguments and environment.
+pub(super) fn command(mut w: Writer, argv: &[Vec<u8>], env: &[Vec<u8>]) -> Result<Vec<u8>, Error> {
+    for list in [argv, env] {
+        w.u32(u32::try_from(list.len()).map_err(|_| Error::TooLong)?);
+        for item in list {
+            w.bytes(item);
+        }
+    }
+    if w.len() > PAYLOAD_BYTES_MAX || argv.len() + env.len() > STRINGS_MAX {
+        return Err(Error::TooLong);
+    }
+    Ok(w.into_bytes())
+}
+
+pub(super) fn strings(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Error> {
     let count = usize::try_from(r.u32()?).map_err(|_| Error::TooLong)?;
     if count > STRINGS_MAX {
         return Err(Error::TooLong);

@@ -5,6 +5,7 @@
 //! that commands and file transfers share the channel. Stream 0 is the channel itself ([`Kind::Hello`]).
 //!
 //! Flows (see [`flow`]) are the one thing a guest begins: their frames carry a number the guest chose, in a space of its own.
+//! A terminal (see [`terminal`]) lives on after the answer to the request that opened it, under that request's number.
 //!
 //! Owns: the layout, its limits, and a parser that refuses anything else. It refuses to allocate for a length it has
 //! not checked, and knows no sockets. Read next: [`message`] for what the payloads say.
@@ -12,7 +13,9 @@
 pub mod code;
 mod codec;
 pub mod flow;
+pub mod job;
 pub mod message;
+pub mod terminal;
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +23,7 @@ mod tests;
 pub use codec::{Reader, Writer};
 
 /// The version both sides must have; a guest is embedded in its host, so a difference means a broken build.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Bytes of a frame's header.
 pub const HEADER_BYTES: usize = 12;
 /// The largest payload of one frame.
@@ -64,6 +67,18 @@ pub enum Kind {
     FlowGrant = 14,
     /// Close the connection at once, whatever is still unwritten. Empty payload; the host's last frame of the flow.
     FlowCut = 15,
+    /// Open a terminal and start its program: [`terminal::Open`]. Answered with [`Kind::Done`] (the process number).
+    TerminalOpen = 16,
+    /// Raw bytes typed into a terminal, within its window.
+    TerminalInput = 17,
+    /// Say how large a terminal is: [`terminal::Size`].
+    TerminalResize = 18,
+    /// Ask what a terminal shows from an offset on: [`terminal::Read`].
+    TerminalRead = 19,
+    /// Hang a terminal up and forget it. Empty payload; the host's last frame of it.
+    TerminalClose = 21,
+    /// Ask which background commands run. Empty payload. Answered with [`Kind::Running`].
+    Jobs = 22,
     /// Run a program in an isolate: [`code::Code`]. What it is follows as [`Kind::Stdin`]; its answer comes as [`Kind::Data`].
     Code = 20,
     /// The guest is up: [`message::Hello`], on stream 0, once, first.
@@ -98,10 +113,16 @@ pub enum Kind {
     FlowGranted = 78,
     /// The connection is closed, after the host ended or cut it. Empty payload; the last frame of the flow.
     FlowClosed = 79,
+    /// What a terminal shows, asked for with a [`Kind::TerminalRead`]: [`terminal::Output`].
+    TerminalOutput = 80,
+    /// The host may type this many more bytes into a terminal: [`flow::Grant`].
+    TerminalGranted = 81,
+    /// The background commands that run: a sequence of [`job::Job`]. Last frame of its stream.
+    Running = 82,
 }
 
 impl Kind {
-    const ALL: [Self; 32] = [
+    const ALL: [Self; 41] = [
         Self::Exec,
         Self::Stdin,
         Self::StdinEnd,
@@ -118,6 +139,12 @@ impl Kind {
         Self::FlowGrant,
         Self::FlowCut,
         Self::Code,
+        Self::TerminalOpen,
+        Self::TerminalInput,
+        Self::TerminalResize,
+        Self::TerminalRead,
+        Self::TerminalClose,
+        Self::Jobs,
         Self::Hello,
         Self::Stdout,
         Self::Stderr,
@@ -134,6 +161,9 @@ impl Kind {
         Self::FlowReadEnd,
         Self::FlowGranted,
         Self::FlowClosed,
+        Self::TerminalOutput,
+        Self::TerminalGranted,
+        Self::Running,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
@@ -143,7 +173,13 @@ impl Kind {
     /// Whether a guest's frame belongs to a flow, and so carries a number of the guest's.
     #[must_use]
     pub const fn is_of_flow(self) -> bool {
-        self as u8 >= Self::FlowOpened as u8
+        matches!(self, Self::FlowOpened | Self::FlowRead | Self::FlowReadEnd | Self::FlowGranted | Self::FlowClosed)
+    }
+
+    /// Whether a guest's frame belongs to a terminal that is open.
+    #[must_use]
+    pub const fn is_of_terminal(self) -> bool {
+        matches!(self, Self::TerminalOutput | Self::TerminalGranted)
     }
 
     /// Whether the guest sends it (otherwise the host does).

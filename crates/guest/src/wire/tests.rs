@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::job::Job;
 use super::message::{Done, Entry, Exec, Exit, Failure, FileKind, Get, Hello, List, Outcome, Put, Reach, Stat, Tail};
 use super::{Decoder, Error, HEADER_BYTES, Kind, PAYLOAD_BYTES_MAX, Reader, Side, Writer, encode};
 
@@ -63,6 +64,8 @@ proptest! {
         let _ = Failure::decode(&bytes);
         let mut reader = Reader::new(&bytes);
         while !reader.is_empty() && Entry::decode(&mut reader).is_ok() {}
+        let mut reader = Reader::new(&bytes);
+        while !reader.is_empty() && Job::decode(&mut reader).is_ok() {}
     }
 
     #[test]

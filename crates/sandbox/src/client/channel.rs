@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::control::{Control, LossSender, tell_loss};
 use super::relay::Flows;
+use super::terminal::Terminals;
 use crate::error::{Error, Lost, LostReason};
 use crate::protocol::Request;
 
@@ -50,6 +51,7 @@ pub(crate) struct Channel {
     frames: mpsc::Sender<Vec<u8>>,
     streams: Arc<Mutex<HashMap<u32, Stream>>>,
     flows: Arc<Flows>,
+    terminals: Arc<Terminals>,
     next: AtomicU32,
     lost: watch::Receiver<Option<Lost>>,
     loss: LossSender,
@@ -66,11 +68,13 @@ impl Channel {
         let (frames, waiting) = mpsc::channel(FRAMES_MAX);
         let streams = Arc::new(Mutex::new(HashMap::new()));
         let flows = Arc::new(Flows::new(frames.clone()));
+        let terminals = Arc::new(Terminals::default());
         let lost = loss.subscribe();
         let receiver = Receiver {
             read,
             streams: Arc::clone(&streams),
             flows: Arc::clone(&flows),
+            terminals: Arc::clone(&terminals),
             loss: loss.clone(),
             lost: lost.clone(),
             control,
@@ -78,7 +82,7 @@ impl Channel {
         };
         let reader = tokio::spawn(receiver.run());
         let writer = tokio::spawn(write_frames(write, waiting));
-        Ok(Self { frames, streams, flows, next: AtomicU32::new(1), lost, loss, reader, writer })
+        Ok(Self { frames, streams, flows, terminals, next: AtomicU32::new(1), lost, loss, reader, writer })
     }
 
     /// Resolves when the sandbox is lost.
@@ -94,6 +98,11 @@ impl Channel {
     /// The connections the guest carries.
     pub(crate) const fn flows(&self) -> &Arc<Flows> {
         &self.flows
+    }
+
+    /// The terminals that are open.
+    pub(crate) fn terminals(&self) -> &Terminals {
+        &self.terminals
     }
 
     /// Opens a stream that may be answered with `bytes_max` bytes of payload.
@@ -113,20 +122,38 @@ impl Channel {
     }
 
     /// Why the sandbox is gone, waiting a little for the launcher's word.
-    async fn reason(&self) -> Error {
+    pub(crate) async fn reason(&self) -> Error {
         let mut lost = self.lost.clone();
         let told = tokio::time::timeout(REASON_WAIT, lost.wait_for(Option::is_some)).await;
         let reason = told.ok().and_then(Result::ok).and_then(|lost| lost.clone());
         Error::Lost(reason.unwrap_or_else(|| Lost::new(LostReason::GuestExited, "its channel closed")))
     }
 
-    async fn send(&self, kind: Kind, stream: u32, payload: &[u8]) -> Result<(), Error> {
+    pub(crate) async fn send(&self, kind: Kind, stream: u32, payload: &[u8]) -> Result<(), Error> {
         let mut frame = Vec::with_capacity(payload.len() + wire::HEADER_BYTES);
         wire::encode(&mut frame, kind, stream, payload);
         if self.frames.send(frame).await.is_err() {
             return Err(self.reason().await);
         }
         Ok(())
+    }
+
+    /// Sends a last word for somebody who cannot wait.
+    pub(crate) fn send_soon(&self, kind: Kind, stream: u32, payload: &[u8]) {
+        let mut frame = Vec::new();
+        wire::encode(&mut frame, kind, stream, payload);
+        if let Err(mpsc::error::TrySendError::Full(frame)) = self.frames.try_send(frame)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let frames = self.frames.clone();
+            runtime.spawn(async move { frames.send(frame).await });
+        }
+    }
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channel").finish_non_exhaustive()
     }
 }
 
@@ -135,6 +162,7 @@ impl Drop for Channel {
         self.reader.abort();
         self.writer.abort();
         self.flows.close();
+        self.terminals.close();
     }
 }
 
@@ -153,6 +181,11 @@ impl Call {
         self.kill_on_drop = true;
     }
 
+    /// Which of the channel's it is.
+    pub(crate) const fn number(&self) -> u32 {
+        self.stream
+    }
+
     pub(crate) async fn send(&self, kind: Kind, payload: &[u8]) -> Result<(), Error> {
         self.channel.send(kind, self.stream, payload).await
     }
@@ -163,7 +196,7 @@ impl Call {
             self.done = true;
             return Err(self.channel.reason().await);
         };
-        if matches!(event.kind, Kind::Exit | Kind::Done | Kind::Failed) {
+        if matches!(event.kind, Kind::Exit | Kind::Done | Kind::Failed | Kind::Running) {
             self.done = true;
         }
         if event.kind == Kind::Failed {
@@ -187,14 +220,7 @@ impl Drop for Call {
         if self.done || !self.kill_on_drop {
             return;
         }
-        let mut frame = Vec::new();
-        wire::encode(&mut frame, Kind::Signal, self.stream, &libc::SIGKILL.to_le_bytes());
-        if let Err(mpsc::error::TrySendError::Full(frame)) = self.channel.frames.try_send(frame)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let frames = self.channel.frames.clone();
-            runtime.spawn(async move { frames.send(frame).await });
-        }
+        self.channel.send_soon(Kind::Signal, self.stream, &libc::SIGKILL.to_le_bytes());
     }
 }
 
@@ -214,6 +240,7 @@ struct Receiver {
     read: OwnedReadHalf,
     streams: Arc<Mutex<HashMap<u32, Stream>>>,
     flows: Arc<Flows>,
+    terminals: Arc<Terminals>,
     loss: LossSender,
     lost: watch::Receiver<Option<Lost>>,
     control: Control,
@@ -239,6 +266,7 @@ impl Receiver {
         // Ends every request that waits. A loss is told first, so that none is opened after this.
         self.streams.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.flows.close();
+        self.terminals.close();
     }
 
     async fn receive(&mut self) -> Result<(), wire::Error> {
@@ -266,6 +294,9 @@ impl Receiver {
     fn dispatch(&self, frame: wire::Frame<'_>) -> Result<(), wire::Error> {
         if frame.kind.is_of_flow() {
             return self.flows.receive(frame);
+        }
+        if frame.kind.is_of_terminal() {
+            return self.terminals.receive(frame);
         }
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         if frame.kind == Kind::Hello {

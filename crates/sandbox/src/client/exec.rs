@@ -283,7 +283,7 @@ impl<'a> Run<'a> {
 }
 
 /// The fixed part, then the sandbox's, then the command's; a later name wins.
-fn environment(sandbox: &[(String, String)], command: &[(String, String)]) -> Vec<Vec<u8>> {
+pub(super) fn environment(sandbox: &[(String, String)], command: &[(String, String)]) -> Vec<Vec<u8>> {
     let fixed = [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", "/workspace"),

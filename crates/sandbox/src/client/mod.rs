@@ -8,9 +8,11 @@ mod control;
 mod doctor;
 mod exec;
 mod files;
+mod jobs;
 mod process;
 mod relay;
 mod sandbox;
+mod terminal;
 mod tiers;
 
 use std::collections::HashMap;
@@ -27,6 +29,7 @@ pub use files::{Artifact, ArtifactLimits, Artifacts, Entry, FileKind, FilePart, 
 pub use process::{LauncherProcess, spawn_launcher};
 pub use relay::{Flow, Relay};
 pub use sandbox::Sandbox;
+pub use terminal::{Ended, READ_BYTES_MAX, RING_BYTES, SIDE_MAX, Shown, Size, TERMINALS_MAX, Terminal, TerminalSpec};
 
 use crate::config::Spec;
 use crate::error::Error;

@@ -27,6 +27,8 @@ const ATTR_NODEV: u64 = 4;
 const ATTR_NOEXEC: u64 = 8;
 /// `/dev/shm` is never larger than this.
 pub(super) const SHM_MB_MAX: u64 = 64;
+/// Pseudo-terminals of one sandbox: the host has some thousand in all.
+const TERMINALS: u32 = 24;
 /// Names in one private temporary file system: each costs kernel memory.
 const TMPFS_INODES: u64 = 65_536;
 
@@ -83,6 +85,7 @@ pub(crate) fn enter(tree: &Tree<'_>) -> Result<(), step::Error> {
     step::of("/tmp", tmpfs(&skeleton.join("tmp"), open))?;
     let shm = Mounted { size_mb: tree.tmp_mb.min(SHM_MB_MAX), ..open };
     step::of("/dev/shm", tmpfs(&skeleton.join("dev/shm"), shm))?;
+    step::of("/dev/pts", terminals(&skeleton.join("dev/pts")))?;
     step::of("/workspace", place(tree.workspace, &skeleton.join("workspace"), Kept::Writable))?;
     proc(skeleton)?;
     pivot(skeleton)
@@ -176,6 +179,12 @@ pub(super) fn tmpfs(target: &Path, Mounted { size_mb, owner, mode }: Mounted) ->
     let options = format!("size={size_mb}m,nr_inodes={TMPFS_INODES},mode={mode:o},uid={owner},gid={owner}");
     let options = CString::new(options)?;
     mount(Some(c"tmpfs"), target, Some(c"tmpfs"), libc::MS_NOSUID | libc::MS_NODEV, Some(&options))
+}
+
+/// Pseudo-terminals of this sandbox alone: no other's, and none of the host's.
+fn terminals(target: &Path) -> io::Result<()> {
+    let options = CString::new(format!("newinstance,ptmxmode=0666,mode=0600,max={TERMINALS}"))?;
+    mount(Some(c"devpts"), target, Some(c"devpts"), libc::MS_NOSUID | libc::MS_NOEXEC, Some(&options))
 }
 
 pub(super) fn bind(source: &Path, target: &Path) -> io::Result<()> {

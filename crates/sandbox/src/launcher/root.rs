@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::{INSIDE_ID, INSIDE_USER};
 
-/// Devices a sandbox has. No terminal, no disk, no network device.
-pub(crate) const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+/// Devices a sandbox has. No disk, no network device; `tty` is the terminal of whoever opens it, and of the sandbox's own.
+pub(crate) const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "tty", "urandom"];
 /// Files and folders of the host's `/etc` that programs need and that hold no secret.
 const ETC: &[&str] = &[
     "bash.bashrc",
@@ -119,13 +119,15 @@ pub(crate) fn bare(roots: &Path, name: &str) -> io::Result<RootPlan> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    for folder in ["", "proc", "dev", "dev/shm", "tmp", "run", "var", "workspace"] {
+    for folder in ["", "proc", "dev", "dev/pts", "dev/shm", "tmp", "run", "var", "workspace"] {
         make_dir(&skeleton.join(folder))?;
     }
     for device in DEVICES {
         fs::write(skeleton.join("dev").join(device), "")?;
     }
-    for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
+    let links =
+        [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx")];
+    for (name, target) in links {
         symlink(target, skeleton.join("dev").join(name))?;
     }
     Ok(RootPlan { skeleton, binds: Vec::new() })

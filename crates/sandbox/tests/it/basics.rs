@@ -89,8 +89,14 @@ async fn commands_end_as_they_should() {
         assert_eq!((result.stdout.as_slice(), result.exit_code), (&b"started\n"[..], Some(0)));
         let background =
             sandbox.exec(Exec { background: true, ..Exec::shell("echo log; sleep 600") }, |_, _| {}).await.unwrap();
-        assert!(background.background_pid.is_some());
+        let pid = background.background_pid.unwrap();
         until_running(&sandbox, "sleep", 2).await;
+        // The other `sleep` was never one of them.
+        assert_eq!(sandbox.jobs().await.unwrap(), [pid]);
+        assert!(!sandbox.signal_job(pid + 1000, libc::SIGTERM).await.unwrap());
+        assert!(sandbox.signal_job(pid, libc::SIGTERM).await.unwrap());
+        until_running(&sandbox, "sleep", 1).await;
+        assert!(sandbox.jobs().await.unwrap().is_empty());
         sandbox.kill("test").await.unwrap();
     }
 }

@@ -21,6 +21,7 @@ mod lifetime;
 mod limits;
 mod probe;
 mod relay;
+mod terminal;
 mod tiers;
 
 /// Not a test: the launcher, when this binary was started as one. Otherwise it has nothing to do.

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as Peer;
 
+use livery_guest::wire::terminal::Output;
+
 use super::*;
 use crate::protocol::Envelope;
 use crate::socket;
@@ -173,4 +175,25 @@ async fn a_loss_ends_every_flow() {
     let ended = tokio::time::timeout(Duration::from_secs(30), flow.read(&mut [0; 8])).await.unwrap();
     assert_eq!(ended.unwrap_or(0), 0);
     assert!(flows.recv().await.is_none());
+}
+
+#[tokio::test]
+async fn a_terminals_answer_nobody_asked_for() {
+    let mut taken = taken();
+    taken.greet();
+    let _end = taken.channel.terminals().open(7);
+    // To who is not open (any more) it may say what it likes.
+    taken.send(Kind::TerminalOutput, 6, b"rubbish");
+    let output = Output { ticket: 1, start: 0, ended: None, bytes: b"x" };
+    taken.send(Kind::TerminalOutput, 7, &output.encode());
+    taken.expect_loss("its guest broke the protocol: a payload does not have the shape of its kind").await;
+}
+
+#[tokio::test]
+async fn typing_granted_that_was_never_done() {
+    let mut taken = taken();
+    taken.greet();
+    let _end = taken.channel.terminals().open(7);
+    taken.send(Kind::TerminalGranted, 7, &1_u32.to_le_bytes());
+    taken.expect_loss("its guest broke the protocol: a payload does not have the shape of its kind").await;
 }

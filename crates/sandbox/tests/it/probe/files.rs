@@ -65,11 +65,11 @@ pub(super) fn devices(facts: &Facts) -> Result<(), String> {
     let mut names: Vec<String> =
         fs::read_dir("/dev").unwrap().flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
     names.sort_unstable();
-    let expected = ["fd", "full", "null", "random", "shm", "stderr", "stdin", "stdout", "urandom", "zero"];
+    let expected: Vec<_> = "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero".split(' ').collect();
     // Devices of gVisor's kernel; none of them is the host's.
-    let own = ["fuse", "net", "ptmx", "pts", "tty"];
-    names.retain(|name| !facts.own_kernel || !own.contains(&name.as_str()));
+    names.retain(|name| !facts.own_kernel || !["fuse", "net"].contains(&name.as_str()));
     held(names == expected, || format!("{names:?}"))?;
+    held(File::open("/dev/tty").is_err(), || "the terminal of somebody".to_owned())?;
     // A device node cannot be made, or is dead.
     let path = c"/workspace/node";
     // SAFETY: a valid C string.
