@@ -26,8 +26,8 @@ enum Verb {
     Lint,
     /// The house rules alone: crate edges, SQL, processes, module docs, error pages, file length.
     Tidy,
-    /// The sandbox's escape attempts alone.
-    Escape,
+    /// The sandbox's escape attempts alone, and the table of what held at which wall.
+    Escape(xtask::escape::Options),
     /// Everything that tries to get a credential out, alone, and which known attacks nobody tries yet.
     Leak,
     /// Kill the real binary at every place around every effect, and nodes at random; nothing may be lost.
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         Verb::Test { cargo_arguments } => xtask::test::run(&cargo_arguments),
         Verb::Lint => xtask::lint::run(),
         Verb::Tidy => xtask::tidy::run(),
-        Verb::Escape => xtask::escape::run(),
+        Verb::Escape(options) => xtask::escape::run(&options),
         Verb::Leak => xtask::leak::run(),
         Verb::Chaos { arguments } => xtask::chaos::run(&arguments),
         Verb::Bench(options) => xtask::bench::run(&options),

@@ -1,6 +1,6 @@
 //! Evidence for the table of checks: what a test saw of a check at a wall, written down for `cargo xtask escape`.
 //!
-//! The checks have the numbers of the list in `docs/sandbox.md`. A test says that a check held only after it saw it; who
+//! The checks have the numbers of the list in `docs/escape.md`. A test says that a check held only after it saw it; who
 //! panics before says nothing, and an empty cell counts as a failure there.
 
 use std::fs::OpenOptions;

@@ -7,7 +7,7 @@ use std::path::Path;
 use livery_sandbox::{Error, Exec, LostReason, Tier};
 
 use crate::checks;
-use crate::house::{As, House, output, shell, until, walls};
+use crate::house::{House, output, shell, until, walls};
 
 /// Every process whose environment or command names `mark`.
 fn processes(mark: &str) -> Vec<String> {
@@ -23,7 +23,7 @@ fn processes(mark: &str) -> Vec<String> {
 }
 
 /// What the host sees of a command named `mark`: its own processes, or those of the kernels it runs on.
-fn traces(house: &House, mark: &str) -> Vec<String> {
+pub(crate) fn traces(house: &House, mark: &str) -> Vec<String> {
     if house.wall.tier == Tier::Container {
         return processes(mark);
     }
@@ -34,13 +34,13 @@ fn traces(house: &House, mark: &str) -> Vec<String> {
 }
 
 /// Whether `count` commands named `mark` run: on the host's kernel each is seen.
-fn run(house: &House, mark: &str, count: usize) -> bool {
+pub(crate) fn run(house: &House, mark: &str, count: usize) -> bool {
     let seen = traces(house, mark).len();
     if house.wall.tier == Tier::Container { seen == count } else { seen > count }
 }
 
 /// Every cgroup folder of a house's launcher.
-fn cgroups(house: &House) -> BTreeSet<String> {
+pub(crate) fn cgroups(house: &House) -> BTreeSet<String> {
     let name = livery_sandbox::launcher::cgroup_name(&house.config.state_dir.canonicalize().unwrap());
     let below = |folder: &Path| {
         fs::read_dir(folder)
@@ -65,7 +65,7 @@ fn cgroups(house: &House) -> BTreeSet<String> {
     found
 }
 
-fn mounts_below(folder: &Path) -> usize {
+pub(crate) fn mounts_below(folder: &Path) -> usize {
     fs::read_to_string("/proc/self/mountinfo")
         .unwrap()
         .lines()
@@ -74,12 +74,12 @@ fn mounts_below(folder: &Path) -> usize {
 }
 
 /// A file of every thread of a process: the launcher is a thread of the test harness here.
-fn of_threads(pid: u32, file: &str) -> String {
+pub(crate) fn of_threads(pid: u32, file: &str) -> String {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     threads.map(|thread| fs::read_to_string(thread.path().join(file)).unwrap()).collect()
 }
 
-fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
@@ -217,61 +217,6 @@ async fn a_keeper_ends_with_its_launcher_when_that_is_asked() {
         assert!(cgroups(&house).is_empty(), "{wall:?}");
         assert_eq!(mounts_below(&house.config.state_dir), 0);
     }
-}
-
-#[tokio::test]
-async fn the_platforms_end_takes_the_launcher_and_every_sandbox() {
-    for wall in walls() {
-        let house = House::open(wall);
-        let mark = format!("6{}", std::process::id());
-        for id in ["a", "b", "c"] {
-            let sandbox = house.sandbox(id).await;
-            sandbox.exec(Exec { background: true, ..Exec::new(["sleep", &mark]) }, |_, _| {}).await.unwrap();
-            std::mem::forget(sandbox);
-        }
-        until("every sandbox works", || run(&house, &mark, 3)).await;
-        checks::control(&[44]);
-        let launcher = house.launcher_pid;
-        assert_eq!(cgroups(&house).is_empty(), wall.user == As::User);
-        // What SIGKILL of the platform does to the launcher: its socket closes, and nothing is said.
-        let house = house.abandon();
-        until("sandboxes and launcher end", || traces(&house, &mark).is_empty() && !is_alive(launcher)).await;
-        assert!(cgroups(&house).is_empty(), "{wall:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_hundred_rounds_leave_nothing() {
-    let own = || fs::read_dir("/proc/self/fd").unwrap().count();
-    let own_before = own();
-    for wall in walls() {
-        let house = House::open(wall);
-        house.sandbox("warm").await.kill("test").await.unwrap();
-        let launcher = house.launcher_pid;
-        let count = |what: &str| fs::read_dir(format!("/proc/{launcher}/{what}")).map_or(0, Iterator::count);
-        let children = || of_threads(launcher, "children");
-        let snapshot = || (count("fd"), of_threads(launcher, "mountinfo").lines().count(), cgroups(&house));
-        let before = snapshot();
-        let one = house.sandbox("one").await;
-        assert_ne!(snapshot(), before, "a sandbox that lives shows");
-        checks::control(&[45]);
-        one.kill("test").await.unwrap();
-        drop(one);
-        for round in 0..100 {
-            let sandbox = house.sandbox(&format!("round-{round}")).await;
-            if round % 10 == 0 {
-                output(&sandbox, "sleep 100 & touch file").await;
-            }
-            assert!(sandbox.kill("test").await.unwrap().cgroups_removed);
-            drop(sandbox);
-            house.sandboxes.remove_workspace(&format!("round-{round}")).await.unwrap();
-        }
-        until("the launcher holds what it held before", || snapshot() == before).await;
-        until("no child is left", || children().is_empty()).await;
-        checks::held(wall, &[45]);
-    }
-    // Tests in other threads have descriptors too: a leak here would be one for each of the rounds, so 200.
-    assert!(own() < own_before + 150, "{} descriptors, {own_before} before", own());
 }
 
 #[tokio::test]

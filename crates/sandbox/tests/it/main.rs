@@ -11,6 +11,7 @@
 
 mod basics;
 mod checks;
+mod crowd;
 mod doctor;
 mod escape;
 mod house;
