@@ -29,6 +29,7 @@ use livery_llm::script::Script;
 
 mod guest;
 pub mod http_framing;
+pub mod image;
 mod spoken;
 
 pub use guest::{flow_ledger, guest_wire, terminal_ledger};

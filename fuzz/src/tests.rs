@@ -288,6 +288,53 @@ fn agent_md() {
     walk(crate::agent_md, &[agent]);
 }
 
+/// A header with a right sum, and what follows it.
+fn tar_entry(kind: u8, path: &[u8], content: &[u8]) -> Vec<u8> {
+    let mut block = vec![0; 512];
+    block[..path.len()].copy_from_slice(path);
+    block[100..107].copy_from_slice(b"0000755");
+    block[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+    block[156] = kind;
+    block[157..160].copy_from_slice(if matches!(kind, b'1' | b'2') { b"a/b" } else { b"\0\0\0" });
+    block[257..265].copy_from_slice(b"ustar\x0000");
+    block[148..156].copy_from_slice(b"        ");
+    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    block.extend_from_slice(content);
+    block.resize(block.len().next_multiple_of(512), 0);
+    block
+}
+
+#[test]
+fn image_layer() {
+    let parts = [
+        tar_entry(b'5', b"./a/", b""),
+        tar_entry(b'0', b"a/b", b"some content"),
+        tar_entry(b'x', b"p", b"19 path=long/name/x\n11 size=1\n\n"),
+        tar_entry(b'L', b"l", b"another/long/name\0"),
+        tar_entry(b'1', b"c", b""),
+        tar_entry(b'2', b"d", b""),
+        tar_entry(b'0', b"a/.wh.b", b""),
+        tar_entry(b'0', b"a/.wh..wh..opq", b""),
+    ];
+    let whole = [&parts[0], &parts[1], &parts[4], &parts[5], &parts[6], &parts[7]].map(Vec::as_slice).concat();
+    assert_eq!(livery_images::layer::Tar::new(whole.as_slice(), 99).next_entry().unwrap().unwrap().path, b"a");
+    let named = [&parts[3], &parts[1]].map(Vec::as_slice).concat();
+    let extended = [&parts[2], &parts[1]].map(Vec::as_slice).concat();
+    walk(crate::image::image_layer, &[&whole, &named, &extended]);
+}
+
+#[test]
+fn image_manifest() {
+    let digest = "a".repeat(64);
+    let one = format!(r#"{{"digest":"sha256:{digest}","size":3,"platform":{{"os":"linux","architecture":"amd64"}}}}"#);
+    let manifest = format!(r#"{{"schemaVersion":2,"config":{one},"layers":[{one},{one}]}}"#);
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{one}]}}"#);
+    let config = format!(r#"{{"os":"linux","architecture":"amd64","config":{{"Env":["PATH=/bin","HOME=/x"]}},"rootfs":{{"diff_ids":["sha256:{digest}"]}}}}"#);
+    let saved = br#"[{"Config":"c.json","RepoTags":["a:b"],"Layers":["l/layer.tar"]}]"#;
+    walk(crate::image::image_manifest, &[manifest.as_bytes(), index.as_bytes(), config.as_bytes(), saved]);
+}
+
 #[test]
 fn receipt() {
     let receipt = br#"{"receipt":{"agent":{"name":"a","sha256":"","version":null},"application":null,"cost":{"pricing":"free","usd":"0.00"},"created_at":"2026-10-01T12:00:00.000001Z","end_user":null,"error":null,"finished_at":"2026-10-01T12:00:00.000001Z","input_sha256":"","livery":"0.1.0","log":{"events":1,"head":"","mark_every":1,"marks":["",""],"scheme":"livery-log-1"},"model":"m/m","organization":"org_00000000000000000000000001","output_sha256":null,"policy":{"note":"","sha256":""},"run":"run_00000000000000000000000001","sandbox":{"tier":"container"},"started_at":null,"status":"succeeded","usage":{"cached_input_tokens":0,"input_tokens":0,"output_tokens":0,"sandbox_ms":0,"tool_calls":0,"turns":0},"version":1},"signature":{"algorithm":"ed25519","key_id":"rk_1","value":"AA=="}}"#;

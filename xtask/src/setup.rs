@@ -116,6 +116,12 @@ pub const NEEDS: &[Need] = &[
         why: "the keyring's entry is read by an ordinary tool, too",
     },
     Need {
+        thing: "busybox",
+        probe: Probe::Program("busybox"),
+        package: "busybox-static",
+        why: "a whole image in one file: the tests of images are made of it",
+    },
+    Need {
         thing: "Postgres",
         probe: Probe::Below("/usr/lib/postgresql", "bin/initdb"),
         package: "postgresql",

@@ -9,6 +9,7 @@
 mod fields;
 pub mod folder;
 mod front_matter;
+pub mod image;
 mod input;
 mod manifest;
 pub mod model;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::folder::{AGENT_MD, File, Folder};
+pub use self::image::ImageRef;
 pub use self::model::ModelRef;
 pub use self::prompt::Prompt;
 pub use self::sandbox::{Cpu, Network, SandboxOverride, SandboxSpec, Tier};

@@ -8,6 +8,7 @@ use livery_platform::Roles;
 
 mod connections;
 mod database;
+mod images;
 mod policies;
 mod receipt;
 mod schedules;
@@ -17,6 +18,7 @@ mod webhooks;
 
 pub(crate) use connections::{Connections, Connectors, Credential, NewConnection};
 pub(crate) use database::{Backup, Export, Import, Migrate, Place, Restore};
+pub(crate) use images::{ImagePlace, Images};
 pub(crate) use policies::{Approvals, Policies};
 pub(crate) use receipt::Receipt;
 pub(crate) use schedules::{NewSchedule, Schedules};
@@ -86,6 +88,9 @@ pub(crate) enum Command {
     /// See and rotate the keys that seal all others.
     #[command(subcommand)]
     Vault(Vault),
+    /// Bring in, list and remove what sandboxes are made of.
+    #[command(subcommand)]
+    Images(Images),
     /// List the nodes of an installation.
     Nodes(Nodes),
     /// Copy the data directory of a server, at work or not, into one file.

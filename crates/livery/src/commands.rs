@@ -8,6 +8,7 @@ mod demo;
 
 mod dev;
 mod doctor;
+mod images;
 mod keys;
 mod migrate;
 mod nodes;
@@ -58,6 +59,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Approvals(command) => async_main(policies::approvals(command)),
         Command::Keys(command) => async_main(keys::keys(command)),
         Command::Vault(command) => async_main(vault::vault(command)),
+        Command::Images(command) => images::images(command),
         Command::Nodes(command) => async_main(nodes::nodes(command)),
         Command::Backup(args) => backup::backup(args),
         Command::Restore(args) => backup::restore(args),

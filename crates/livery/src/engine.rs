@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use livery_broker::{BrokerConfig, Secret};
 use livery_core::Error;
 use livery_core::connector::Origin;
+use livery_platform::images::IMAGES_DIR;
 use livery_platform::organizations::Bootstrap;
 use livery_platform::providers::{EnvironmentProvider, EnvironmentProviders, ProviderKind};
 use livery_platform::retention::Retain;
@@ -67,6 +68,7 @@ impl Ground {
         let sandboxes = SandboxConfig {
             ephemeral: keep == Keep::ForOneCommand,
             restarts: keep == Keep::ForGood,
+            image_dirs: vec![livery_images::Store::new(data.join(IMAGES_DIR)).roots()],
             ..host::sandboxes(&data.join(SANDBOXES_DIR), &engine.carriers)?
         };
         let works = node.is_none_or(|node| node.roles.worker);

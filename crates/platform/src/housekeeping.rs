@@ -8,16 +8,24 @@ use livery_core::EventType;
 use livery_core::id::RunId;
 
 use crate::retention::{self, SteadyClock};
-use crate::{Platform, node, vault};
+use crate::{Platform, images, node, vault};
 
 /// How often the chores are done.
 const EVERY: Duration = Duration::from_secs(300);
+/// In how many rounds images are looked after once.
+const IMAGES_EVERY: u32 = 12;
 
 /// Does the chores until the node stops.
 pub(crate) async fn keep_house(platform: Platform) {
     let clock = SteadyClock::start(platform.clock.now());
+    let mut rounds = 0;
     while !platform.stop.is_cancelled() {
         sweep_workspaces(&platform).await;
+        // Every node has its own; the first round clears what a death left half done.
+        if rounds % IMAGES_EVERY == 0 && platform.config.roles.worker {
+            images::collect(&platform).await;
+        }
+        rounds += 1;
         match platform.duty("housekeeping", EVERY).await {
             Ok(true) => {
                 purge_answers(&platform).await;

@@ -21,6 +21,7 @@ pub mod effects;
 pub mod files;
 mod housekeeping;
 pub mod ids;
+pub mod images;
 pub mod keys;
 mod live;
 pub mod metrics;

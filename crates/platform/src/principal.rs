@@ -15,7 +15,7 @@ macro_rules! scopes {
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
             /// The rights over the whole site, which no organization gets with its first key.
-            pub const OPERATOR: &[Self] = &[Self::MetricsRead, Self::OrganizationsWrite];
+            pub const OPERATOR: &[Self] = &[Self::MetricsRead, Self::ImagesWrite, Self::OrganizationsWrite];
 
             /// The stable name.
             pub const fn as_str(self) -> &'static str {
@@ -76,6 +76,8 @@ scopes! {
     MetricsRead = "metrics:read";
     /// See the nodes of this installation: the operator's right, held by the bootstrap key.
     NodesRead = "nodes:read";
+    /// Remove images of a node: the operator's right, held by the bootstrap key.
+    ImagesWrite = "images:write";
     /// Create organizations: the operator's right, held by the bootstrap key.
     OrganizationsWrite = "organizations:write";
 }

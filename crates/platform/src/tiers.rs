@@ -84,9 +84,6 @@ impl Platform {
         } else if sandbox.tier != Tier::Container && (self.config.roles.worker || sandbox.tier != Tier::Gvisor) {
             return Err(refused(format!("the tier {} cannot be used here; `livery doctor` says why", sandbox.tier)));
         }
-        if sandbox.image != livery_core::agent::sandbox::IMAGE_HOST {
-            return Err(Error::invalid_field("/sandbox/image", "this version has one image: host"));
-        }
         Ok(())
     }
 }

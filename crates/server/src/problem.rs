@@ -18,6 +18,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("headers_too_large", "The request's header is too large"),
     ("idempotency_in_progress", "The first request with this Idempotency-Key is still running"),
     ("idempotency_mismatch", "This Idempotency-Key belongs to another request"),
+    ("image_unavailable", "This server does not have the image"),
     ("internal", "Livery failed"),
     ("invalid_agent", "The agent is not valid"),
     ("invalid_cursor", "The cursor cannot be used"),

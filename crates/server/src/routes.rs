@@ -5,6 +5,7 @@ mod api_keys;
 mod approvals;
 mod connections;
 mod files;
+mod images;
 mod metrics;
 mod model_providers;
 mod nodes;
@@ -90,6 +91,8 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(vault::new_data_key))
         .routes(routes!(nodes::list))
         .routes(routes!(sandboxes::tiers))
+        .routes(routes!(images::list))
+        .routes(routes!(images::delete))
         .routes(routes!(receipts::keys, receipts::rotate))
         .routes(routes!(metrics::read))
         .routes(routes!(system::health))

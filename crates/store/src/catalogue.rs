@@ -20,6 +20,7 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("events", crate::events::STATEMENTS),
     ("files", crate::files::STATEMENTS),
     ("idempotency", crate::idempotency::STATEMENTS),
+    ("images", crate::images::STATEMENTS),
     ("keys", crate::keys::STATEMENTS),
     ("meta", crate::meta::STATEMENTS),
     ("nodes", crate::nodes::STATEMENTS),

@@ -8,14 +8,15 @@ pub const EDGES: &[(&str, &[&str])] = &[
     ("guest", &[]),
     // The launcher speaks the guest's wire format: both ends are compiled from the one definition.
     ("sandbox", &["core", "guest"]),
+    ("images", &["core"]),
     ("broker", &["core"]),
     ("store", &["core"]),
-    ("platform", &["core", "llm", "harness", "sandbox", "broker", "store"]),
+    ("platform", &["core", "llm", "harness", "sandbox", "images", "broker", "store"]),
     ("server", &["core", "platform"]),
     // The binary puts the engine together: it starts the launcher, sets up the broker and hands both to platform.
     // `livery dev fake-model` is the test kit's server under a name, and plays llm's scripts; the client reads event streams
     // with llm's reader.
-    ("livery", &["core", "llm", "platform", "server", "sandbox", "broker", "testkit"]),
+    ("livery", &["core", "llm", "platform", "server", "sandbox", "images", "broker", "testkit"]),
     ("testkit", &["core", "llm"]),
     // The suite that kills the real binary: platform for the list of effects, nothing else of it.
     ("chaos", &["llm", "platform", "testkit"]),

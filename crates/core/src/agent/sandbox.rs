@@ -10,6 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(super) use self::read::read;
+use super::image::ImageRef;
+pub use super::image::{IMAGE_CHARS_MAX, IMAGE_HOST};
 use crate::FieldError;
 
 /// Default processor share.
@@ -24,10 +26,6 @@ pub const MEMORY_MB_RANGE: (u32, u32) = (32, 65_536);
 pub const DISK_MB_DEFAULT: u32 = 1_024;
 /// Smallest and largest disk in MiB.
 pub const DISK_MB_RANGE: (u32, u32) = (16, 102_400);
-/// The built-in image: the host's own `/usr`, allow-listed.
-pub const IMAGE_HOST: &str = "host";
-/// Longest name of an image.
-pub const IMAGE_CHARS_MAX: usize = 256;
 /// Most hosts of `network: {allow: […]}`, each with its port or without.
 pub const ALLOW_MAX: usize = 64;
 
@@ -258,7 +256,5 @@ impl SandboxSpec {
 }
 
 fn is_image(text: &str) -> bool {
-    (1..=IMAGE_CHARS_MAX).contains(&text.len())
-        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._/:@-".contains(&byte))
+    text.parse::<ImageRef>().is_ok()
 }

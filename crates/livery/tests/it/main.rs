@@ -15,6 +15,7 @@ mod dist;
 mod docs;
 mod egress;
 mod failures;
+mod images;
 mod nodes;
 mod objects;
 mod postgres;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Server, livery, output, skip, text};
 
 /// The runsc of `cargo xtask setup` and its digest, where it can be used.
-fn runsc() -> Option<(PathBuf, String)> {
+pub(crate) fn runsc() -> Option<(PathBuf, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/runsc/runsc");
     if !rustix::process::geteuid().is_root() {
         skip("the tier gvisor needs a launcher that is root");

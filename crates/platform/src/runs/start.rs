@@ -197,6 +197,7 @@ impl Platform {
         self.check_prices(principal.org, &models, limits).await?;
         let sandbox = agent.agent.sandbox.with_override(&request.sandbox).map_err(invalid)?;
         self.check_tier(&sandbox).await?;
+        let sandbox = self.pin_image(sandbox).await?;
         Ok(Checked {
             own_providers: self.own_providers(principal.org, &models).await?,
             models,

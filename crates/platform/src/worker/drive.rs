@@ -144,7 +144,8 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     }
     let agent = platform.load_agent(row.org, row.agent_id).await.map_err(internal)?;
     let mut log = Log::read(&platform, &row, resumed).await.map_err(internal)?;
-    let spec: SandboxSpec = row.sandbox.parse().map_err(|error| internal(Error::from(error)))?;
+    let mut spec: SandboxSpec = row.sandbox.parse().map_err(|error| internal(Error::from(error)))?;
+    spec.image = log.image.take().unwrap_or(spec.image);
     let rules = Loop::new(setup_of(&row, &agent, log.models.clone()).map_err(internal)?)?;
     if row.cancel_requested_at.is_some() {
         entry.signals.cancel.cancel();

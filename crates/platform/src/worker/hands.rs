@@ -1,15 +1,16 @@
 //! A run's sandbox: made at the first tool call that needs one, filled once, taken down with the run.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use livery_core::agent::SandboxSpec;
 use livery_core::{Error, ErrorCode, EventType, RunError};
 use livery_harness::prompt::AGENT_DIR;
+use livery_images::Lease;
 use livery_sandbox::{LostReason, Sandbox, Sandboxes, Spec};
-use livery_store::{FileRole, Lease, RunRow, SnapshotRow};
+use livery_store::{FileRole, Lease as RunLease, RunRow, SnapshotRow};
 use serde_json::json;
 use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -75,6 +76,8 @@ pub(super) struct Hands {
     time: Duration,
     signals: mpsc::Sender<Signal>,
     sandbox: OnceCell<Arc<Sandbox>>,
+    /// Keeps its image on disk.
+    image: OnceLock<Lease>,
     /// Whether there may be a workspace, however far its making came.
     touched: AtomicBool,
     /// When it stood, in microseconds; zero: it does not.
@@ -93,13 +96,13 @@ impl Hands {
         time: Duration,
         signals: mpsc::Sender<Signal>,
     ) -> Self {
-        let (sandbox, stood_at) = (OnceCell::new(), AtomicI64::new(0));
+        let (sandbox, image, stood_at) = (OnceCell::new(), OnceLock::new(), AtomicI64::new(0));
         // An earlier life may have died over the making of it, before its log could say so.
         let touched = AtomicBool::new(workspace.filled || row.recoveries > 0);
         let row = row.clone();
         let earlier = Earlier { redacted: workspace.redacted, held: workspace.held.clone() };
         let door = Door::new(platform.clone(), row.clone(), signals.clone(), earlier);
-        Self { platform, row, agent, spec, workspace, time, signals, sandbox, touched, stood_at, door }
+        Self { platform, row, agent, spec, workspace, time, signals, sandbox, image, touched, stood_at, door }
     }
 
     /// The sandbox, made now if there is none. Calls that come together wait for the same one.
@@ -154,7 +157,8 @@ impl Hands {
         let begun = self.platform.clock.now();
         let tier = sandboxes.choose(self.spec.tier, self.spec.or_stronger).await;
         let tier = tier.map_err(|error| unavailable(error.to_string()))?;
-        let mut spec = Spec { tier, ..Spec::new(self.row.id.to_string()) };
+        let root = self.platform.image_root(&self.spec.image).await.map_err(unavailable)?;
+        let mut spec = Spec { tier, image: root.image, ..Spec::new(self.row.id.to_string()) };
         spec.cpu = f64::from(self.spec.cpu.as_millis()) / 1000.0;
         spec.memory_mb = self.spec.memory_mb.into();
         spec.disk_mb = self.spec.disk_mb.into();
@@ -163,7 +167,8 @@ impl Hands {
         let way_out = || Box::pin(Egress::of(&self.platform, &self.row, &self.spec.network, self.time));
         let egress = read_patiently(self.row.id, "the way out", self.time, way_out).await;
         let egress = egress.map_err(|error| unavailable(format!("its way out cannot be made: {}", error.code())))?;
-        spec.env = egress.as_ref().map(Egress::environment).unwrap_or_default();
+        spec.env = root.env;
+        spec.env.extend(egress.as_ref().map(Egress::environment).unwrap_or_default());
         self.platform.reached(EffectKind::SandboxCreate, Phase::Before);
         let sandbox = self.platform.during(EffectKind::SandboxCreate, create(sandboxes, spec)).await;
         let sandbox = sandbox.map_err(|error| {
@@ -194,10 +199,14 @@ impl Hands {
         let data = json!({
             "tier": tier,
             "start_ms": now.millis_since(begun),
-            "image": self.spec.image,
+            "image": root.name,
             "node": self.platform.identity.id,
         });
         self.platform.metrics.sandbox_started(Duration::from_millis(now.millis_since(begun)));
+        if let Some(lease) = root.lease {
+            // One of an earlier try holds the same.
+            let _ = self.image.set(lease);
+        }
         // Only a run that is over hears no signals.
         let _ = self.signals.send(Signal::Event(EventType::SandboxStarted, data)).await;
         Ok(sandbox)
@@ -232,7 +241,7 @@ impl Hands {
     }
 
     /// Takes the sandbox down, and what is left of it as far as `leaving` says.
-    pub(super) async fn close(&self, lease: Lease, leaving: Leaving) {
+    pub(super) async fn close(&self, lease: RunLease, leaving: Leaving) {
         let platform = self.platform.clone();
         let id = self.row.id.to_string();
         let sandbox = self.sandbox.get().cloned();

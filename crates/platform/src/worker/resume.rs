@@ -32,6 +32,8 @@ pub(super) struct Log {
     node: Option<String>,
     /// The node whose workspace is the run's, when the log says; [`NOWHERE`] while none is.
     sandbox_node: Option<String>,
+    /// What the sandbox was made of, by its digest: the next one is made of the same.
+    pub(super) image: Option<String>,
     /// How often a credential was found in an answer.
     pub(super) redacted: u32,
     /// Calls that may have changed the workspace, with the event of their end.
@@ -54,6 +56,7 @@ impl Log {
             fork: None,
             node: None,
             sandbox_node: None,
+            image: None,
             redacted: 0,
             changes: vec![],
             held: BTreeSet::new(),
@@ -108,6 +111,7 @@ impl Log {
             EventType::SandboxStarted => {
                 self.had_sandbox = true;
                 self.sandbox_node = node();
+                self.image = data["image"].as_str().map(str::to_owned);
             }
             EventType::ToolFinished | EventType::ToolOutcomeUnknown => {
                 let (tool, call) = (data["tool"].as_str().unwrap_or_default(), &data["call_id"]);

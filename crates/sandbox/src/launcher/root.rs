@@ -55,6 +55,8 @@ const ETC_FOLDERS: &[&str] = &["alternatives", "fonts", "ssl/certs", "pki/tls/ce
 const COPIES_MAX: usize = 8000;
 const COPY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const COPY_DEPTH_MAX: usize = 8;
+/// Folders at the top of an image: each is a mount of every sandbox.
+const BINDS_MAX: usize = 64;
 
 /// A root ready to be mounted; paths are relative to the state folder.
 #[derive(Clone, Debug)]
@@ -94,7 +96,9 @@ pub(crate) fn host(roots: &Path) -> io::Result<RootPlan> {
 pub(crate) fn directory(roots: &Path, name: &str, image: &Path) -> io::Result<RootPlan> {
     let not_ours = |entry: &str| !matches!(entry, "proc" | "sys" | "dev" | "tmp" | "run" | "workspace" | "etc");
     let mut plan = skeleton(roots, name, image, not_ours)?;
-    let identity = plan.skeleton.join(".livery");
+    // Beside the skeleton, where nothing has a name that the image chose.
+    let identity = identity_of(&plan.skeleton);
+    remove_tree(&identity)?;
     make_dir(&identity)?;
     identity_files(&identity)?;
     let etc = image.join("etc");
@@ -112,13 +116,27 @@ pub(crate) fn directory(roots: &Path, name: &str, image: &Path) -> io::Result<Ro
     Ok(plan)
 }
 
+/// Takes a folder image's skeleton away again.
+pub(crate) fn remove(plan: &RootPlan) -> io::Result<()> {
+    remove_tree(&identity_of(&plan.skeleton))?;
+    remove_tree(&plan.skeleton)
+}
+
+fn identity_of(skeleton: &Path) -> PathBuf {
+    skeleton.with_extension("etc")
+}
+
+fn remove_tree(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// Builds a skeleton below `roots` with nothing of any image.
 pub(crate) fn bare(roots: &Path, name: &str) -> io::Result<RootPlan> {
     let skeleton = roots.join(name);
-    match fs::remove_dir_all(&skeleton) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_tree(&skeleton)?;
     for folder in ["", "proc", "dev", "dev/pts", "dev/shm", "tmp", "run", "var", "workspace"] {
         make_dir(&skeleton.join(folder))?;
     }
@@ -143,10 +161,16 @@ fn skeleton(roots: &Path, name: &str, source: &Path, wanted: impl Fn(&str) -> bo
             continue;
         }
         if kind.is_symlink() {
-            symlink(fs::read_link(entry.path())?, skeleton.join(&name))?;
+            // A folder of ours stays one, whatever the image has in its place.
+            if fs::symlink_metadata(skeleton.join(&name)).is_err() {
+                symlink(fs::read_link(entry.path())?, skeleton.join(&name))?;
+            }
         } else if kind.is_dir() {
             make_dir_if_missing(&skeleton.join(&name))?;
             plan.binds.push((entry.path(), name.into()));
+        }
+        if plan.binds.len() > BINDS_MAX {
+            return Err(io::Error::other(format!("more than {BINDS_MAX} folders at its top")));
         }
     }
     if !plan.binds.iter().any(|(_, name)| name == Path::new("var")) {

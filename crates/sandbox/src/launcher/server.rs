@@ -4,20 +4,20 @@
 
 mod birth;
 mod death;
+mod images;
 mod watch;
 mod workspaces;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use livery_core::agent::Tier;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
+use self::images::Images;
 use super::live::{Live, Phase};
-use super::root::RootPlan;
 use super::setup::Prepared;
 use super::step;
 use crate::error::LostReason;
@@ -53,7 +53,7 @@ pub(crate) struct Server {
     /// By serial number, the upper bits of its tokens.
     live: BTreeMap<u64, Live>,
     by_id: HashMap<String, u64>,
-    images: HashMap<PathBuf, RootPlan>,
+    images: Images,
     outbox: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     next_serial: u64,
     next_tick: Instant,
@@ -92,7 +92,7 @@ impl Server {
             p: prepared,
             live: BTreeMap::new(),
             by_id: HashMap::new(),
-            images: HashMap::new(),
+            images: Images::default(),
             outbox: VecDeque::new(),
             next_serial: 1,
             next_tick: Instant::now(),

@@ -1,11 +1,12 @@
 //! A folder as image: its tree is the root, read-only, with the sandbox's own parts on top.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use livery_sandbox::{Error, RootFs, Spec};
 
-use crate::house::{House, everyone, output, shell};
+use crate::house::{As, House, everyone, output, shell};
 
 /// A root of one shell and what it is linked against.
 fn build(folder: &Path) -> PathBuf {
@@ -24,6 +25,9 @@ fn build(folder: &Path) -> PathBuf {
     fs::write(image.join("etc/release"), "tiny image\n").unwrap();
     fs::create_dir_all(image.join("home/secret")).unwrap();
     fs::write(image.join("top-level-file"), "").unwrap();
+    // Names that an image could hope to have followed, by a launcher that is root.
+    std::os::unix::fs::symlink(folder.join("outside"), image.join(".livery")).unwrap();
+    std::os::unix::fs::symlink(folder.join("outside"), image.join("var")).unwrap();
     image
 }
 
@@ -31,9 +35,18 @@ fn build(folder: &Path) -> PathBuf {
 async fn a_folder_is_the_root() {
     for user in everyone() {
         let images = tempfile::tempdir().unwrap();
-        fs::set_permissions(images.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let image = build(images.path());
+        fs::set_permissions(images.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let outside = images.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        // Where only its owner may go, as below a data directory.
+        let closed = images.path().join("closed");
+        fs::create_dir(&closed).unwrap();
+        let image = build(&closed);
         let house = House::open_with(user, |config| config.image_dirs = vec![images.path().to_owned()]);
+        if user == As::Root {
+            std::os::unix::fs::chown(&closed, Some(54_322), Some(54_322)).unwrap();
+            fs::set_permissions(&closed, PermissionsExt::from_mode(0o700)).unwrap();
+        }
         let spec = Spec { image: RootFs::Directory(image.clone()), ..Spec::new("one") };
         let sandbox = house.sandboxes.create(spec).await.unwrap();
         let script = "read line < /etc/release; echo $line; while read line; do echo $line; done < /etc/passwd; echo /*; echo > /etc/x || echo > /bin/x || echo held";
@@ -48,6 +61,15 @@ async fn a_folder_is_the_root() {
             "{text}"
         );
         assert_eq!(output(&sandbox, "echo x > /workspace/f && echo y > /tmp/f && echo fine").await, "fine");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{user:?}");
+        // The same path, and another image there.
+        fs::rename(&image, images.path().join("old")).unwrap();
+        let image = build(&closed);
+        fs::write(image.join("etc/release"), "another image\n").unwrap();
+        let spec = Spec { image: RootFs::Directory(image.clone()), ..Spec::new("three") };
+        let another = house.sandboxes.create(spec).await.unwrap();
+        assert_eq!(output(&another, "read line < /etc/release; echo $line").await, "another image");
+        assert_eq!(output(&sandbox, "read line < /etc/release; echo $line").await, "tiny image");
         for outside in ["/", "/usr"] {
             let spec = Spec { image: RootFs::Directory(outside.into()), ..Spec::new("two") };
             assert!(matches!(house.sandboxes.create(spec).await, Err(Error::Invalid(_))), "{outside}");

@@ -70,7 +70,7 @@ pub(super) struct SandboxOverride {
     tier: Option<String>,
     /// Whether a stronger tier may be given.
     or_stronger: Option<bool>,
-    /// The image: `host`.
+    /// The image: `host`, or the name of one that the node has, `NAME:TAG` or `NAME@sha256:DIGEST`.
     image: Option<String>,
     /// Cores.
     cpu: Option<f64>,

@@ -33,6 +33,41 @@ pub(crate) enum NodeState {
 
 page!(NodePage of Node);
 
+/// The images of a node.
+#[derive(ToSchema)]
+pub(crate) struct Images {
+    /// The node that was asked.
+    node: NodeId,
+    /// `host` first, then in the order they came.
+    data: Vec<Image>,
+}
+
+/// What a sandbox is made of.
+#[derive(ToSchema)]
+pub(crate) struct Image {
+    /// `name:tag`, as often as it has names; none when it only waits for the runs that have it.
+    names: Vec<String>,
+    /// `sha256:…`, of its manifest; `host` has none.
+    #[schema(required)]
+    digest: Option<String>,
+    /// Such as `linux/amd64`.
+    #[schema(required)]
+    platform: Option<String>,
+    /// Unpacked.
+    #[schema(required)]
+    bytes: Option<u64>,
+    /// When it was made, as it says of itself.
+    #[schema(required)]
+    created: Option<String>,
+    /// When it came to this node.
+    #[schema(required)]
+    imported_at: Option<Time>,
+    /// Agents of this organization whose latest version names it.
+    agents: u64,
+    /// Runs of this organization that have it and are not over.
+    runs: u64,
+}
+
 /// The sandbox tiers of a node.
 #[derive(ToSchema)]
 pub(crate) struct SandboxTiers {

@@ -1,8 +1,7 @@
 //! Reads `sandbox:` of `AGENT.md`.
 
-use super::{
-    ALLOW_MAX, CPU_RANGE, Cpu, DISK_MB_RANGE, MEMORY_MB_RANGE, Network, SandboxSpec, Tier, UnknownTier, is_image,
-};
+use super::{ALLOW_MAX, CPU_RANGE, Cpu, DISK_MB_RANGE, MEMORY_MB_RANGE, Network, SandboxSpec, Tier, UnknownTier};
+use crate::agent::ImageRef;
 use crate::agent::fields::{Cx, Fields, did_you_mean};
 use crate::finding::quote;
 use crate::yaml::{Data, Node};
@@ -54,11 +53,11 @@ fn read_tier(node: &Node, cx: &mut Cx<'_>) -> Option<Tier> {
 
 fn read_image(node: &Node, cx: &mut Cx<'_>) -> Option<String> {
     let text = cx.text("`image`", node)?;
-    if !is_image(&text) {
+    let image = text.parse::<ImageRef>();
+    if image.is_err() {
         cx.error(node.mark, format!("{} is no name of an image", quote(&text)), "`host`, or an image you imported");
-        return None;
     }
-    Some(text)
+    image.ok().map(|image| image.to_string())
 }
 
 fn read_cpu(node: &Node, cx: &mut Cx<'_>) -> Option<Cpu> {

@@ -4,12 +4,12 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::Instant;
 
 use livery_core::agent::Tier;
 use rustix::event::epoll::{self, EventFlags};
 
+use super::images::Births;
 use super::workspaces::open_workspace;
 use super::{DEATH, FIRST_WORD, REPORT, Server, TICK, token};
 use crate::config::{RootFs, Spec};
@@ -18,8 +18,7 @@ use crate::launcher::disk;
 use crate::launcher::journal::Identity;
 use crate::launcher::live::{Live, Phase};
 use crate::launcher::mounts::Tree;
-use crate::launcher::root::{self, RootPlan};
-use crate::launcher::setup::ROOTS;
+use crate::launcher::root::RootPlan;
 use crate::launcher::start::{self, Start, Started, Wait};
 use crate::launcher::tiers::container::{self, Limits};
 use crate::launcher::tiers::{Carrier, Sign, Tiers, gvisor, isolate};
@@ -145,14 +144,9 @@ impl Server {
         }
         let RootFs::Directory(path) = image else { return Ok(self.p.host_root.clone()) };
         let real = validate::image(path, &self.p.config.image_dirs).map_err(|detail| Refusal::Invalid { detail })?;
-        if let Some(plan) = self.images.get(&real) {
-            return Ok(plan.clone());
-        }
-        let name = format!("image-{}", self.images.len());
-        let plan = root::directory(Path::new(ROOTS), &name, &real)
-            .map_err(|error| Refusal::Failed { step: "image".to_owned(), detail: error.to_string() })?;
-        self.images.insert(real, plan.clone());
-        Ok(plan)
+        let births = Births { next: self.next_serial, oldest: self.live.keys().next().copied() };
+        let root = self.images.root(&real, self.p.ground.privileged, births);
+        root.map_err(|error| Refusal::Failed { step: "image".to_owned(), detail: error.to_string() })
     }
 
     /// The guest's kernel has booted, or the guest is gone, which its death says better.
