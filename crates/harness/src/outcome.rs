@@ -4,6 +4,7 @@
 //! crash. Read next: [`crate::text`].
 
 mod api;
+mod code;
 mod sql;
 
 use livery_core::error::FieldError;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use self::api::ApiOutput;
+pub use self::code::{CodeError, CodeErrorKind, CodeOutput};
 pub use self::sql::{SqlColumn, SqlOutput};
 use crate::text::{RESULT_BYTES_MAX, image_type, numbered_lines, shorten};
 use crate::tools::ReadFile;
@@ -32,6 +34,8 @@ const PATH_BYTES_MAX: usize = 512;
 pub enum ToolOutcome {
     /// `shell` ran.
     Shell(ShellOutput),
+    /// `run_code` ran.
+    Code(CodeOutput),
     /// A tool of the agent's own ran.
     Own(ShellOutput),
     /// `call_api` was answered.
@@ -174,6 +178,7 @@ impl ToolOutcome {
         let mut attachments = Vec::new();
         let (ok, text) = match self {
             Self::Shell(output) => (output.exit_code == Some(0) || output.background_pid.is_some(), shell(&output)),
+            Self::Code(output) => (output.is_good(), output.text()),
             Self::Own(output) => own(&output),
             Self::Api(output) => (output.is_good(), output.text()),
             Self::Sql(output) => (true, output.text()),

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use livery_core::agent::{Network, Skill};
+use livery_core::agent::{Network, SandboxSpec, Skill, Tier};
 use livery_llm::message::Message;
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ pub(crate) fn system(setup: &Setup, toolbox: &Toolbox) -> String {
     );
     if toolbox.has_sandbox_tools() {
         let has_apis = !setup.connections_of(BuiltIn::CallApi.name()).is_empty();
-        out.push_str(&workspace(&agent.sandbox.network, has_apis));
+        out.push_str(&workspace(&agent.sandbox, has_apis));
         out.push_str(&skills(&agent.skills));
     }
     if toolbox.has(BuiltIn::CallApi) {
@@ -54,9 +54,10 @@ pub(crate) fn system(setup: &Setup, toolbox: &Toolbox) -> String {
     out
 }
 
-fn workspace(network: &Network, has_connections: bool) -> String {
+fn workspace(sandbox: &SandboxSpec, has_connections: bool) -> String {
     const CONNECTIONS: &str = "the services of your connections (where a program wants a key, it gets the variable \
         `LIVERY_SLOT_KEY`, SLOT being the connection's name in capitals: a stand-in that the proxy replaces)";
+    let network = &sandbox.network;
     let hosts = match network {
         Network::Allow(hosts) if !hosts.is_empty() => Some(hosts.join(", ")),
         _ => None,
@@ -70,10 +71,16 @@ fn workspace(network: &Network, has_connections: bool) -> String {
         || ", without a network".to_owned(),
         |reached| format!(". Over HTTPS they reach {reached} through a proxy that is set up already, and nothing else"),
     );
+    let place = match sandbox.tier {
+        Tier::Isolate => {
+            "You have a sandbox of your own for programs in JavaScript and TypeScript; they work on the files in"
+        }
+        _ => "You have a Linux sandbox of your own; commands run as an ordinary user in",
+    };
     format!(
         "
 # Workspace
-You have a Linux sandbox of your own; commands run as an ordinary user in `/workspace`{network}. Files you leave in \
+{place} `/workspace`{network}. Files you leave in \
 `/workspace/outputs/` are kept when you finish, all others are thrown away.
 "
     )

@@ -10,6 +10,7 @@ mod output;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use livery_core::agent::Tier;
 use livery_core::schema::Schema;
 use livery_llm::message::{Arguments, ToolCall};
 use livery_llm::request::ToolSpec;
@@ -18,8 +19,8 @@ use serde_json::{Map, Value};
 
 pub use built_in::BuiltIn;
 pub use invocation::{
-    CallApi, EditFile, Invocation, ListFiles, OwnCall, QuerySql, ReadFile, SHELL_TIMEOUT_S_DEFAULT,
-    SHELL_TIMEOUT_S_MAX, SearchFiles, SendEmail, Shell, WriteFile,
+    CODE_TIMEOUT_S_DEFAULT, CallApi, EditFile, Invocation, Language, ListFiles, OwnCall, QuerySql, ReadFile, RunCode,
+    SHELL_TIMEOUT_S_DEFAULT, SHELL_TIMEOUT_S_MAX, SearchFiles, SendEmail, Shell, WriteFile,
 };
 pub use livery_core::agent::tools::FINISH;
 pub(crate) use output::Output;
@@ -87,7 +88,10 @@ impl Toolbox {
         let mut specs = vec![output.tool_spec()];
         let mut tools = BTreeMap::new();
         let wanted = |name: &str| setup.can_sandbox && agent.allows_tool(name);
-        for (built_in, spec, schema) in built_in::compiled().iter().filter(|(tool, ..)| wanted(tool.name())) {
+        // A run may ask for a stronger tier than its agent, but no tier of commands is a tier of programs.
+        let tier = agent.sandbox.tier;
+        let in_sandbox = |tool: &BuiltIn| tool.is_in(tier) && wanted(tool.name());
+        for (built_in, spec, schema) in built_in::compiled().iter().filter(|(tool, ..)| in_sandbox(tool)) {
             tools.insert(spec.name.clone(), Tool { kind: Kind::BuiltIn(*built_in), schema: Arc::clone(schema) });
             specs.push(spec.clone());
         }
@@ -105,6 +109,9 @@ impl Toolbox {
         for own in agent.own_tools.iter().filter(|tool| wanted(&tool.name)) {
             if own.name == FINISH || BuiltIn::named(&own.name).is_some() {
                 return Err(format!("the agent's tool `{}` is named like a built-in tool", own.name));
+            }
+            if tier == Tier::Isolate {
+                return Err(format!("the agent's tool `{}` is a command, and the tier isolate has none", own.name));
             }
             let schema = Arc::new(compile(&format!("the arguments of the tool `{}`", own.name), &own.input)?);
             if tools.insert(own.name.clone(), Tool { kind: Kind::Own, schema }).is_some() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use livery_platform::Roles;
 
+mod carriers;
 mod connections;
 mod database;
 mod images;
@@ -16,6 +17,7 @@ mod triggers;
 mod vault;
 mod webhooks;
 
+pub(crate) use carriers::Carriers;
 pub(crate) use connections::{Connections, Connectors, Credential, NewConnection};
 pub(crate) use database::{Backup, Export, Import, Migrate, Place, Restore};
 pub(crate) use images::{ImagePlace, Images};
@@ -126,17 +128,6 @@ pub(crate) struct Engine {
     pub(crate) user: Option<String>,
     #[command(flatten)]
     pub(crate) carriers: Carriers,
-}
-
-/// The programs of the tiers beyond `container`, which are the operator's.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct Carriers {
-    /// Offer the tier gvisor with this runsc.
-    #[arg(long, value_name = "FILE", env = "LIVERY_RUNSC", requires = "runsc_sha256")]
-    pub(crate) runsc: Option<PathBuf>,
-    /// The SHA-256 that file must have; otherwise it is not used.
-    #[arg(long, value_name = "HEX", env = "LIVERY_RUNSC_SHA256", requires = "runsc")]
-    pub(crate) runsc_sha256: Option<String>,
 }
 
 /// `livery up`.

@@ -57,13 +57,19 @@ pub(crate) fn ordinary_user(wanted: Option<&str>) -> anyhow::Result<Option<User>
 /// The sandboxes of this host, with the carriers the operator names.
 pub(crate) fn sandboxes(state_dir: &Path, carriers: &cli::Carriers) -> anyhow::Result<SandboxConfig> {
     let mut config = SandboxConfig::new(state_dir);
-    if let (Some(path), Some(sha256)) = (&carriers.runsc, &carriers.runsc_sha256) {
-        if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(exit::Usage(format!("--runsc-sha256 {sha256}: not 64 hexadecimal digits")).into());
-        }
-        config.runsc = Some(Tool { path: std::path::absolute(path)?, sha256: sha256.clone() });
-    }
+    config.runsc = tool("--runsc-sha256", carriers.runsc.as_deref(), carriers.runsc_sha256.as_ref())?;
+    let host = (carriers.isolate_host.as_deref(), carriers.isolate_host_sha256.as_ref());
+    config.isolate_host = tool("--isolate-host-sha256", host.0, host.1)?;
     Ok(config)
+}
+
+/// A program of the operator's, if both its place and its digest are named.
+fn tool(flag: &str, path: Option<&Path>, sha256: Option<&String>) -> anyhow::Result<Option<Tool>> {
+    let (Some(path), Some(sha256)) = (path, sha256) else { return Ok(None) };
+    if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(exit::Usage(format!("{flag} {sha256}: not 64 hexadecimal digits")).into());
+    }
+    Ok(Some(Tool { path: std::path::absolute(path)?, sha256: sha256.clone() }))
 }
 
 fn find_user(passwd: &str, name: &str) -> Option<User> {

@@ -32,8 +32,31 @@ pub(super) fn read(folder: &Folder, findings: &mut Findings) -> Option<Agent> {
     let mut agent = read_head(folder, &document.head, &mut Cx { file: AGENT_MD, findings })?;
     agent.prompt = read_body(&document, &agent.input, findings);
     agent.own_tools = own_tools;
+    check_tier(&agent, findings);
     agent.skills = skills;
     (!findings.has_errors()).then_some(agent)
+}
+
+/// An isolate runs programs and no commands, every other tier commands and no programs.
+fn check_tier(agent: &Agent, findings: &mut Findings) {
+    let mut refuse = |file: &str, what: String, hint: &str| findings.error(file, Mark::START, what, hint);
+    let is_isolate = agent.sandbox.tier == sandbox::Tier::Isolate;
+    let named = |tool: &str| agent.tools.as_ref().is_some_and(|tools| tools.iter().any(|name| name == tool));
+    if is_isolate && named("shell") {
+        refuse(AGENT_MD, "the tier isolate has no commands, so there is no `shell`".into(), "name run_code instead");
+    }
+    if !is_isolate && named("run_code") {
+        let what = "`run_code` needs the tier isolate".into();
+        refuse(AGENT_MD, what, "write sandbox: {tier: isolate}, or name shell instead");
+    }
+    if let Some(tool) = agent.own_tools.first().filter(|_| is_isolate) {
+        let file = format!("{}/tool.yaml", tool.folder());
+        refuse(
+            &file,
+            "a tool is a command, and the tier isolate has none".into(),
+            "put what it does into a file for run_code",
+        );
+    }
 }
 
 /// What lies at the top of the folder and is nothing an agent has.

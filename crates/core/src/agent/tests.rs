@@ -94,7 +94,7 @@ fn everything_wrong_is_told_at_once() {
     let text = "---
 nam: x
 model: claude
-tools: [shel, shell, shell, run_code, my_tool]
+tools: [shel, shell, shell, remember, my_tool]
 limits: {timeout_s: 0, max_turn: 3, max_cost_usd: -1, max_tokens: many}
 sandbox:
   tier: gvizor
@@ -114,8 +114,8 @@ Hello {{input.name}} and {{user}} and {{input.
          AGENT.md:3:8 `claude` is no model (write PROVIDER/MODEL, like anthropic/claude-sonnet-4-6)
          AGENT.md:4:9 no tool is called `shel` (did you mean `shell`?)
          AGENT.md:4:22 the tool `shell` is here twice (keep one)
-         AGENT.md:4:29 the tool `run_code` is not supported yet (leave it out)
-         AGENT.md:4:39 no tool is called `my_tool` (built in: shell, read_file, write_file, edit_file, list_files, search_files, call_api, query_sql, send_email, finish; an own tool is a folder tools/NAME)
+         AGENT.md:4:29 the tool `remember` is not supported yet (leave it out)
+         AGENT.md:4:39 no tool is called `my_tool` (built in: shell, run_code, read_file, write_file, edit_file, list_files, search_files, call_api, query_sql, send_email, finish; an own tool is a folder tools/NAME)
          AGENT.md:5:21 `timeout_s` must be a whole number from 1 to 86400, not 0
          AGENT.md:5:24 unknown key `max_turn` in `limits` (did you mean `max_turns`?)
          AGENT.md:5:51 `-1` is no amount in dollars (like 1.5: not negative, at most six decimals)

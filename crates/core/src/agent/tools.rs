@@ -12,6 +12,7 @@ use crate::yaml::{self, Node};
 /// The built-in tools of this version, in the order the model sees them.
 pub const BUILTIN: &[&str] = &[
     "shell",
+    "run_code",
     "read_file",
     "write_file",
     "edit_file",
@@ -23,7 +24,7 @@ pub const BUILTIN: &[&str] = &[
     "finish",
 ];
 /// Names kept for built-in tools to come: no tool of an agent may have them.
-pub const RESERVED: &[&str] = &["run_code", "remember", "recall", "get_state", "set_state", "ask_human", "delegate"];
+pub const RESERVED: &[&str] = &["remember", "recall", "get_state", "set_state", "ask_human", "delegate"];
 /// The tool that ends a run; always there.
 pub const FINISH: &str = "finish";
 /// Most tools of an agent's own.

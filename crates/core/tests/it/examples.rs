@@ -56,7 +56,7 @@ fn names() -> Vec<String> {
 
 #[test]
 fn every_example_is_an_agent_without_a_finding() {
-    assert_eq!(names(), ["hello", "invoice-reconcile", "support-triage"]);
+    assert_eq!(names(), ["hello", "invoice-reconcile", "sales-summary", "support-triage"]);
     for name in names() {
         let report = Agent::check(&folder(&path(&name)));
         let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();

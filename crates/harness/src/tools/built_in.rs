@@ -1,11 +1,13 @@
 //! The built-in tools as the model sees them: names, descriptions, JSON Schemas of their arguments.
 
+mod code;
 mod email;
 mod sql;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use livery_core::agent::Tier;
 use livery_core::schema::Schema;
 use livery_llm::request::ToolSpec;
 use serde_json::{Value, json};
@@ -34,6 +36,8 @@ const API_HEADER_CHARS_MAX: usize = 4_096;
 pub enum BuiltIn {
     /// `shell`
     Shell,
+    /// `run_code`, of the tier isolate, which has no `shell`.
+    RunCode,
     /// `read_file`
     ReadFile,
     /// `write_file`
@@ -56,6 +60,7 @@ impl BuiltIn {
     /// All of them.
     pub const ALL: &[Self] = &[
         Self::Shell,
+        Self::RunCode,
         Self::ReadFile,
         Self::WriteFile,
         Self::EditFile,
@@ -70,6 +75,7 @@ impl BuiltIn {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Shell => "shell",
+            Self::RunCode => "run_code",
             Self::ReadFile => "read_file",
             Self::WriteFile => "write_file",
             Self::EditFile => "edit_file",
@@ -78,6 +84,15 @@ impl BuiltIn {
             Self::CallApi => "call_api",
             Self::SendEmail => "send_email",
             Self::QuerySql => "query_sql",
+        }
+    }
+
+    /// Whether a sandbox of this tier has it.
+    pub fn is_in(self, tier: Tier) -> bool {
+        match self {
+            Self::Shell => tier != Tier::Isolate,
+            Self::RunCode => tier == Tier::Isolate,
+            _ => true,
         }
     }
 
@@ -94,6 +109,7 @@ impl BuiltIn {
     fn spec(self, connections: &BTreeMap<String, String>) -> ToolSpec {
         let (description, properties, required) = match self {
             Self::Shell => shell(),
+            Self::RunCode => code::described(),
             Self::ReadFile => read_file(),
             Self::WriteFile => write_file(),
             Self::EditFile => edit_file(),

@@ -13,12 +13,17 @@ pub const SHELL_TIMEOUT_S_DEFAULT: u32 = 120;
 /// Most seconds a call may ask for.
 pub const SHELL_TIMEOUT_S_MAX: u32 = 3_600;
 
+/// Seconds a program may run when the call does not say.
+pub const CODE_TIMEOUT_S_DEFAULT: u32 = 60;
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "tool", rename_all = "snake_case")]
 pub enum Invocation {
     /// Run a command.
     Shell(Shell),
+    /// Run a program.
+    RunCode(RunCode),
     /// Read a file.
     ReadFile(ReadFile),
     /// Write a file.
@@ -53,6 +58,30 @@ pub struct Shell {
     /// Whether to return at once and leave it running.
     #[serde(default)]
     pub background: bool,
+}
+
+/// A program in an isolate of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunCode {
+    /// The program.
+    pub source: String,
+    /// What it is written in.
+    #[serde(default)]
+    pub language: Language,
+    /// Seconds, 1..=[`SHELL_TIMEOUT_S_MAX`].
+    #[serde(default = "code_timeout_s_default")]
+    pub timeout_s: u32,
+}
+
+/// What a program is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// JavaScript.
+    #[default]
+    Js,
+    /// TypeScript.
+    Ts,
 }
 
 /// Lines of a file.
@@ -189,6 +218,7 @@ impl Invocation {
     pub fn tool(&self) -> &str {
         match self {
             Self::Shell(_) => BuiltIn::Shell.name(),
+            Self::RunCode(_) => BuiltIn::RunCode.name(),
             Self::ReadFile(_) => BuiltIn::ReadFile.name(),
             Self::WriteFile(_) => BuiltIn::WriteFile.name(),
             Self::EditFile(_) => BuiltIn::EditFile.name(),
@@ -208,7 +238,7 @@ impl Invocation {
             Self::CallApi(call) => matches!(call.method.as_str(), "GET" | "HEAD"),
             // What a statement does is not read here: any may change something.
             Self::QuerySql(_) | Self::SendEmail(_) => false,
-            Self::Shell(_) | Self::WriteFile(_) | Self::EditFile(_) | Self::Own(_) => false,
+            Self::Shell(_) | Self::RunCode(_) | Self::WriteFile(_) | Self::EditFile(_) | Self::Own(_) => false,
         }
     }
 
@@ -216,6 +246,7 @@ impl Invocation {
     pub(super) fn read(tool: BuiltIn, arguments: Value) -> Result<Self, serde_json::Error> {
         Ok(match tool {
             BuiltIn::Shell => Self::Shell(serde_json::from_value(arguments)?),
+            BuiltIn::RunCode => Self::RunCode(serde_json::from_value(arguments)?),
             BuiltIn::ReadFile => Self::ReadFile(serde_json::from_value(arguments)?),
             BuiltIn::WriteFile => Self::WriteFile(serde_json::from_value(arguments)?),
             BuiltIn::EditFile => Self::EditFile(serde_json::from_value(arguments)?),
@@ -230,6 +261,10 @@ impl Invocation {
 
 const fn timeout_s_default() -> u32 {
     SHELL_TIMEOUT_S_DEFAULT
+}
+
+const fn code_timeout_s_default() -> u32 {
+    CODE_TIMEOUT_S_DEFAULT
 }
 
 const fn offset_default() -> u64 {

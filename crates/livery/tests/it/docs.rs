@@ -15,6 +15,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("cargo xtask bench", "takes minutes; its parts have their own tests"),
     ("cargo install ", "this test's binary stands in for the installed one"),
     ("livery up", "the test starts the server itself, on a free port"),
+    ("livery run examples/sales-summary", "needs the isolate host; the example has a test of its own"),
     ("ANTHROPIC_API_KEY=", "needs a key and the network"),
 ];
 
@@ -104,9 +105,9 @@ fn repository() -> PathBuf {
 fn documents() -> Vec<String> {
     let root = repository();
     let mut found = Vec::new();
-    for folder in
-        ["", "docs", "docs/decisions", "examples/hello", "examples/invoice-reconcile", "examples/support-triage"]
-    {
+    let examples =
+        ["hello", "invoice-reconcile", "sales-summary", "support-triage"].map(|name| format!("examples/{name}"));
+    for folder in ["", "docs", "docs/decisions"].map(str::to_owned).iter().chain(&examples) {
         for entry in std::fs::read_dir(root.join(folder)).unwrap().flatten() {
             let name = entry.file_name().into_string().unwrap();
             if name.ends_with(".md") {

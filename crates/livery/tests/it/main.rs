@@ -16,6 +16,7 @@ mod docs;
 mod egress;
 mod failures;
 mod images;
+mod isolate;
 mod nodes;
 mod objects;
 mod postgres;

@@ -2,6 +2,7 @@
 //! sandbox that is gone ends the run.
 
 pub(super) mod api;
+mod code;
 mod email;
 mod files;
 mod search;
@@ -95,6 +96,7 @@ async fn may_run(hands: &Hands, call_id: &str, name: &str, invocation: &Invocati
 const fn name_of(invocation: &Invocation) -> &'static str {
     match invocation {
         Invocation::Shell(_) => "shell",
+        Invocation::RunCode(_) => "run_code",
         Invocation::Own(_) => "own",
         Invocation::ReadFile(_) => "read_file",
         Invocation::WriteFile(_) => "write_file",
@@ -120,6 +122,7 @@ async fn run(hands: &Hands, sandbox: &Sandbox, call_id: &str, invocation: Invoca
     let platform = &hands.platform;
     match invocation {
         Invocation::Shell(call) => shell(hands, sandbox, call_id, call).await,
+        Invocation::RunCode(call) => code::run(hands, sandbox, call_id, call).await,
         Invocation::Own(call) => own(hands, sandbox, call_id, call).await,
         Invocation::ReadFile(call) => platform.during(EffectKind::ReadTool, files::read(sandbox, &call)).await,
         Invocation::WriteFile(call) => platform.during(EffectKind::WriteFile, files::write(sandbox, call)).await,
@@ -176,16 +179,18 @@ async fn execute(
     mut exec: Exec,
 ) -> Result<ExecResult, Trouble> {
     exec.output_limit = OUTPUT_BYTES_MAX;
-    let show = |stream: Stream, bytes: &[u8]| {
-        let name = match stream {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
-        };
-        hands.show(call_id, name, bytes);
-        // What it prints shows that it is under way.
-        hands.platform.reached(effect, Phase::During);
-    };
+    let show = |stream, bytes: &[u8]| show(hands, effect, call_id, stream, bytes);
     sandbox.exec(exec, show).await.map_err(|error| trouble(&error, "the command could not be run"))
+}
+
+fn show(hands: &Hands, effect: EffectKind, call_id: &str, stream: Stream, bytes: &[u8]) {
+    let name = match stream {
+        Stream::Stdout => "stdout",
+        Stream::Stderr => "stderr",
+    };
+    hands.show(call_id, name, bytes);
+    // What it prints shows that it is under way.
+    hands.platform.reached(effect, Phase::During);
 }
 
 fn output_of(result: ExecResult) -> ShellOutput {
