@@ -7,6 +7,7 @@ use std::time::Duration;
 use livery_sandbox::{Code, CodeOutcome, Language, Sandbox};
 use serde_json::json;
 
+use crate::checks;
 use crate::house::{House, isolates, until};
 use crate::isolate::{js, run, thrown};
 
@@ -228,5 +229,7 @@ async fn what_takes_too_much_is_answered_with_a_type_and_the_sandbox_lives() {
         assert_eq!(js(&loud, "Promise.reject(1).catch((n) => n + 1)").await, json!(2));
         assert_eq!(js(&loud, "/^(a+)+$/.test('aaaa')").await, json!(true));
         assert!(loud.lost().borrow().is_none() && quiet.lost().borrow().is_none());
+        checks::held(wall, &[50]);
+        checks::control(&[50]);
     }
 }

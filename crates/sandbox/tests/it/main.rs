@@ -18,6 +18,7 @@ mod house;
 mod image;
 mod isolate;
 mod isolate_escape;
+mod isolate_walls;
 mod lifetime;
 mod limits;
 mod probe;
