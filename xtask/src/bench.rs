@@ -3,7 +3,7 @@
 //! Server, database, sandboxes and load generator share this machine, as in the figures they are compared with. Nothing is
 //! asserted about time: the command fails only when something broke, for instance when a run was lost.
 //!
-//! Walk on: [`phases`] is what is measured, [`durable`] and [`readers`] among it, [`reference`] what it is compared with, [`sandbox`] the cold starts, [`broker`] its requests, [`calls`] those of a run, [`server`] how the server is started, [`postgres`] its database,
+//! Walk on: [`phases`] is what is measured, [`durable`] and [`readers`] among it, [`reference`] what it is compared with, [`sandbox`] the tiers, [`broker`] its requests, [`calls`] those of a run, [`server`] how the server is started, [`postgres`] its database,
 //! [`http`] and [`load`] how it is asked, [`memory`] how it is weighed, [`table`] how it is shown.
 
 pub mod broker;

@@ -1,58 +1,184 @@
-//! Measures what a sandbox costs: create to first command, starts per second at 50 in parallel, memory each.
+//! Measures what a sandbox of a tier costs: create to first command, starts per second in parallel, memory each.
 //!
-//! `cargo run --release -p livery-sandbox --example start_latency [LIVE]`: also keeps LIVE sandboxes (default 100) at once.
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measuring program")]
+//! `cargo run --release -p livery-sandbox --example start_latency [TIER] [LIVE]`: a container if no tier is named; LIVE of them
+//! are kept at once. The programs of other tiers are those of `cargo xtask setup`.
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "a measuring program")]
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use livery_sandbox::{Exec, Sandbox, SandboxConfig, Sandboxes, Spec, launcher, spawn_launcher};
+use livery_sandbox::{
+    Code, CodeOutcome, Exec, Language, Sandbox, SandboxConfig, Sandboxes, Spec, Tier, Tool, launcher, spawn_launcher,
+};
+use sha2::Digest as _;
+
+/// How much is measured of a tier: one after the other, whole lives in parallel (how many, how many at a time), at once.
+struct Size {
+    rounds: u32,
+    lives: (u32, usize),
+    live: usize,
+}
+
+impl Size {
+    const fn of(tier: Tier) -> Self {
+        match tier {
+            Tier::Container => Self { rounds: 100, lives: (400, 50), live: 100 },
+            Tier::Gvisor => Self { rounds: 30, lives: (40, 8), live: 20 },
+            Tier::Isolate => Self { rounds: 50, lives: (100, 8), live: 20 },
+            Tier::Microvm => Self { rounds: 10, lives: (8, 2), live: 4 },
+        }
+    }
+}
 
 fn main() -> std::process::ExitCode {
     if let Some(code) = launcher::run_if_asked() {
         return code;
     }
-    let live = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(100);
+    let tier = std::env::args().nth(1).map_or(Ok(Tier::Container), |name| name.parse());
+    let Ok(tier) = tier else {
+        eprintln!("there is no such tier");
+        return std::process::ExitCode::from(2);
+    };
+    let size = Size::of(tier);
+    let live = std::env::args().nth(2).and_then(|n| n.parse().ok()).unwrap_or(size.live);
     let temp = tempfile::tempdir().unwrap();
     let began = Instant::now();
-    let process = spawn_launcher(&SandboxConfig::new(temp.path().join("state"))).unwrap();
+    let config = config(tier, temp.path());
+    let process = spawn_launcher(&config).unwrap();
     let pid = process.pid();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let sandboxes = Sandboxes::connect(process).unwrap();
         println!("{:?}", sandboxes.grants().await.unwrap());
         println!("launcher ready after {:?}", began.elapsed());
-        sequential(&sandboxes).await;
-        parallel(&sandboxes).await;
-        many(&sandboxes, live, pid).await;
+        let report = sandboxes.tier(tier).await.unwrap();
+        if report.trial.is_none() && tier != Tier::Container {
+            eprintln!("{tier}: {}", report.detail);
+            return std::process::ExitCode::FAILURE;
+        }
+        let bench = Bench { sandboxes, tier };
+        bench.sequential(size.rounds).await;
+        bench.parallel(size.lives).await;
+        bench.many(live, pid).await;
+        let sandboxes = bench.sandboxes;
         sandboxes.shutdown().await.unwrap();
-    });
-    std::process::ExitCode::SUCCESS
+        std::process::ExitCode::SUCCESS
+    })
 }
 
-async fn first_command(sandboxes: &Sandboxes, id: String) -> (Sandbox, Duration, Duration) {
+/// With the tier's program, where it was installed.
+fn config(tier: Tier, folder: &Path) -> SandboxConfig {
+    let mut config = SandboxConfig::new(folder.join("state"));
+    match tier {
+        Tier::Gvisor => config.runsc = tool("runsc/runsc"),
+        Tier::Isolate => config.isolate_host = tool("deno/deno"),
+        Tier::Container | Tier::Microvm => {}
+    }
+    config
+}
+
+fn tool(name: &str) -> Option<Tool> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools").join(name);
+    let bytes = std::fs::read(&path).ok()?;
+    let sha256 = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(Tool { path: path.canonicalize().ok()?, sha256 })
+}
+
+struct Bench {
+    sandboxes: Sandboxes,
+    tier: Tier,
+}
+
+async fn first_command(sandboxes: &Sandboxes, tier: Tier, id: String) -> (Sandbox, Duration, Duration) {
     let began = Instant::now();
-    let sandbox = sandboxes.create(Spec::new(id)).await.unwrap();
+    let sandbox = sandboxes.create(Spec { tier, ..Spec::new(id) }).await.unwrap();
     let created = began.elapsed();
-    let result = sandbox.exec(Exec::new(["/bin/echo", "x"]), |_, _| {}).await.unwrap();
-    assert_eq!(result.stdout, b"x\n");
+    command(&sandbox, tier).await;
     (sandbox, created, began.elapsed())
 }
 
-async fn sequential(sandboxes: &Sandboxes) {
-    let (mut creates, mut firsts, mut kills, mut removes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for round in 0..100 {
-        let id = format!("seq-{round}");
-        let (sandbox, created, first) = first_command(sandboxes, id.clone()).await;
-        creates.push(created);
-        firsts.push(first);
-        kills.push(sandbox.kill("done").await.unwrap().took);
-        let began = Instant::now();
-        sandboxes.remove_workspace(&id).await.unwrap();
-        removes.push(began.elapsed());
+/// The least that a sandbox of this tier can be asked for.
+async fn command(sandbox: &Sandbox, tier: Tier) {
+    if tier == Tier::Isolate {
+        let result = sandbox.run_code(Code::new(Language::Js, "6 * 7"), |_, _| {}).await.unwrap();
+        assert_eq!(result.outcome, CodeOutcome::Value(Some(42.into())));
+    } else {
+        let result = sandbox.exec(Exec::new(["/bin/echo", "x"]), |_, _| {}).await.unwrap();
+        assert_eq!(result.stdout, b"x\n");
     }
-    for (name, times) in
-        [("create", creates), ("create to first output", firsts), ("kill", kills), ("remove workspace", removes)]
-    {
-        print_times(name, times);
+}
+
+impl Bench {
+    async fn sequential(&self, rounds: u32) {
+        let (mut creates, mut firsts, mut seconds) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut kills, mut removes) = (Vec::new(), Vec::new());
+        for round in 0..rounds {
+            let id = format!("seq-{round}");
+            let (sandbox, created, first) = first_command(&self.sandboxes, self.tier, id.clone()).await;
+            creates.push(created);
+            firsts.push(first);
+            // A moment, as between two calls of a model.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let began = Instant::now();
+            command(&sandbox, self.tier).await;
+            seconds.push(began.elapsed());
+            kills.push(sandbox.kill("done").await.unwrap().took);
+            let began = Instant::now();
+            self.sandboxes.remove_workspace(&id).await.unwrap();
+            removes.push(began.elapsed());
+        }
+        for (name, times) in [
+            ("create", creates),
+            ("create to first output", firsts),
+            ("second command", seconds),
+            ("kill", kills),
+            ("remove workspace", removes),
+        ] {
+            print_times(name, times);
+        }
+    }
+
+    async fn parallel(&self, (lives, at_once): (u32, usize)) {
+        let began = Instant::now();
+        let mut tasks = tokio::task::JoinSet::new();
+        let mut times = Vec::new();
+        for round in 0..lives {
+            if tasks.len() >= at_once {
+                times.push(tasks.join_next().await.unwrap().unwrap());
+            }
+            let (sandboxes, tier) = (self.sandboxes.clone(), self.tier);
+            tasks.spawn(async move {
+                let id = format!("par-{round}");
+                let (sandbox, _, first) = first_command(&sandboxes, tier, id.clone()).await;
+                sandbox.kill("done").await.unwrap();
+                sandboxes.remove_workspace(&id).await.unwrap();
+                first
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            times.push(done.unwrap());
+        }
+        let rate = f64::from(lives) / began.elapsed().as_secs_f64();
+        println!("whole lives, {at_once} at a time: {rate:.1} /s");
+        print_times("create to first output among them", times);
+    }
+
+    async fn many(&self, live: usize, launcher: u32) {
+        let before = memory_available_kb();
+        let mut all = Vec::new();
+        let began = Instant::now();
+        for number in 0..live {
+            all.push(first_command(&self.sandboxes, self.tier, format!("live-{number}")).await.0);
+        }
+        println!("{live} sandboxes at once after {:?}", began.elapsed());
+        let each = (before.saturating_sub(memory_available_kb())) / live.max(1) as u64;
+        println!("host memory each: {each} KiB; launcher RSS: {} KiB", status_kb(launcher, "VmRSS:"));
+        let usage = all[0].usage().await.unwrap();
+        println!("one of them: {usage:?}");
+        let began = Instant::now();
+        for sandbox in all {
+            sandbox.kill("done").await.unwrap();
+        }
+        println!("all ended after {:?}", began.elapsed());
     }
 }
 
@@ -60,53 +186,6 @@ fn print_times(name: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |share: usize| times[(times.len() - 1) * share / 100];
     println!("{name}: min {:?}, median {:?}, p99 {:?}", times[0], at(50), at(99));
-}
-
-async fn parallel(sandboxes: &Sandboxes) {
-    let (rounds, at_once) = (400, 50);
-    let began = Instant::now();
-    let mut tasks = tokio::task::JoinSet::new();
-    let mut times = Vec::new();
-    for round in 0..rounds {
-        if tasks.len() >= at_once {
-            times.push(tasks.join_next().await.unwrap().unwrap());
-        }
-        let sandboxes = sandboxes.clone();
-        tasks.spawn(async move {
-            let id = format!("par-{round}");
-            let (sandbox, _, first) = first_command(&sandboxes, id.clone()).await;
-            sandbox.kill("done").await.unwrap();
-            sandboxes.remove_workspace(&id).await.unwrap();
-            first
-        });
-    }
-    while let Some(done) = tasks.join_next().await {
-        times.push(done.unwrap());
-    }
-    println!(
-        "{rounds} whole lives, {at_once} at a time: {:.0} per second",
-        f64::from(rounds) / began.elapsed().as_secs_f64()
-    );
-    print_times("create to first output among them", times);
-}
-
-async fn many(sandboxes: &Sandboxes, live: usize, launcher: u32) {
-    let before = memory_available_kb();
-    let mut all = Vec::new();
-    let began = Instant::now();
-    for number in 0..live {
-        all.push(first_command(sandboxes, format!("live-{number}")).await.0);
-    }
-    println!("{live} sandboxes at once after {:?}", began.elapsed());
-    let each = (before.saturating_sub(memory_available_kb())) / live.max(1) as u64;
-    println!("host memory each: {each} KiB; launcher RSS: {} KiB", status_kb(launcher, "VmRSS:"));
-    let usage = all[0].usage().await.unwrap();
-    println!("one of them: {usage:?}");
-    let began = Instant::now();
-    for sandbox in all {
-        sandbox.kill("done").await.unwrap();
-    }
-    println!("all ended after {:?}", began.elapsed());
 }
 
 fn memory_available_kb() -> u64 {

@@ -23,7 +23,7 @@ struct Said {
 /// Adds the broker's four figures.
 pub fn overhead(binary: &Path, figures: &mut Figures) {
     progress("requests through the broker");
-    match said_by(binary, EXAMPLE).and_then(|text| read(&text)) {
+    match said_by(binary, EXAMPLE, &[]).and_then(|text| read(&text)) {
         Ok(said) => {
             figures.add("broker_added_p50_us", said.p50_us);
             figures.add("broker_added_p99_us", said.p99_us);

@@ -9,9 +9,12 @@ use anyhow::Context as _;
 ///
 /// # Errors
 /// It is not there, or it failed: with the last line of its words.
-pub(super) fn said_by(binary: &Path, name: &str) -> anyhow::Result<String> {
+pub(super) fn said_by(binary: &Path, name: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let example = binary.with_file_name("examples").join(name);
-    let output = Command::new(&example).output().with_context(|| format!("cannot start {}", example.display()))?;
+    let output = Command::new(&example)
+        .args(arguments)
+        .output()
+        .with_context(|| format!("cannot start {}", example.display()))?;
     let errors = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "{}", errors.lines().last().unwrap_or("the example failed"));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())

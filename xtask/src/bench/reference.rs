@@ -65,6 +65,10 @@ impl Row {
         Self { must: Some(must), goal: Some(goal), ..self }
     }
 
+    const fn must(self, must: f64) -> Self {
+        Self { must: Some(must), ..self }
+    }
+
     const fn peer(self, peer: f64, peer_note: &'static str) -> Self {
         Self { peer: Some(peer), peer_note, ..self }
     }
@@ -75,14 +79,34 @@ pub const ROWS: &[Row] = &[
     lower("start_fresh_ms", "start to /healthz, empty folder", "ms").peer(10_200.0, ""),
     lower("start_data_ms", "start to /healthz, data present", "ms").aim(150.0, 60.0).peer(5_300.0, ""),
     lower("idle_rss_mb", "idle RSS, server and launcher", "MB").aim(40.0, 25.0).peer(441.0, "API process alone"),
-    lower("sandbox_min_ms", "sandbox: create to first command, min", "ms"),
-    lower("sandbox_median_ms", "sandbox: create to first command, median", "ms")
+    lower("sandbox_min_ms", "container: create to first command, min", "ms"),
+    lower("sandbox_median_ms", "container: create to first command, median", "ms")
         .aim(15.0, 6.0)
         .peer(623.0, "container run ready, stated in its issue 835, other machine"),
-    lower("sandbox_p99_ms", "sandbox: create to first command, p99", "ms"),
-    lower("sandbox_memory_mib", "sandbox: host memory each", "MiB")
+    lower("sandbox_p99_ms", "container: create to first command, p99", "ms"),
+    lower("sandbox_next_ms", "container: second command, median", "ms"),
+    higher("sandbox_per_s", "container: whole lives, 50 at a time", "/s"),
+    lower("sandbox_memory_mib", "container: host memory each", "MiB")
         .aim(3.0, 1.0)
         .peer(170.0, "RSS of one agent process"),
+    lower("gvisor_min_ms", "gVisor: create to first command, min", "ms"),
+    lower("gvisor_median_ms", "gVisor: create to first command, median", "ms").must(220.0),
+    lower("gvisor_p99_ms", "gVisor: create to first command, p99", "ms"),
+    lower("gvisor_next_ms", "gVisor: second command, median", "ms"),
+    higher("gvisor_per_s", "gVisor: whole lives, 8 at a time", "/s"),
+    lower("gvisor_memory_mib", "gVisor: host memory each", "MiB"),
+    lower("isolate_min_ms", "isolate: create to first answer, min", "ms"),
+    lower("isolate_median_ms", "isolate: create to first answer, median", "ms").aim(70.0, 30.0),
+    lower("isolate_p99_ms", "isolate: create to first answer, p99", "ms"),
+    lower("isolate_next_ms", "isolate: second answer, from the host that waits, median", "ms").aim(10.0, 3.0),
+    higher("isolate_per_s", "isolate: whole lives, 8 at a time", "/s"),
+    lower("isolate_memory_mib", "isolate: host memory each", "MiB"),
+    lower("microvm_min_ms", "microVM (QEMU, TCG: dev-only): create to first command, min", "ms"),
+    lower("microvm_median_ms", "microVM (QEMU, TCG: dev-only): create to first command, median", "ms").must(2500.0),
+    lower("microvm_p99_ms", "microVM (QEMU, TCG: dev-only): create to first command, p99", "ms"),
+    lower("microvm_next_ms", "microVM (QEMU, TCG: dev-only): second command, median", "ms"),
+    higher("microvm_per_s", "microVM (QEMU, TCG: dev-only): whole lives, 2 at a time", "/s"),
+    lower("microvm_memory_mib", "microVM (QEMU, TCG: dev-only): host memory each", "MiB"),
     lower("broker_added_p50_us", "broker: added to a GET of 1 KB, p50", "µs").aim(150.0, 60.0),
     lower("broker_added_p99_us", "broker: added to a GET of 1 KB, p99", "µs").aim(2000.0, 500.0),
     higher("broker_per_s", "broker: GETs, 32 at a time", "/s").aim(8000.0, 20_000.0),

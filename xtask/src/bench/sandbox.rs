@@ -1,4 +1,4 @@
-//! Cold starts of a sandbox, without the platform: the sandbox crate's own example measures, this reads what it says.
+//! What a sandbox of each tier costs, without the platform: the sandbox crate's own example measures, this reads what it says.
 
 use std::path::Path;
 
@@ -11,47 +11,81 @@ use super::{Figures, progress};
 const EXAMPLE: &str = "start_latency";
 /// The line with the times of sandboxes that were started one after the other.
 const TIMES: &str = "create to first output: ";
+/// The line with the times of what a sandbox is asked next.
+const NEXT: &str = "second command: ";
+/// The line with the lives that several sandboxes at a time have per second.
+const LIVES: &str = "whole lives, ";
 /// The line with the memory of one of many that live at once.
 const MEMORY: &str = "host memory each: ";
 
-/// What the example said.
-#[derive(Debug, PartialEq)]
-struct Said {
-    min_ms: f64,
-    median_ms: f64,
-    p99_ms: f64,
-    memory_mib: f64,
-}
+/// A tier, and the names of its figures: min, median and p99 of the first command, median of the next, lives, memory.
+type Tier = (&'static str, [&'static str; 6]);
 
-/// Adds min, median, p99 and memory; a host that cannot is said in a note.
-pub fn cold_starts(binary: &Path, figures: &mut Figures) {
-    progress("cold starts of a sandbox");
-    match said_by(binary, EXAMPLE).and_then(|text| read(&text)) {
-        Ok(said) => {
-            figures.add("sandbox_min_ms", said.min_ms);
-            figures.add("sandbox_median_ms", said.median_ms);
-            figures.add("sandbox_p99_ms", said.p99_ms);
-            figures.add("sandbox_memory_mib", said.memory_mib);
-        }
-        Err(error) => {
-            for key in ["sandbox_min_ms", "sandbox_median_ms", "sandbox_p99_ms", "sandbox_memory_mib"] {
-                figures.absent(key, format!("{error:#}"));
-            }
+const TIERS: [Tier; 4] = [
+    (
+        "container",
+        [
+            "sandbox_min_ms",
+            "sandbox_median_ms",
+            "sandbox_p99_ms",
+            "sandbox_next_ms",
+            "sandbox_per_s",
+            "sandbox_memory_mib",
+        ],
+    ),
+    (
+        "gvisor",
+        ["gvisor_min_ms", "gvisor_median_ms", "gvisor_p99_ms", "gvisor_next_ms", "gvisor_per_s", "gvisor_memory_mib"],
+    ),
+    (
+        "isolate",
+        [
+            "isolate_min_ms",
+            "isolate_median_ms",
+            "isolate_p99_ms",
+            "isolate_next_ms",
+            "isolate_per_s",
+            "isolate_memory_mib",
+        ],
+    ),
+    (
+        "microvm",
+        [
+            "microvm_min_ms",
+            "microvm_median_ms",
+            "microvm_p99_ms",
+            "microvm_next_ms",
+            "microvm_per_s",
+            "microvm_memory_mib",
+        ],
+    ),
+];
+
+/// Adds six figures of each tier; what a host cannot is said in a note.
+pub fn tiers(binary: &Path, figures: &mut Figures) {
+    for (tier, keys) in TIERS {
+        progress(&format!("sandboxes of the tier {tier}"));
+        match said_by(binary, EXAMPLE, &[tier]).and_then(|text| read(&text)) {
+            Ok(values) => keys.iter().zip(values).for_each(|(key, value)| figures.add(key, value)),
+            Err(error) => keys.iter().for_each(|key| figures.absent(key, format!("{error:#}"))),
         }
     }
 }
 
-/// The first line of times, and the line of memory.
-fn read(text: &str) -> anyhow::Result<Said> {
+/// In the order of a tier's figures.
+fn read(text: &str) -> anyhow::Result<[f64; 6]> {
     let times = line(text, TIMES)?;
+    let lives = line(text, LIVES)?.rsplit_once(": ").and_then(|(_, rate)| rate.strip_suffix(" /s")?.parse().ok());
     let memory =
         line(text, MEMORY)?.split_once(" KiB").and_then(|(kib, _)| kib.parse::<f64>().ok()).context("no memory")?;
-    Ok(Said {
-        min_ms: time(times, "min ")?,
-        median_ms: time(times, "median ")?,
-        p99_ms: time(times, "p99 ")?,
-        memory_mib: memory / 1024.0,
-    })
+    Ok([
+        time(times, "min ")?,
+        time(times, "median ")?,
+        time(times, "p99 ")?,
+        time(line(text, NEXT)?, "median ")?,
+        lives.context("no lives")?,
+        memory / 1024.0,
+    ])
 }
 
 #[cfg(test)]
