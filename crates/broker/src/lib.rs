@@ -24,6 +24,7 @@ pub mod oauth;
 pub mod policy;
 pub mod postgres;
 pub mod proxy;
+pub mod registry;
 pub mod scrub;
 pub mod seal;
 pub mod secret;

@@ -10,7 +10,7 @@ use crate::error::{Doing, Error, Result};
 
 /// What a blob has to be.
 #[derive(Debug, Clone, Copy)]
-pub enum Expected<'a> {
+pub(crate) enum Expected<'a> {
     /// These very bytes.
     Exactly(&'a Digest, u64),
     /// Whatever they are, up to a length; what they should be is found out by others.

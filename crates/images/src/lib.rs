@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 mod blobs;
+mod build;
 mod digest;
 mod error;
 mod index;
@@ -16,15 +17,17 @@ pub mod layer;
 mod limits;
 pub mod manifest;
 mod offer;
+mod pull;
 mod source;
 mod store;
 mod tree;
 mod unpack;
 
-pub use blobs::Expected;
+pub use build::pack;
 pub use digest::Digest;
 pub use error::{Error, Result};
 pub use index::{Image, Layer};
 pub use limits::Limits;
+pub use pull::Wanted;
 pub use source::Source;
 pub use store::{Change, Collected, Found, Lease, Store};

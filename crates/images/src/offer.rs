@@ -12,10 +12,10 @@ use crate::manifest::{self, Config, Descriptor, Document, MANIFEST_TYPE, Manifes
 use crate::source::Source;
 
 /// How deep indexes may lie in each other.
-const INDEXES_DEEP: usize = 3;
+pub(crate) const INDEXES_DEEP: usize = 3;
 /// The type of a layer that was found without one.
-const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
-const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+pub(crate) const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
+pub(crate) const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 
 /// An image whose blobs are all in the store.
 #[derive(Debug)]

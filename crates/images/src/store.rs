@@ -91,7 +91,7 @@ impl Store {
         self.roots().join(digest.hex())
     }
 
-    fn blobs(&self) -> Blobs {
+    pub(crate) fn blobs(&self) -> Blobs {
         Blobs::new(self.folder.join("blobs"), self.staging())
     }
 
@@ -175,6 +175,10 @@ impl Store {
 }
 
 impl Change<'_> {
+    pub(crate) const fn store(&self) -> &Store {
+        self.store
+    }
+
     /// A file for what has to be unpacked before it can be read; it has no name and goes by itself.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod capture;
 pub mod fake_api;
 pub mod fake_model;
 pub mod fake_oauth;
+pub mod fake_registry;
 pub mod fake_s3;
 pub mod fake_smtp;
 pub mod fake_transit;

@@ -10,6 +10,7 @@ mod names;
 mod pool;
 mod postgres;
 mod proxy;
+mod registry;
 mod scrub;
 mod shape;
 mod slots;

@@ -3,4 +3,5 @@
 
 mod hostile;
 mod kit;
+mod pull;
 mod store;

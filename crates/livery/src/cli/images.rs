@@ -22,6 +22,32 @@ pub(crate) enum Images {
         #[command(flatten)]
         place: ImagePlace,
     },
+    /// Fetch an image from a registry, such as debian:12 or registry.example/team/tools@sha256:….
+    ///
+    /// Over TLS, or from loopback without. Where the registry asks who you are, set LIVERY_REGISTRY_USER and
+    /// LIVERY_REGISTRY_PASSWORD.
+    Pull {
+        /// NAME, NAME:TAG, NAME@sha256:DIGEST; without a host the usual public registry.
+        name: String,
+        /// Trust the certificates in this PEM file for the registry, besides the system's.
+        #[arg(long, value_name = "FILE", env = "LIVERY_REGISTRY_CA")]
+        ca: Option<PathBuf>,
+        #[command(flatten)]
+        place: ImagePlace,
+    },
+    /// Make an image out of a folder: one layer with its files, folders and links.
+    ///
+    /// Nothing is run and nothing fetched; make the folder with a tool of your choice, such as debootstrap. Owners, setuid
+    /// bits, devices and what is in /proc, /sys, /dev, /run and /tmp stay behind. Every run can read all of it.
+    Build {
+        /// NAME or NAME:TAG.
+        name: String,
+        /// The folder that becomes the root.
+        #[arg(long, value_name = "DIR")]
+        from_dir: PathBuf,
+        #[command(flatten)]
+        place: ImagePlace,
+    },
     /// List the images of the node that answers.
     List {
         /// Print JSON.

@@ -2,13 +2,20 @@
 //! them, and so removes them.
 
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use livery_broker::registry::Registry;
+use livery_broker::{OperatorAnswer, Secret};
 use livery_core::agent::ImageRef;
-use livery_images::{Image, Source, Store};
+use livery_images::manifest::TYPES;
+use livery_images::{Image, Limits, Source, Store, Wanted};
 use livery_platform::Clock;
 use livery_platform::images::IMAGES_DIR;
 
@@ -19,6 +26,8 @@ use crate::{exit, host};
 pub(super) fn images(command: cli::Images) -> anyhow::Result<ExitCode> {
     match command {
         cli::Images::Import { path, name, place } => import(&path, name.as_deref(), &place),
+        cli::Images::Pull { name, ca, place } => pull(&name, ca, &place),
+        cli::Images::Build { name, from_dir, place } => build(&name, &from_dir, &place),
         cli::Images::List { json, server } => async_main(list(json, server)),
         cli::Images::Rm { name, server } => async_main(remove(name, server)),
     }
@@ -33,6 +42,71 @@ fn import(path: &Path, name: Option<&str>, place: &ImagePlace) -> anyhow::Result
     let source = Source::of(file, path.display().to_string(), store.limits(), || change.spool())?;
     let images = change.import(&source, name.as_ref(), Clock::system().now())?;
     tell(&images, place)
+}
+
+/// Makes an image out of a folder. It is read as whoever started this, so that root can pack what is root's.
+fn build(name: &str, folder: &Path, place: &ImagePlace) -> anyhow::Result<ExitCode> {
+    let name = named(name)?;
+    let mut layer = unnamed_file()?;
+    livery_images::pack(folder, &layer, &Limits::default())?;
+    let store = enter(place)?;
+    let image = store.change()?.build(&mut layer, &name, Clock::system().now())?;
+    tell(&[image], place)
+}
+
+/// A file without a name among the temporary ones.
+fn unnamed_file() -> anyhow::Result<File> {
+    let folder = std::env::temp_dir();
+    let path = folder.join(format!("livery-layer-{}", std::process::id()));
+    let made = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
+    let file = made.with_context(|| format!("cannot write in {}", folder.display()))?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+fn pull(name: &str, ca: Option<PathBuf>, place: &ImagePlace) -> anyhow::Result<ExitCode> {
+    let wanted: ImageRef = name.parse().map_err(|error| exit::Usage(format!("{name}: {error}")))?;
+    if wanted.is_host() {
+        return Err(exit::Usage("host is the machine's own".to_owned()).into());
+    }
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let login = variable("LIVERY_REGISTRY_USER").zip(variable("LIVERY_REGISTRY_PASSWORD").map(Secret::from));
+    let mut registry = Registry::of(&wanted.repository, login, ca)?;
+    let store = enter(place)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let change = store.change()?;
+    let image = change.pull(&wanted, Clock::system().now(), |piece| {
+        let answer = runtime.block_on(async {
+            match piece {
+                Wanted::Manifest(reference) => registry.manifest(reference, &TYPES).await,
+                Wanted::Blob(digest) => registry.blob(&digest.to_string()).await,
+            }
+        });
+        let body = answer.map_err(std::io::Error::other)?;
+        Ok(Box::new(Coming { runtime: &runtime, body, left: Bytes::new() }))
+    })?;
+    tell(&[image], place)
+}
+
+/// An answer's body, waited for piece by piece.
+struct Coming<'a> {
+    runtime: &'a tokio::runtime::Runtime,
+    body: OperatorAnswer,
+    left: Bytes,
+}
+
+impl Read for Coming<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.left.is_empty() {
+            match self.runtime.block_on(self.body.frame()) {
+                None => return Ok(0),
+                Some(frame) => self.left = frame.map_err(std::io::Error::other)?.into_data().unwrap_or_default(),
+            }
+        }
+        let most = buffer.len().min(self.left.len());
+        buffer[..most].copy_from_slice(&self.left.split_to(most));
+        Ok(most)
+    }
 }
 
 /// The name of an image that is to be.

@@ -178,6 +178,57 @@ fn a_run_goes_on_with_the_image_it_began_with() {
 }
 
 #[test]
+fn an_image_is_made_of_a_folder_and_another_fetched_from_a_registry() {
+    let home = tempfile::tempdir().unwrap();
+    let Some(saved) = tiny(home.path(), "from a registry\n") else { return };
+    let server = Server::start(&[]);
+    let script = one_command("cat /etc/release");
+    let folder = home.path().join("root");
+    std::fs::create_dir_all(folder.join("etc")).unwrap();
+    std::fs::create_dir_all(folder.join("bin")).unwrap();
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists()).unwrap();
+    std::fs::copy(busybox, folder.join("bin/busybox")).unwrap();
+    for applet in APPLETS {
+        std::os::unix::fs::symlink("busybox", folder.join("bin").join(applet)).unwrap();
+    }
+    std::fs::write(folder.join("etc/release"), "of a folder\n").unwrap();
+    let built =
+        output(livery().args(["images", "build", "made:1", "--from-dir"]).arg(&folder).arg("--data").arg(&server.data));
+    assert_eq!(built.status.code(), Some(0), "{}", text(&built.stderr));
+    let run = server.start_run(&agent("made:1", ""), Some(&script), &json!({}));
+    assert_eq!(told(&server, &run).1, "of a folder\n");
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let registry = runtime.block_on(livery_testkit::fake_registry::FakeRegistry::start()).unwrap();
+    registry.guard("a-token", None);
+    let mut archive = tar::Archive::new(std::fs::File::open(&saved).unwrap());
+    let mut pieces = std::collections::HashMap::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().display().to_string();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+        pieces.insert(name, bytes);
+    }
+    let put = |name: &str| {
+        let bytes = &pieces[name];
+        let digest = Digest::of(bytes);
+        registry.put("team/app", "blobs", &digest.to_string(), bytes.clone());
+        json!({"digest": digest, "size": bytes.len()})
+    };
+    let manifest = json!({"schemaVersion": 2, "config": put("config.json"), "layers": [put("layer.tar")]}).to_string();
+    registry.put("team/app", "manifests", "1", manifest);
+    let name = format!("{}/team/app:1", registry.host());
+    let pulled = output(livery().args(["images", "pull", &name, "--data"]).arg(&server.data));
+    assert_eq!(pulled.status.code(), Some(0), "{}", text(&pulled.stderr));
+    let run = server.start_run(&agent(&format!("\"{name}\""), ""), Some(&script), &json!({}));
+    assert_eq!(told(&server, &run).1, "from a registry\n");
+    let missing = output(livery().args(["images", "pull", &name.replace("app", "none"), "--data"]).arg(&server.data));
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("the registry has no such image"), "{}", text(&missing.stderr));
+}
+
+#[test]
 fn an_image_is_the_root_in_gvisor_too() {
     let home = tempfile::tempdir().unwrap();
     let Some((runsc, sha256)) = crate::tiers::runsc() else { return };
