@@ -11,6 +11,7 @@ pub mod log;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::agent::sandbox::MinimumTier;
 use crate::id::{AppId, EndUserId, OrgId, RunId};
 use crate::run::{Cost, Usage};
 use crate::{RunStatus, Timestamp, canonical};
@@ -90,6 +91,9 @@ pub struct AgentStatement {
 pub struct SandboxStatement {
     /// `container`, …
     pub tier: String,
+    /// What was demanded of it when the run was accepted, where anything was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_tier: Option<MinimumTier>,
 }
 
 /// The policy a run stood under.

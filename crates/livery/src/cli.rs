@@ -10,6 +10,7 @@ mod carriers;
 mod connections;
 mod database;
 mod images;
+mod organizations;
 mod policies;
 mod receipt;
 mod schedules;
@@ -21,6 +22,7 @@ pub(crate) use carriers::Carriers;
 pub(crate) use connections::{Connections, Connectors, Credential, NewConnection};
 pub(crate) use database::{Backup, Export, Import, Migrate, Place, Restore};
 pub(crate) use images::{ImagePlace, Images};
+pub(crate) use organizations::{Applications, Organizations, Settings};
 pub(crate) use policies::{Approvals, Policies};
 pub(crate) use receipt::Receipt;
 pub(crate) use schedules::{NewSchedule, Schedules};
@@ -84,6 +86,12 @@ pub(crate) enum Command {
     /// See what runs want to do, and say yes or no.
     #[command(subcommand)]
     Approvals(Approvals),
+    /// See organizations, and say what each demands of its runs.
+    #[command(subcommand)]
+    Organizations(Organizations),
+    /// See applications, and say what each demands of its runs.
+    #[command(subcommand)]
+    Applications(Applications),
     /// Create, list and revoke API keys.
     #[command(subcommand)]
     Keys(Keys),

@@ -12,6 +12,7 @@ mod images;
 mod keys;
 mod migrate;
 mod nodes;
+mod organizations;
 mod policies;
 mod receipt;
 mod replay;
@@ -57,6 +58,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Connectors(command) => async_main(connections::connectors(command)),
         Command::Policies(command) => async_main(policies::policies(command)),
         Command::Approvals(command) => async_main(policies::approvals(command)),
+        Command::Organizations(command) => async_main(organizations::organizations(command)),
+        Command::Applications(command) => async_main(organizations::applications(command)),
         Command::Keys(command) => async_main(keys::keys(command)),
         Command::Vault(command) => async_main(vault::vault(command)),
         Command::Images(command) => images::images(command),

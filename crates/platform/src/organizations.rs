@@ -1,4 +1,8 @@
 //! Organizations: the tenants. More of them comes with the tenancy work; two can exist and are kept apart today.
+//!
+//! Walk on: `settings` is what is demanded of the runs of an organization, and of those of an application.
+
+mod settings;
 
 use livery_core::Result;
 use livery_core::id::{AppId, KeyId, OrgId};
@@ -6,6 +10,7 @@ use livery_store::{ApplicationRow, OrganizationRow, Tx};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use self::settings::{ApplicationView, OrganizationView, SettingsPatch};
 use crate::audit::note;
 use crate::keys::{ApiKeyView, check_name, fresh_key, new_row};
 use crate::startup::Startup;
@@ -128,12 +133,14 @@ impl Platform {
             name: name.to_owned(),
             max_concurrent_runs,
             created_at: now,
+            minimum_tier: None,
         };
         let application = ApplicationRow {
             id: AppId::from_bits(self.mint()),
             org: organization.id,
             name: FIRST_APPLICATION.to_owned(),
             created_at: now,
+            minimum_tier: None,
         };
         let fresh = fresh_key();
         let view = ApiKeyView {

@@ -78,7 +78,7 @@ scopes! {
     NodesRead = "nodes:read";
     /// Remove images of a node: the operator's right, held by the bootstrap key.
     ImagesWrite = "images:write";
-    /// Create organizations: the operator's right, held by the bootstrap key.
+    /// Create organizations, see them, and say what each demands of its runs: the operator's right, held by the bootstrap key.
     OrganizationsWrite = "organizations:write";
 }
 

@@ -54,7 +54,10 @@ impl Platform {
             status: row.status,
             agent: AgentStatement { name: row.agent_name.clone(), version: row.agent_version, sha256: agent.digest },
             model: row.model.clone(),
-            sandbox: SandboxStatement { tier: row.sandbox.parse::<SandboxSpec>()?.tier.as_str().to_owned() },
+            sandbox: SandboxStatement {
+                tier: row.sandbox.parse::<SandboxSpec>()?.tier.as_str().to_owned(),
+                minimum_tier: row.minimum_tier,
+            },
             policy: PolicyStatement { sha256: NO_POLICY_SHA256.to_owned(), note: NO_POLICY.to_owned() },
             input_sha256: digest_of(&row.input)?,
             output_sha256: row.output.as_ref().map(digest_of).transpose()?,

@@ -3,8 +3,10 @@
 //! A node that works on no runs has no launcher and cannot know: it refuses what no node of this version has, and leaves the
 //! rest to the node that takes the run. Read next: `livery_sandbox::Sandboxes::choose`.
 
+use livery_core::agent::sandbox::MinimumTier;
 use livery_core::agent::{SandboxSpec, Tier};
 use livery_core::error::FieldError;
+use livery_core::id::{AppId, OrgId};
 use livery_core::{Error, Result};
 use livery_sandbox::{Status, TierReport};
 use serde::Serialize;
@@ -35,15 +37,17 @@ pub struct TierView {
     pub version: Option<String>,
     /// Of the same program.
     pub sha256: Option<String>,
+    /// Whether it is there for development alone: it satisfies no minimum tier.
+    pub dev_only: bool,
     /// Milliseconds from a request to its first command's end, when it was tried.
     pub trial_ms: Option<u64>,
 }
 
 impl From<TierReport> for TierView {
     fn from(report: TierReport) -> Self {
-        let TierReport { tier, status, detail, fix, version, sha256, trial } = report;
+        let TierReport { tier, status, detail, fix, version, sha256, dev_only, trial } = report;
         let trial_ms = trial.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        Self { tier, status, detail, fix, version, sha256, trial_ms }
+        Self { tier, status, detail, fix, version, sha256, dev_only, trial_ms }
     }
 }
 
@@ -68,15 +72,37 @@ impl Platform {
         Ok(Tiers { node: self.identity.id.to_string(), data })
     }
 
+    /// Holds a run's wish against what its organization and application demand of it: the wish with a tier that will do,
+    /// and the demand that is in force.
+    ///
+    /// # Errors
+    /// `tier_below_minimum`, for a run that asks for less and no stronger one.
+    pub(crate) async fn settle_tier(
+        &self,
+        org: OrgId,
+        application: Option<AppId>,
+        wish: SandboxSpec,
+    ) -> Result<(SandboxSpec, Option<MinimumTier>)> {
+        let demands = self.store.demands_on_tier(org, application).await?;
+        match demands.settle(&wish) {
+            Ok(tier) => Ok((SandboxSpec { tier, ..wish }, demands.strictest())),
+            Err(below) => {
+                let (code, detail) = ("tier_below_minimum", below.to_string());
+                let errors = vec![FieldError::new("/sandbox/tier", code, detail.clone())];
+                Err(Error::Invalid { code, detail, errors })
+            }
+        }
+    }
+
     /// A run gets exactly the tier it asks for, a stronger one where it says so, or a refusal.
-    pub(crate) async fn check_tier(&self, sandbox: &SandboxSpec) -> Result<()> {
+    pub(crate) async fn check_tier(&self, sandbox: &SandboxSpec, minimum: Option<MinimumTier>) -> Result<()> {
         let refused = |detail: String| Error::Invalid {
             code: "tier_unavailable",
             errors: vec![FieldError::new("/sandbox/tier", "tier_unavailable", detail.clone())],
             detail,
         };
         if let Some(sandboxes) = &self.sandboxes {
-            match sandboxes.choose(sandbox.tier, sandbox.or_stronger).await {
+            match sandboxes.choose(sandbox.tier, sandbox.or_stronger, minimum.map(|minimum| minimum.tier)).await {
                 // A launcher that is gone may be back when the run wants its sandbox.
                 Ok(_) | Err(livery_sandbox::Error::LauncherGone | livery_sandbox::Error::Deadline(_)) => {}
                 Err(error) => return Err(refused(error.to_string())),
@@ -91,6 +117,7 @@ impl Platform {
 impl TierView {
     fn absent(tier: Tier, why: &str) -> Self {
         let (version, sha256, trial_ms) = (None, None, None);
-        Self { tier, status: Status::Unusable, detail: why.to_owned(), fix: None, version, sha256, trial_ms }
+        let (detail, fix, dev_only) = (why.to_owned(), None, false);
+        Self { tier, status: Status::Unusable, detail, fix, version, sha256, dev_only, trial_ms }
     }
 }

@@ -63,13 +63,31 @@ pub struct TierReport {
     pub version: Option<String>,
     /// Of the same program.
     pub sha256: Option<String>,
+    /// Whether it is there for development alone: a wall that nobody relies on, such as a virtual machine without the
+    /// processor's help. It satisfies no minimum and is never given instead of another tier.
+    #[serde(default)]
+    pub dev_only: bool,
     /// From the request for a sandbox to its first command's end, in the trial. `None`: it was not tried.
     pub trial: Option<Duration>,
 }
 
 impl TierReport {
+    /// Whether a run may have it; with `relied_on` the wall has to be a real one.
+    pub(crate) fn can_be_given(&self, relied_on: bool) -> bool {
+        self.status != Status::Unusable && !(relied_on && self.dev_only)
+    }
+
     pub(crate) fn new(tier: Tier, status: Status, detail: impl Into<String>) -> Self {
-        Self { tier, status, detail: detail.into(), fix: None, version: None, sha256: None, trial: None }
+        Self {
+            tier,
+            status,
+            detail: detail.into(),
+            fix: None,
+            version: None,
+            sha256: None,
+            dev_only: false,
+            trial: None,
+        }
     }
 }
 
@@ -111,4 +129,25 @@ pub struct Grants {
     pub disk: String,
     /// The kernel's Landlock version, 0 where there is none or it is too old to be used.
     pub landlock_abi: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is there for development only can be asked for, and is relied on by nobody.
+    #[test]
+    fn a_stand_in_satisfies_no_minimum() {
+        for (status, dev_only, plainly, relied_on) in [
+            (Status::Ok, false, true, true),
+            (Status::Degraded, false, true, true),
+            (Status::Unusable, false, false, false),
+            (Status::Ok, true, true, false),
+            (Status::Degraded, true, true, false),
+            (Status::Unusable, true, false, false),
+        ] {
+            let report = TierReport { dev_only, ..TierReport::new(Tier::Microvm, status, "") };
+            assert_eq!((report.can_be_given(false), report.can_be_given(true)), (plainly, relied_on), "{report:?}");
+        }
+    }
 }

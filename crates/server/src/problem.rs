@@ -36,6 +36,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("quota_exceeded", "A quota is used up"),
     ("rate_limited", "Too many requests"),
     ("request_timeout", "The request did not arrive in time"),
+    ("tier_below_minimum", "A stronger sandbox is demanded"),
     ("too_large", "The body is too large"),
     ("unauthenticated", "No valid API key"),
     ("unavailable", "Not available now"),

@@ -2,6 +2,7 @@
 
 mod agents;
 mod api_keys;
+mod applications;
 mod approvals;
 mod connections;
 mod files;
@@ -85,7 +86,10 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(model_providers::get, model_providers::delete))
         .routes(routes!(api_keys::list, api_keys::create))
         .routes(routes!(api_keys::revoke))
-        .routes(routes!(organizations::create))
+        .routes(routes!(organizations::list, organizations::create))
+        .routes(routes!(organizations::get, organizations::change))
+        .routes(routes!(applications::list))
+        .routes(routes!(applications::get, applications::change))
         .routes(routes!(vault::get))
         .routes(routes!(vault::rewrap))
         .routes(routes!(vault::new_data_key))

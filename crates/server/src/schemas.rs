@@ -32,8 +32,9 @@ pub(crate) use runs::{Artifacts, EventPage, NewRun, Run, RunPage, RunStatus};
 pub(crate) use schedules::{NewSchedule, Preview, Schedule, SchedulePage, SchedulePatch};
 pub(crate) use system::{File, Health, PageQuery, Problem, Readiness};
 pub(crate) use tenants::{
-    ApiKey, ApiKeyCreated, ApiKeyPage, Images, ModelProvider, ModelProviderPage, NewApiKey, NewModelProvider,
-    NewOrganization, NodePage, OrganizationCreated, SandboxTiers,
+    ApiKey, ApiKeyCreated, ApiKeyPage, Application, ApplicationPage, Images, ModelProvider, ModelProviderPage,
+    NewApiKey, NewModelProvider, NewOrganization, NodePage, Organization, OrganizationCreated, OrganizationPage,
+    SandboxTiers, SettingsPatch, Tier,
 };
 pub(crate) use triggers::{
     NewTrigger, RotateTrigger, Trigger, TriggerDeliveryPage, TriggerPage, TriggerPatch, TriggerReceipt,

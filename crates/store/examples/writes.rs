@@ -60,9 +60,16 @@ async fn seed(store: &Store) -> Result<()> {
     store
         .write(|tx| {
             async move {
-                let org = OrganizationRow { id: ORG, name: "bench".into(), max_concurrent_runs: None, created_at: NOW };
+                let org = OrganizationRow {
+                    id: ORG,
+                    name: "bench".into(),
+                    max_concurrent_runs: None,
+                    created_at: NOW,
+                    minimum_tier: None,
+                };
                 tx.insert_organization(&org).await?;
-                let app = ApplicationRow { id: APP, org: ORG, name: "bench".into(), created_at: NOW };
+                let app =
+                    ApplicationRow { id: APP, org: ORG, name: "bench".into(), created_at: NOW, minimum_tier: None };
                 tx.insert_application(&app).await?;
                 let agent = NewAgent {
                     id: AGENT,
@@ -107,6 +114,7 @@ async fn accept_one(store: &Store, bits: u128) -> Result<()> {
         trigger: None,
         start_at: None,
         origin: None,
+        minimum_tier: None,
     };
     store
         .write(move |tx| {

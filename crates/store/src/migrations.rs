@@ -40,6 +40,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations![
     "0008_connections",
     "0009_connection_tokens",
     "0010_policies",
+    "0011_minimum_tiers",
 ];
 
 /// Steps by version and name, in order.

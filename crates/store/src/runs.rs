@@ -2,6 +2,7 @@
 //!
 //! Read next: `progress`, the fenced writes of whoever holds a run, and `run_list`.
 
+use livery_core::agent::sandbox::MinimumTier;
 use livery_core::id::{AgentId, AppId, EndUserId, OrgId, RunId, ScheduleId, TriggerId};
 use livery_core::run::{Cost, Limits, Pricing, RunError, Usage};
 use livery_core::{RunStatus, Timestamp};
@@ -23,7 +24,7 @@ macro_rules! run_columns {
         "id, org_id, application_id, end_user_id, agent_id, agent_name, agent_version, status, input, output, error, \
          model, sandbox, limits, metadata, connections, webhook, usage, cost_micros, pricing, last_seq, created_at, \
          started_at, finished_at, cancel_requested_at, lease_epoch, recoveries, schedule_id, trigger_id, start_at, \
-         origin"
+         origin, minimum_tier"
     };
 }
 pub(crate) use run_columns;
@@ -31,9 +32,9 @@ pub(crate) use run_columns;
 statements! {
     INSERT = "insert into runs (id, org_id, application_id, end_user_id, agent_id, agent_name, agent_version, status,
         input, model, sandbox, limits, metadata, connections, webhook, usage, cost_micros, pricing, last_seq,
-        created_at, lease_epoch, recoveries, schedule_id, trigger_id, start_at, origin)
+        created_at, lease_epoch, recoveries, schedule_id, trigger_id, start_at, origin, minimum_tier)
         values ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $9, $10, $11, $12, $13, $14, $15, 0, $16, $17, $18, 0, 0,
-        $19, $20, $21, $22)";
+        $19, $20, $21, $22, $23)";
     INSERT_METADATA = "insert into run_metadata (org_id, key, value, created_at, run_id) values ($1, $2, $3, $4, $5)";
     GET = concat!("select ", run_columns!(), " from runs where id = $2 and (org_id = $1) is true");
     COUNT_BY_STATUS = "select count(*) from runs where org_id = $1 and status = $2";
@@ -96,6 +97,8 @@ pub struct NewRun {
     pub start_at: Option<Timestamp>,
     /// Which run it goes on from or repeats.
     pub origin: Option<Json>,
+    /// What was demanded of its tier when it was accepted.
+    pub minimum_tier: Option<MinimumTier>,
 }
 
 /// A run.
@@ -161,6 +164,8 @@ pub struct RunRow {
     pub start_at: Option<Timestamp>,
     /// Which run it goes on from or repeats.
     pub origin: Option<Json>,
+    /// What was demanded of its tier when it was accepted.
+    pub minimum_tier: Option<MinimumTier>,
 }
 
 impl FromRow for RunRow {
@@ -196,6 +201,7 @@ impl FromRow for RunRow {
             trigger: row.take()?,
             start_at: row.take()?,
             origin: row.take()?,
+            minimum_tier: row.take()?,
         })
     }
 
@@ -255,6 +261,7 @@ impl Tx {
             run.trigger,
             run.start_at,
             &run.origin,
+            run.minimum_tier.as_ref().map(text_of).transpose()?,
         ];
         self.execute_ahead(INSERT, args).await?;
         self.insert_metadata(run).await?;

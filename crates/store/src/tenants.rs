@@ -1,6 +1,8 @@
 //! Organizations, their applications, and the applications' end users.
 
 use livery_core::Timestamp;
+use livery_core::agent::Tier;
+use livery_core::agent::sandbox::Demands;
 use livery_core::id::{AppId, EndUserId, OrgId};
 
 use crate::error::{Error, Result};
@@ -17,14 +19,26 @@ statements! {
     INSERT_ORGANIZATION = "insert into organizations (id, name, max_concurrent_runs, created_at) values ($1, $2, $3, $4)";
     LOCK_ORGANIZATION = "select id from organizations where id = $1"
         => postgres "select id from organizations where id = $1 for no key update";
-    GET_ORGANIZATION = "select id, name, max_concurrent_runs, created_at from organizations where id = $1";
+    GET_ORGANIZATION = "select id, name, max_concurrent_runs, created_at, minimum_tier from organizations
+        where id = $1";
     COUNT_ORGANIZATIONS = "select count(*) from organizations";
-    LIST_ORGANIZATIONS = "select id, name, max_concurrent_runs, created_at from organizations
+    LIST_ORGANIZATIONS = "select id, name, max_concurrent_runs, created_at, minimum_tier from organizations
         where (created_at, id) < ($1, $2) order by created_at desc, id desc limit $3";
     UPDATE_CONCURRENCY = "update organizations set max_concurrent_runs = $2 where id = $1";
+    DEMAND_OF_ORGANIZATION = "update organizations set minimum_tier = $2
+        where id = $1 and coalesce(minimum_tier, '') <> coalesce($2, '')";
     INSERT_APPLICATION = "insert into applications (id, org_id, name, created_at) values ($1, $2, $3, $4)";
-    GET_APPLICATION = "select id, org_id, name, created_at from applications where org_id = $1 and id = $2";
-    LIST_APPLICATIONS = "select id, org_id, name, created_at from applications
+    GET_APPLICATION = "select id, org_id, name, created_at, minimum_tier from applications
+        where id = $2 and (org_id = $1) is true";
+    DEMAND_OF_APPLICATION = "update applications set minimum_tier = $3
+        where id = $2 and (org_id = $1) is true and coalesce(minimum_tier, '') <> coalesce($3, '')";
+    /// What is demanded of a run of this application; of one that is the organization's alone, with null.
+    DEMANDS = "select o.minimum_tier, a.minimum_tier from organizations o
+        left join applications a on a.org_id = o.id and a.id = $2 where o.id = $1";
+    PAGE_APPLICATIONS = "select id, org_id, name, created_at, minimum_tier from applications
+        where org_id = $1 and (created_at, id) < ($2, $3)
+        and (id = $4 or $4 is null) order by created_at desc, id desc limit $5";
+    LIST_APPLICATIONS = "select id, org_id, name, created_at, minimum_tier from applications
         where org_id = $1 order by created_at desc, id desc limit $2";
     INSERT_END_USER = "insert into end_users (id, org_id, application_id, external_id, name, created_at)
         select $1, $2, a.id, $4, $5, $6 from applications a where a.org_id = $2 and a.id = $3";
@@ -48,11 +62,19 @@ pub struct OrganizationRow {
     pub max_concurrent_runs: Option<u32>,
     /// When it was created.
     pub created_at: Timestamp,
+    /// The weakest tier its runs may have; `None`: any.
+    pub minimum_tier: Option<Tier>,
 }
 
 impl FromRow for OrganizationRow {
     fn from_row(row: &mut impl Row) -> Result<Self> {
-        Ok(Self { id: row.take()?, name: row.take()?, max_concurrent_runs: row.take()?, created_at: row.take()? })
+        Ok(Self {
+            id: row.take()?,
+            name: row.take()?,
+            max_concurrent_runs: row.take()?,
+            created_at: row.take()?,
+            minimum_tier: row.take()?,
+        })
     }
 }
 
@@ -67,11 +89,19 @@ pub struct ApplicationRow {
     pub name: String,
     /// When it was created.
     pub created_at: Timestamp,
+    /// The weakest tier its runs may have; `None`: any that its organization allows.
+    pub minimum_tier: Option<Tier>,
 }
 
 impl FromRow for ApplicationRow {
     fn from_row(row: &mut impl Row) -> Result<Self> {
-        Ok(Self { id: row.take()?, org: row.take()?, name: row.take()?, created_at: row.take()? })
+        Ok(Self {
+            id: row.take()?,
+            org: row.take()?,
+            name: row.take()?,
+            created_at: row.take()?,
+            minimum_tier: row.take()?,
+        })
     }
 }
 
@@ -130,6 +160,20 @@ impl Tx {
             0 => Err(Error::NotFound { what: "organization" }),
             _ => Ok(()),
         }
+    }
+
+    /// Sets the weakest tier that runs of the tenant, or of one of its applications, may have. `false`: it is that already,
+    /// or there is no such application.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn set_minimum_tier(&mut self, org: OrgId, app: Option<AppId>, tier: Option<Tier>) -> Result<bool> {
+        let tier = tier.map(|tier| tier.as_str().to_owned());
+        let changed = match app {
+            None => self.execute(DEMAND_OF_ORGANIZATION, args![org, &tier]).await?,
+            Some(app) => self.execute(DEMAND_OF_APPLICATION, args![org, app, &tier]).await?,
+        };
+        Ok(changed == 1)
     }
 
     /// A new application of `row.org`.
@@ -197,6 +241,33 @@ impl Store {
     /// Those of the database.
     pub async fn list_applications(&self, org: OrgId) -> Result<Vec<ApplicationRow>> {
         self.fetch_all(Lane::Point, LIST_APPLICATIONS, args![org, APPLICATIONS_MAX]).await
+    }
+
+    /// One page of the tenant's applications, newest first; with `only`, that one alone.
+    ///
+    /// # Errors
+    /// `InvalidCursor`, and those of the database.
+    pub async fn page_applications(
+        &self,
+        org: OrgId,
+        only: Option<AppId>,
+        page: &Page,
+    ) -> Result<List<ApplicationRow>> {
+        let scope = Scope::new("applications", org).with(&only.map(|app| app.to_string()).unwrap_or_default());
+        let (from, rows) = page.start(&scope)?;
+        let args = args![org, from.created_at, AppId::from_bits(from.id_bits), only, rows];
+        let rows = self.fetch_page(Lane::Point, PAGE_APPLICATIONS, args).await?;
+        let position = |row: &ApplicationRow| Position { created_at: row.created_at, id_bits: row.id.bits() };
+        Ok(page.finish(&scope, rows, position))
+    }
+
+    /// What is demanded of the tier of a run of this application. A tenant that is not there demands nothing.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn demands_on_tier(&self, org: OrgId, app: Option<AppId>) -> Result<Demands> {
+        let row = self.fetch_optional::<(Option<Tier>, Option<Tier>)>(DEMANDS, args![org, app]).await?;
+        Ok(row.map_or_else(Demands::default, |(organization, application)| Demands { organization, application }))
     }
 
     /// One end user of the tenant.

@@ -2,6 +2,7 @@
 //!
 //! The figures here are the format's ceilings. What this host can and may give is decided where sandboxes are made.
 
+mod minimum;
 mod read;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use self::minimum::{BelowMinimum, Demander, Demands, MinimumTier};
 pub(super) use self::read::read;
 use super::image::ImageRef;
 pub use super::image::{IMAGE_CHARS_MAX, IMAGE_HOST};

@@ -44,7 +44,7 @@ fn receipt() -> Receipt {
         status: RunStatus::Succeeded,
         agent: AgentStatement { name: "clerk".into(), version: Some(3), sha256: canonical::sha256_hex("agent") },
         model: "acme/large".into(),
-        sandbox: SandboxStatement { tier: "container".into() },
+        sandbox: SandboxStatement { tier: "container".into(), minimum_tier: None },
         policy: PolicyStatement { sha256: NO_POLICY_SHA256.into(), note: "none".into() },
         input_sha256: canonical::sha256_hex("{}"),
         output_sha256: Some(canonical::sha256_hex("{}")),

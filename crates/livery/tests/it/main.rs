@@ -17,6 +17,7 @@ mod egress;
 mod failures;
 mod images;
 mod isolate;
+mod minimum_tiers;
 mod nodes;
 mod objects;
 mod postgres;

@@ -33,7 +33,8 @@ async fn data(home: &Path) -> PathBuf {
     let path = dir.join(&row.storage_path);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, b"hello").unwrap();
-    let organization = OrganizationRow { id: org, name: "one".into(), max_concurrent_runs: None, created_at: NOW };
+    let organization =
+        OrganizationRow { id: org, name: "one".into(), max_concurrent_runs: None, created_at: NOW, minimum_tier: None };
     store
         .write(move |tx| {
             Box::pin(async move {

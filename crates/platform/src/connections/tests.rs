@@ -47,6 +47,7 @@ impl Site {
             org: self.node.caller.principal.org,
             name: name.into(),
             created_at: self.platform().now().plus_millis(1_000),
+            minimum_tier: None,
         };
         let id = row.id;
         self.platform()

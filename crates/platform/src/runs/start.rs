@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use livery_broker::Secret;
+use livery_core::agent::sandbox::MinimumTier;
 use livery_core::agent::{ModelRef, SandboxSpec};
 use livery_core::error::FieldError;
 use livery_core::id::{AppId, FileId, OrgId, RunId, ScheduleId, TriggerId, WebhookId};
@@ -49,6 +50,7 @@ struct Checked {
     models: Vec<ModelRef>,
     own_providers: Vec<String>,
     sandbox: SandboxSpec,
+    minimum_tier: Option<MinimumTier>,
     limits: Limits,
     files: Vec<FileRow>,
     webhook: Option<StoredWebhook>,
@@ -150,7 +152,7 @@ impl Platform {
         self.check_end_user(caller).await?;
         let run = RunId::from_bits(self.mint());
         let application = self.application_of(&caller.principal).await?;
-        let mut checked = self.check(&caller.principal, run, request).await?;
+        let mut checked = self.check(&caller.principal, application, run, request).await?;
         checked.bindings = self.bind_connections(caller, application, &checked.agent.agent, request, cause).await?;
         let row = self.new_run(caller, run, application, &checked, request, cause)?;
         let view = queued_view(&row, &checked)?;
@@ -161,14 +163,20 @@ impl Platform {
         Ok(Prepared { platform, row, view, queued, outbox, agent, files, inherited: Vec::new() })
     }
 
-    async fn check(&self, principal: &Principal, run: RunId, request: &StartRun) -> Result<Checked> {
+    async fn check(
+        &self,
+        principal: &Principal,
+        application: Option<AppId>,
+        run: RunId,
+        request: &StartRun,
+    ) -> Result<Checked> {
         let agent = match &request.agent {
             AgentSource::Named(reference) => self.load_named_agent(principal, reference).await?,
             AgentSource::Inline(inline) => self.load_inline_agent(principal, inline)?,
             AgentSource::OfRun(id) => self.load_agent(principal.org, *id).await?,
         };
         check_input(&agent, &request.input)?;
-        self.check_rest(principal, run, request, agent).await
+        self.check_rest(principal, application, run, request, agent).await
     }
 
     /// Looks at every part of a request but its input, which comes later.
@@ -179,14 +187,15 @@ impl Platform {
         self.check_end_user(caller).await?;
         let (principal, run) = (&caller.principal, RunId::from_bits(self.mint()));
         let agent = self.load_named_agent(principal, agent).await?;
-        let checked = self.check_rest(principal, run, request, agent).await?;
         let application = self.application_of(principal).await?;
+        let checked = self.check_rest(principal, application, run, request, agent).await?;
         self.bind_connections(caller, application, &checked.agent.agent, request, &Cause::default()).await.map(drop)
     }
 
     async fn check_rest(
         &self,
         principal: &Principal,
+        application: Option<AppId>,
         run: RunId,
         request: &StartRun,
         agent: Arc<LoadedAgent>,
@@ -196,12 +205,14 @@ impl Platform {
         let limits = check_limits(agent.agent.limits, request.limits)?;
         self.check_prices(principal.org, &models, limits).await?;
         let sandbox = agent.agent.sandbox.with_override(&request.sandbox).map_err(invalid)?;
-        self.check_tier(&sandbox).await?;
+        let (sandbox, minimum_tier) = self.settle_tier(principal.org, application, sandbox).await?;
+        self.check_tier(&sandbox, minimum_tier).await?;
         let sandbox = self.pin_image(sandbox).await?;
         Ok(Checked {
             own_providers: self.own_providers(principal.org, &models).await?,
             models,
             sandbox,
+            minimum_tier,
             limits,
             files: self.check_files(principal, &request.files).await?,
             webhook: self.check_webhook(principal, run, request.webhook.as_ref()).await?,
@@ -350,6 +361,7 @@ impl Platform {
             trigger: cause.trigger.as_ref().map(|(id, _)| *id),
             start_at: start_of(request, created_at)?,
             origin: cause.origin.as_ref().map(Json::of).transpose()?,
+            minimum_tier: checked.minimum_tier,
         })
     }
 }
@@ -364,6 +376,9 @@ fn queued_event(caller: &Caller, row: &NewRun, checked: &Checked, cause: &Cause)
     });
     if !checked.own_providers.is_empty() {
         data[OWN_PROVIDERS] = json!(checked.own_providers);
+    }
+    if let Some(minimum) = checked.minimum_tier {
+        data["minimum_tier"] = json!(minimum);
     }
     if let Some(connections) = checked.bindings.told() {
         data["connections"] = connections;
@@ -408,7 +423,7 @@ fn queued_view(row: &NewRun, checked: &Checked) -> Result<RunView> {
         input: row.input.clone(),
         output: None,
         error: None,
-        sandbox: super::RunSandbox { tier: checked.sandbox.tier.as_str().to_owned() },
+        sandbox: super::RunSandbox { tier: checked.sandbox.tier, minimum_tier: checked.minimum_tier },
         model: row.model.clone(),
         usage: Usage::default(),
         cost: Cost { usd: livery_core::Usd::ZERO, pricing: row.pricing },

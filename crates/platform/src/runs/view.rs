@@ -1,6 +1,7 @@
 //! A run as callers see it: exactly the shape of `contracts.md`.
 
-use livery_core::agent::SandboxSpec;
+use livery_core::agent::sandbox::MinimumTier;
+use livery_core::agent::{SandboxSpec, Tier};
 use livery_core::id::{AppId, EndUserId, FileId, OrgId, RunId, ScheduleId, TriggerId};
 use livery_core::run::{Cost, Usage};
 use livery_core::{Result, RunError, RunStatus, Timestamp};
@@ -75,7 +76,9 @@ pub struct RunAgent {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunSandbox {
     /// `container`, …
-    pub tier: String,
+    pub tier: Tier,
+    /// What was demanded of it when the run was accepted.
+    pub minimum_tier: Option<MinimumTier>,
 }
 
 /// A file a run left in `/workspace/outputs/`.
@@ -104,7 +107,7 @@ impl RunView {
             input: row.input,
             output: row.output,
             error: row.error,
-            sandbox: RunSandbox { tier: tier.as_str().to_owned() },
+            sandbox: RunSandbox { tier, minimum_tier: row.minimum_tier },
             model: row.model,
             usage: row.usage,
             cost: row.cost,

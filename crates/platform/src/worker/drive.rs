@@ -157,7 +157,8 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     let (sandbox, copy) = resume::fate(&platform, lease, &row, &log).await.map_err(internal)?;
     let filled = sandbox == SandboxFate::Restarted;
     let recovery = resume::recovery(&platform, &row, &log, copy.as_ref());
-    let workspace = Left { stood: log.had_sandbox, filled, copy, redacted: log.redacted, held: log.held };
+    let (stood, tier) = (log.had_sandbox, log.tier);
+    let workspace = Left { stood, tier, filled, copy, redacted: log.redacted, held: log.held };
     let hands = Hands::new(platform.clone(), &row, Arc::clone(&agent), spec, workspace, left, sender.clone());
     let first = match log.fork {
         _ if log.redacted >= REDACTED_MAX => Input::Fatal { error: quarantined() },

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use livery_core::agent::SandboxSpec;
+use livery_core::agent::sandbox::MinimumTier;
+use livery_core::agent::{SandboxSpec, Tier};
 use livery_core::{Error, ErrorCode, EventType, RunError};
 use livery_harness::prompt::AGENT_DIR;
 use livery_images::Lease;
@@ -55,6 +56,8 @@ pub(super) enum Leaving {
 pub(super) struct Left {
     /// Whether a sandbox stood, on any node: only then can there be copies.
     pub(super) stood: bool,
+    /// The tier it stood in: the run keeps it.
+    pub(super) tier: Option<Tier>,
     /// Whether its workspace was filled, here on this node.
     pub(super) filled: bool,
     /// What it is filled with instead of what the run began with.
@@ -155,8 +158,7 @@ impl Hands {
         };
         self.touched.store(true, Ordering::Relaxed);
         let begun = self.platform.clock.now();
-        let tier = sandboxes.choose(self.spec.tier, self.spec.or_stronger).await;
-        let tier = tier.map_err(|error| unavailable(error.to_string()))?;
+        let (tier, minimum) = self.tier(sandboxes).await?;
         let root = self.platform.image_root(&self.spec.image).await.map_err(unavailable)?;
         let mut spec = Spec { tier, image: root.image, ..Spec::new(self.row.id.to_string()) };
         spec.cpu = f64::from(self.spec.cpu.as_millis()) / 1000.0;
@@ -198,6 +200,7 @@ impl Hands {
         }
         let data = json!({
             "tier": tier,
+            "minimum_tier": minimum,
             "start_ms": now.millis_since(begun),
             "image": root.name,
             "node": self.platform.identity.id,
@@ -210,6 +213,23 @@ impl Hands {
         // Only a run that is over hears no signals.
         let _ = self.signals.send(Signal::Event(EventType::SandboxStarted, data)).await;
         Ok(sandbox)
+    }
+
+    /// The tier it gets, and what was demanded of it: asked for again, since it may have waited for long. One that stood
+    /// before keeps exactly the tier it had.
+    async fn tier(&self, sandboxes: &Sandboxes) -> Result<(Tier, Option<MinimumTier>), RunError> {
+        let unavailable = |message: String| RunError::retryable(ErrorCode::SandboxUnavailable, message);
+        let demands = || self.platform.store.demands_on_tier(self.row.org, self.row.application);
+        let demands = read_patiently(self.row.id, "the minimum tier", self.time, demands).await;
+        let demands = demands.map_err(|_| unavailable("the minimum tier of its organization cannot be read".into()))?;
+        let (settled, or_stronger) = match self.workspace.tier {
+            Some(stood) => (demands.keep(stood), false),
+            None => (demands.settle(&self.spec), self.spec.or_stronger),
+        };
+        let settled = settled.map_err(|refused| RunError::fatal(ErrorCode::PolicyDenied, refused.to_string()))?;
+        let minimum = demands.strictest();
+        let tier = sandboxes.choose(settled, or_stronger, minimum.map(|minimum| minimum.tier)).await;
+        Ok((tier.map_err(|error| unavailable(error.to_string()))?, minimum))
     }
 
     /// The agent's files, its tools and skills, and the files of the request.

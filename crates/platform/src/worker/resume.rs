@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use livery_core::agent::ModelRef;
+use livery_core::agent::{ModelRef, Tier};
 use livery_core::{Error, EventType, Result, Timestamp};
 use livery_harness::record::SandboxFate;
 use livery_harness::tools::{BuiltIn, FINISH};
@@ -26,6 +26,8 @@ pub(super) struct Log {
     pub(super) started: bool,
     /// Whether a sandbox stood and its workspace was filled.
     pub(super) had_sandbox: bool,
+    /// The tier it stood in.
+    pub(super) tier: Option<Tier>,
     /// How a fork begins, when it has not begun.
     pub(super) fork: Option<Fork>,
     /// The node that had the run last.
@@ -53,6 +55,7 @@ impl Log {
             models: vec![],
             started: false,
             had_sandbox: false,
+            tier: None,
             fork: None,
             node: None,
             sandbox_node: None,
@@ -110,6 +113,7 @@ impl Log {
             EventType::EgressRedacted => self.redacted = self.redacted.saturating_add(1),
             EventType::SandboxStarted => {
                 self.had_sandbox = true;
+                self.tier = data["tier"].as_str().map(str::parse).transpose().map_err(Error::internal)?;
                 self.sandbox_node = node();
                 self.image = data["image"].as_str().map(str::to_owned);
             }

@@ -51,24 +51,32 @@ impl Sandboxes {
     }
 
     /// The tier a run gets: the one it asks for; where `or_stronger`, else the next stronger one that can be used. Never a
-    /// weaker one.
+    /// weaker one, and nothing that is for development alone where there is a `minimum`.
     ///
     /// # Errors
     /// [`Error::Tier`], about the tier that was asked for; or the launcher is gone.
-    pub async fn choose(&self, asked: Tier, or_stronger: bool) -> Result<Tier, Error> {
+    pub async fn choose(&self, asked: Tier, or_stronger: bool, minimum: Option<Tier>) -> Result<Tier, Error> {
+        if let Some(minimum) = minimum.filter(|minimum| !asked.satisfies(*minimum)) {
+            let detail = format!("{minimum} is demanded, and {asked} was asked for");
+            return Err(Error::Tier { tier: asked, detail });
+        }
         // A container that cannot start says so itself, each time: its trial would only be a second start.
         if asked == Tier::Container && !or_stronger {
             return Ok(asked);
         }
         let wanted = self.tier(asked).await?;
-        if wanted.status != Status::Unusable {
+        if wanted.can_be_given(minimum.is_some()) {
             return Ok(asked);
         }
         let stronger = STRENGTH.into_iter().filter(|tier| or_stronger && *tier != asked && tier.satisfies(asked));
         for tier in stronger {
-            if self.tier(tier).await?.status != Status::Unusable {
+            if self.tier(tier).await?.can_be_given(true) {
                 return Ok(tier);
             }
+        }
+        if wanted.status != Status::Unusable {
+            let detail = "it is for development only here, and satisfies no minimum tier".to_owned();
+            return Err(Error::Tier { tier: asked, detail });
         }
         let fix = wanted.fix.map(|fix| format!(" (to fix: {fix})")).unwrap_or_default();
         Err(Error::Tier { tier: asked, detail: format!("{}{fix}", wanted.detail) })

@@ -37,10 +37,10 @@ async fn a_tier_that_is_not_there_is_a_refusal_and_never_a_weaker_one() {
         );
         assert_eq!(refusal(&house, Tier::Microvm).await, "this version does not have it");
         for tier in [Tier::Gvisor, Tier::Microvm, Tier::Isolate] {
-            let chosen = house.sandboxes.choose(tier, true).await;
+            let chosen = house.sandboxes.choose(tier, true, None).await;
             assert!(matches!(chosen, Err(Error::Tier { tier: of, .. }) if of == tier), "{chosen:?}");
         }
-        assert_eq!(house.sandboxes.choose(Tier::Container, true).await.unwrap(), Tier::Container);
+        assert_eq!(house.sandboxes.choose(Tier::Container, true, None).await.unwrap(), Tier::Container);
         // The control: the tier that is there.
         let container = house.sandboxes.create(Spec::new("one")).await.unwrap();
         assert_eq!(output(&container, "echo fine").await, "fine");
@@ -80,7 +80,7 @@ async fn a_runsc_that_is_not_the_one_that_was_meant_is_refused() {
                 && report.fix.is_some() != (why == "No such file" || why == "it is no file"),
             "{report:?}"
         );
-        assert!(house.sandboxes.choose(Tier::Gvisor, true).await.is_err());
+        assert!(house.sandboxes.choose(Tier::Gvisor, true, None).await.is_err());
         assert_eq!(house.sandboxes.tier(Tier::Container).await.unwrap().status, Status::Ok);
     }
     checks::held(GVISOR, &[47]);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::runs::{Cost, Usage};
+use super::runs::{Cost, MinimumTier, Usage};
 use super::{AppId, EndUserId, OrgId, RunId, RunStatus, Time};
 
 /// How a run is replayed.
@@ -165,6 +165,8 @@ struct AgentStatement {
 #[derive(ToSchema)]
 struct SandboxStatement {
     tier: String,
+    /// What was demanded of it when the run was accepted; absent: nothing.
+    minimum_tier: Option<MinimumTier>,
 }
 
 /// The digest of nothing while there are no policies.

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    AppId, ConnectionId, EndUserId, FileId, InlineAgent, OrgId, RunId, ScheduleId, Time, TriggerId, WebhookId, page,
+    AppId, ConnectionId, EndUserId, FileId, InlineAgent, OrgId, RunId, ScheduleId, Tier, Time, TriggerId, WebhookId,
+    page,
 };
 
 /// What to run, on what, and within which limits.
@@ -215,7 +216,24 @@ struct RunAgent {
 
 #[derive(ToSchema)]
 struct RunSandbox {
-    tier: String,
+    tier: Tier,
+    /// What was demanded of it when the run was accepted; null: nothing.
+    #[schema(required)]
+    minimum_tier: Option<MinimumTier>,
+}
+
+/// A tier that runs have at least, and who says so.
+#[derive(ToSchema)]
+pub(super) struct MinimumTier {
+    tier: Tier,
+    demanded_by: Demander,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum Demander {
+    Organization,
+    Application,
 }
 
 /// Why a run failed. Each code has a page at `/docs/errors/{code}`.

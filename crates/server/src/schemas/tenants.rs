@@ -94,6 +94,8 @@ pub(crate) struct SandboxTier {
     /// Of the same program.
     #[schema(required)]
     sha256: Option<String>,
+    /// Whether it is there for development alone: it satisfies no minimum tier.
+    dev_only: bool,
     /// From a request to its first command's end, when it was tried.
     #[schema(required)]
     trial_ms: Option<u64>,
@@ -125,6 +127,52 @@ pub(crate) struct OrganizationCreated {
     application: AppId,
     /// `lvk_…`, shown this once.
     api_key: String,
+}
+
+/// An organization.
+#[derive(ToSchema)]
+pub(crate) struct Organization {
+    id: OrgId,
+    name: String,
+    /// The weakest tier its runs may have; null: any.
+    #[schema(required)]
+    minimum_tier: Option<Tier>,
+    created_at: Time,
+}
+
+page!(OrganizationPage of Organization);
+
+/// An application of an organization.
+#[derive(ToSchema)]
+pub(crate) struct Application {
+    id: AppId,
+    organization: OrgId,
+    name: String,
+    /// The weakest tier its runs may have; null: any that its organization allows.
+    #[schema(required)]
+    minimum_tier: Option<Tier>,
+    created_at: Time,
+}
+
+page!(ApplicationPage of Application);
+
+/// What changes; what is absent stays.
+#[derive(ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"minimum_tier": "gvisor"}))]
+pub(crate) struct SettingsPatch {
+    /// The weakest tier that runs may have; null: any.
+    minimum_tier: Option<Tier>,
+}
+
+/// How strong the wall around a run is: `container` < `gvisor` < `microvm`; `isolate` is compared with none.
+#[derive(ToSchema, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Tier {
+    Container,
+    Gvisor,
+    Microvm,
+    Isolate,
 }
 
 /// A new API key.

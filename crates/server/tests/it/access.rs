@@ -44,6 +44,8 @@ fn any_id(path: &str) -> String {
         "triggers" => id("trg"),
         "connections" => id("con"),
         "policies" => id("pol"),
+        "organizations" => id("org"),
+        "applications" => id("app"),
         "approvals" => id("apr"),
         "api_keys" => id("key"),
         "files" => id("fil"),
@@ -139,6 +141,8 @@ async fn another_tenants_things_do_not_exist() {
 
     let policy = json!({"name": "p", "text": "permit (principal, action in Action::\"read\", resource);"});
     let policy = one.post("/v1/policies", &policy).await.json()["id"].as_str().unwrap().to_owned();
+    let own = async |list: &str| one.get(list).await.json()["data"][0]["id"].as_str().unwrap().to_owned();
+    let (organization, application) = (own("/v1/organizations").await, own("/v1/applications").await);
     // One that waits is in the tests of approvals.
     let approval = "apr_00000000000000000000000001".to_owned();
 
@@ -152,6 +156,8 @@ async fn another_tenants_things_do_not_exist() {
             "triggers" => &trigger,
             "connections" => &connection,
             "policies" => &policy,
+            "organizations" => &organization,
+            "applications" => &application,
             "approvals" => &approval,
             _ => "",
         };

@@ -8,6 +8,7 @@ mod bad_input;
 mod connections;
 mod events;
 mod idempotency;
+mod minimum_tiers;
 mod oauth;
 mod pages;
 mod policies;

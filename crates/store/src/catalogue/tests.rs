@@ -67,7 +67,7 @@ async fn one_row_is_found_by_its_id_before_there_are_statistics() {
         assert!(!walks, "{name} names one row by two columns");
         if one {
             let plan = generic_plan(&engine, statement).await;
-            let keys = ["runs_pkey", "deliveries_pkey", "policies_pkey", "approvals_pkey"];
+            let keys = ["runs_pkey", "deliveries_pkey", "policies_pkey", "approvals_pkey", "applications_pkey"];
             assert!(keys.iter().any(|key| plan.contains(key)), "{name} walks:\n{plan}");
             found += 1;
         }
@@ -237,6 +237,8 @@ const WITHOUT_TENANT: &[(&str, &str)] = &[
     ("schedules::DUE", "system: a node fires for all"),
     ("schedules::NEXT_DUE", "system: a node fires for all"),
     ("tenants::COUNT_ORGANIZATIONS", "system: the first start"),
+    ("tenants::DEMANDS", "the id is the tenant"),
+    ("tenants::DEMAND_OF_ORGANIZATION", "the id is the tenant"),
     ("tenants::GET_ORGANIZATION", "the id is the tenant"),
     ("tenants::INSERT_ORGANIZATION", "the id is the tenant"),
     ("tenants::LIST_ORGANIZATIONS", "system: the operator's list"),

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use livery_core::agent::Tier;
+use livery_core::agent::sandbox::MinimumTier;
 use livery_core::run::{Pricing, RunError};
 use livery_core::{RunStatus, Timestamp, Usd};
 use serde::de::DeserializeOwned;
@@ -78,6 +80,12 @@ impl Column for Usd {
     }
 }
 
+impl Column for Tier {
+    fn read(cell: Cell<'_>) -> Result<Self> {
+        String::read(cell)?.parse().map_err(|error| unreadable("tier", error))
+    }
+}
+
 impl Column for String {
     fn read(cell: Cell<'_>) -> Result<Self> {
         match cell {
@@ -125,6 +133,12 @@ impl Column for RunStatus {
 impl Column for RunError {
     fn read(cell: Cell<'_>) -> Result<Self> {
         decode("error", cell)
+    }
+}
+
+impl Column for MinimumTier {
+    fn read(cell: Cell<'_>) -> Result<Self> {
+        decode("minimum tier", cell)
     }
 }
 

@@ -125,7 +125,7 @@ conformance! {
     async fn a_run_is_offered_its_own_levels_only(world) {
         let (org, app) = (world.one.org, world.one.app);
         let other_app = AppId::from_bits(bits());
-        let row = ApplicationRow { id: other_app, org, name: "other".into(), created_at: at(0) };
+        let row = ApplicationRow { id: other_app, org, name: "other".into(), created_at: at(0), minimum_tier: None };
         world.write(move |tx| async move { tx.insert_application(&row).await }.boxed()).await;
         let (mine, theirs) = (end_user(&world, org, app).await, end_user(&world, org, app).await);
         let mut ids = Vec::new();

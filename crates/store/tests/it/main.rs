@@ -13,6 +13,7 @@ mod delivery_queue;
 mod events;
 mod idempotency;
 mod lists;
+mod minimum_tiers;
 mod nodes;
 mod postgres;
 mod queue;

@@ -129,9 +129,22 @@ pub(crate) async fn tenant(store: &Store) -> Tenant {
     store
         .write(move |tx| {
             async move {
-                let row = OrganizationRow { id: org, name: "org".into(), max_concurrent_runs: None, created_at: at(0) };
+                let row = OrganizationRow {
+                    id: org,
+                    name: "org".into(),
+                    max_concurrent_runs: None,
+                    created_at: at(0),
+                    minimum_tier: None,
+                };
                 tx.insert_organization(&row).await?;
-                tx.insert_application(&ApplicationRow { id: app, org, name: "app".into(), created_at: at(0) }).await?;
+                tx.insert_application(&ApplicationRow {
+                    id: app,
+                    org,
+                    name: "app".into(),
+                    created_at: at(0),
+                    minimum_tier: None,
+                })
+                .await?;
                 let (agent, _) = tx.insert_agent_version(&new_agent(org, app, agent, "hello", "d1")).await?;
                 Ok(Tenant { org, app, agent })
             }
@@ -182,6 +195,7 @@ pub(crate) fn new_run(tenant: &Tenant) -> NewRun {
         trigger: None,
         start_at: None,
         origin: None,
+        minimum_tier: None,
     }
 }
 
