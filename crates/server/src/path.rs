@@ -6,7 +6,8 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 use livery_core::Error;
 use livery_core::id::{
-    ApprovalId, ConnectionId, DeliveryId, FileId, KeyId, PolicyId, RunId, ScheduleId, TriggerId, WebhookId,
+    AppId, ApprovalId, ConnectionId, DeliveryId, FileId, KeyId, OrgId, PolicyId, RunId, ScheduleId, TriggerId,
+    WebhookId,
 };
 
 use crate::app::App;
@@ -27,6 +28,8 @@ macro_rules! nouns {
 
 nouns! {
     RunId = "run";
+    OrgId = "organization";
+    AppId = "application";
     ConnectionId = "connection";
     PolicyId = "policy";
     ApprovalId = "approval";

@@ -81,9 +81,9 @@ async fn a_run_below_the_minimum_is_refused_and_told_who_demands_what() {
     assert_eq!(operator.post("/v1/agents", &agent).await.status, 201);
     let schedule = json!({"name": "s", "agent": "weak", "cron": "@daily", "time_zone": "UTC"});
     assert_eq!(operator.post("/v1/schedules", &schedule).await.problem(), "tier_below_minimum");
-    let fork =
-        operator.post(&format!("/v1/runs/{}/fork", accepted.json()["id"].as_str().unwrap()), &json!({"from_seq": 1}));
-    assert_eq!(fork.await.problem(), "tier_below_minimum");
+    let path = format!("/v1/runs/{}/fork", accepted.json()["id"].as_str().unwrap());
+    let fork = operator.post(&path, &json!({"from_seq": 1})).await;
+    assert_eq!(fork.problem(), "tier_below_minimum");
 
     let earlier = operator.get(&format!("/v1/runs/{}", accepted.json()["id"].as_str().unwrap())).await.json();
     assert_eq!(earlier["sandbox"]["minimum_tier"], Value::Null, "what was accepted before says what held then");
