@@ -10,6 +10,7 @@ mod carriers;
 mod connections;
 mod database;
 mod images;
+mod keys;
 mod organizations;
 mod policies;
 mod receipt;
@@ -22,6 +23,7 @@ pub(crate) use carriers::Carriers;
 pub(crate) use connections::{Connections, Connectors, Credential, NewConnection};
 pub(crate) use database::{Backup, Export, Import, Migrate, Place, Restore};
 pub(crate) use images::{ImagePlace, Images};
+pub(crate) use keys::Keys;
 pub(crate) use organizations::{Applications, Organizations, Settings};
 pub(crate) use policies::{Approvals, Policies};
 pub(crate) use receipt::Receipt;
@@ -417,42 +419,6 @@ pub(crate) enum Agents {
         /// Print JSON.
         #[arg(long)]
         json: bool,
-    },
-}
-
-/// `livery keys …`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Keys {
-    /// Create a key; it is printed once.
-    Create {
-        /// A label for people.
-        name: String,
-        /// A right of the key (repeatable): `runs:read`, `runs:write`, …
-        #[arg(long = "scope", value_name = "SCOPE", required = true)]
-        scopes: Vec<String>,
-        /// When it stops to work (RFC 3339).
-        #[arg(long)]
-        expires_at: Option<String>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// List keys, without their secrets.
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// Revoke a key: it stops to work at once.
-    Revoke {
-        /// `key_…`
-        id: String,
-        #[command(flatten)]
-        server: Server,
     },
 }
 
