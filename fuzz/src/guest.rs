@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use livery_core::terminal::{Keep, Sieve};
 use livery_guest::wire::flow::{FLOW_WINDOW_BYTES, FLOWS_MAX, Grant, Ledger, Listen, Step};
 use livery_guest::wire::job::Job;
 use livery_guest::wire::message::{Done, Entry, Exec, Exit, Failure, Get, Hello, List, Put, Stat, Tail};
@@ -111,6 +112,26 @@ pub fn terminal_ledger(bytes: &[u8]) {
             }
             assert_eq!(typed + books.room(), terminal::INPUT_WINDOW_BYTES, "beyond the window");
         }
+    }
+}
+
+/// What passes is the same however the bytes are cut, and passes again as it is; a text has no control characters, and what goes to
+/// a person's terminal nothing that makes it answer, remember or print.
+pub fn terminal_text(bytes: &[u8]) {
+    let Some((one, two)) = cut(bytes) else { return };
+    let shown = |keep, pieces: &[&[u8]]| {
+        let mut sieve = Sieve::new(keep);
+        let mut out: String = pieces.iter().map(|piece| sieve.pass(piece)).collect();
+        out.push_str(&sieve.finish());
+        out
+    };
+    for keep in [Keep::Text, Keep::Display] {
+        let out = shown(keep, &[&bytes[1..]]);
+        assert_eq!(out, shown(keep, &[one, two]), "a cut changes what passes");
+        assert_eq!(out, shown(keep, &[out.as_bytes()]), "what passed does not pass");
+        assert!(!out.contains('\u{5}') && !out.contains("\u{1b}]") && !out.contains("\u{1b}P"), "a string passes");
+        let is_control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+        assert!(keep == Keep::Display || !out.contains(is_control), "a text with a control character");
     }
 }
 

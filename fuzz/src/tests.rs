@@ -197,6 +197,17 @@ fn flow_ledger() {
 }
 
 #[test]
+fn terminal_text() {
+    walk(
+        crate::terminal_text,
+        &[
+            b"\x60\x1b[?1049h\x1b[2J\x1b[38;5;2mgr\xc3\xbcn\x1b[0m\r\n10%\r20%\x1b(B\x1b7\x1b[2 q",
+            b"\x90a\x1b]52;c;c3RvbGVu\x07b\x1bP$qm\x1b\\c\x1b[6n\xc2\x9b6n\x05\x1b[5i\x1b[?1000h",
+        ],
+    );
+}
+
+#[test]
 fn terminal_ledger() {
     use livery_guest::wire::message::Outcome;
     use livery_guest::wire::flow::Grant;

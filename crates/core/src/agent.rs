@@ -120,9 +120,10 @@ impl Agent {
         Report { agent, findings }
     }
 
-    /// Whether the model may be offered this tool. [`tools::FINISH`] always.
+    /// Whether the model may be offered this tool. [`tools::FINISH`] always; those of [`tools::CHOSEN_ONLY`] only by name.
     pub fn allows_tool(&self, name: &str) -> bool {
-        name == tools::FINISH || self.tools.as_ref().is_none_or(|chosen| chosen.iter().any(|tool| tool == name))
+        let by_default = !tools::CHOSEN_ONLY.contains(&name);
+        name == tools::FINISH || self.tools.as_ref().map_or(by_default, |chosen| chosen.iter().any(|tool| tool == name))
     }
 
     /// Whether its output is the default `{text}`: then a turn that ends in plain text is the answer.

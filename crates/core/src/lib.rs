@@ -18,6 +18,7 @@ pub mod money;
 pub mod receipt;
 pub mod run;
 pub mod schema;
+pub mod terminal;
 pub mod time;
 pub mod yaml;
 

@@ -6,6 +6,7 @@
 mod built_in;
 mod invocation;
 mod output;
+mod terminal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use invocation::{
 };
 pub use livery_core::agent::tools::FINISH;
 pub(crate) use output::Output;
+pub use terminal::{Key, TERMINAL_WAIT_S_DEFAULT, TERMINAL_WAIT_S_MAX, Terminal, TerminalAction, key_bytes};
 
 use crate::outcome::findings_text;
 use crate::setup::{Setup, compile};

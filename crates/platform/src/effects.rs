@@ -122,7 +122,7 @@ effects! {
     SandboxFill = "sandbox_fill", Repeat, [During, After, Committed];
     /// A tool that changes nothing: `read_file`, `list_files`, `search_files`.
     ReadTool = "read_tool", Repeat, [BeforeIntent, Before, During, After, Committed];
-    /// A command or a program of the model.
+    /// A command or a program of the model, or something it does with a terminal.
     Shell = "shell", OutcomeUnknown, [BeforeIntent, Before, During, After, Committed];
     /// A tool of the agent's own.
     OwnTool = "own_tool", OutcomeUnknown, [BeforeIntent, Before, During, After, Committed];
@@ -165,7 +165,7 @@ impl EffectKind {
     /// on the method, the careful one.
     pub fn of_tool(name: &str) -> Self {
         match name {
-            "shell" | "run_code" => Self::Shell,
+            "shell" | "run_code" | "terminal" => Self::Shell,
             "read_file" | "list_files" | "search_files" => Self::ReadTool,
             "write_file" => Self::WriteFile,
             "edit_file" => Self::EditFile,

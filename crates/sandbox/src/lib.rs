@@ -44,8 +44,9 @@ mod socket;
 
 pub use client::{
     Artifact, ArtifactLimits, Artifacts, Code, CodeOutcome, CodeResult, Ended, Entry, Exec, ExecResult, FileKind,
-    FilePart, Flow, Language, LauncherProcess, Listing, READ_BYTES_MAX, RING_BYTES, Relay, SIDE_MAX, SOURCE_BYTES_MAX,
-    Sandbox, Sandboxes, Shown, Size, Stream, TERMINALS_MAX, Terminal, TerminalSpec, probe, spawn_launcher,
+    FilePart, Flow, Language, LauncherProcess, Listing, READ_BYTES_MAX, RING_BYTES, Relay, SIDE_MAX, SIGKILL,
+    SOURCE_BYTES_MAX, Sandbox, Sandboxes, Shown, Size, Stream, TERMINALS_MAX, Terminal, TerminalSpec, probe,
+    spawn_launcher,
 };
 pub use config::{LauncherCommand, RootFs, SandboxConfig, Spec, Tool};
 pub use error::{Error, Lost, LostReason};

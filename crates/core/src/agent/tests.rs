@@ -74,6 +74,7 @@ Reconcile the invoices of {{input.month}} …
     assert_eq!(serde_json::from_value::<Agent>(json).unwrap(), agent);
     assert_eq!(agent.prompt.render(&json!({"month": "2026-10"})), "Reconcile the invoices of 2026-10 …");
     assert!(agent.allows_tool("shell") && agent.allows_tool("finish") && !agent.allows_tool("edit_file"));
+    assert!(!agent.allows_tool("terminal"));
     assert!(!agent.answers_in_text());
 }
 
@@ -83,7 +84,7 @@ fn a_minimal_agent_gets_every_default() {
     assert_eq!(agent.sandbox, SandboxSpec::default());
     assert_eq!(agent.limits, Limits::default());
     assert_eq!(
-        (agent.input.clone(), agent.answers_in_text(), agent.allows_tool("shell")),
+        (agent.input.clone(), agent.answers_in_text(), agent.allows_tool("shell") && !agent.allows_tool("terminal")),
         (json!({"type": "object"}), true, true)
     );
     assert_eq!(serde_json::from_value::<Agent>(serde_json::to_value(&agent).unwrap()).unwrap(), agent);
@@ -115,7 +116,7 @@ Hello {{input.name}} and {{user}} and {{input.
          AGENT.md:4:9 no tool is called `shel` (did you mean `shell`?)
          AGENT.md:4:22 the tool `shell` is here twice (keep one)
          AGENT.md:4:29 the tool `remember` is not supported yet (leave it out)
-         AGENT.md:4:39 no tool is called `my_tool` (built in: shell, run_code, read_file, write_file, edit_file, list_files, search_files, call_api, query_sql, send_email, finish; an own tool is a folder tools/NAME)
+         AGENT.md:4:39 no tool is called `my_tool` (built in: shell, run_code, terminal, read_file, write_file, edit_file, list_files, search_files, call_api, query_sql, send_email, finish; an own tool is a folder tools/NAME)
          AGENT.md:5:21 `timeout_s` must be a whole number from 1 to 86400, not 0
          AGENT.md:5:24 unknown key `max_turn` in `limits` (did you mean `max_turns`?)
          AGENT.md:5:51 `-1` is no amount in dollars (like 1.5: not negative, at most six decimals)

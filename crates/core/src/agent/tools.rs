@@ -13,6 +13,7 @@ use crate::yaml::{self, Node};
 pub const BUILTIN: &[&str] = &[
     "shell",
     "run_code",
+    "terminal",
     "read_file",
     "write_file",
     "edit_file",
@@ -25,6 +26,8 @@ pub const BUILTIN: &[&str] = &[
 ];
 /// Names kept for built-in tools to come: no tool of an agent may have them.
 pub const RESERVED: &[&str] = &["remember", "recall", "get_state", "set_state", "ask_human", "delegate"];
+/// Built-in tools that only an agent that names them under `tools` has.
+pub const CHOSEN_ONLY: &[&str] = &["terminal"];
 /// The tool that ends a run; always there.
 pub const FINISH: &str = "finish";
 /// Most tools of an agent's own.

@@ -3,6 +3,7 @@
 mod code;
 mod email;
 mod sql;
+mod terminal;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -38,6 +39,8 @@ pub enum BuiltIn {
     Shell,
     /// `run_code`, of the tier isolate, which has no `shell`.
     RunCode,
+    /// `terminal`
+    Terminal,
     /// `read_file`
     ReadFile,
     /// `write_file`
@@ -61,6 +64,7 @@ impl BuiltIn {
     pub const ALL: &[Self] = &[
         Self::Shell,
         Self::RunCode,
+        Self::Terminal,
         Self::ReadFile,
         Self::WriteFile,
         Self::EditFile,
@@ -76,6 +80,7 @@ impl BuiltIn {
         match self {
             Self::Shell => "shell",
             Self::RunCode => "run_code",
+            Self::Terminal => "terminal",
             Self::ReadFile => "read_file",
             Self::WriteFile => "write_file",
             Self::EditFile => "edit_file",
@@ -90,7 +95,7 @@ impl BuiltIn {
     /// Whether a sandbox of this tier has it.
     pub fn is_in(self, tier: Tier) -> bool {
         match self {
-            Self::Shell => tier != Tier::Isolate,
+            Self::Shell | Self::Terminal => tier != Tier::Isolate,
             Self::RunCode => tier == Tier::Isolate,
             _ => true,
         }
@@ -110,6 +115,7 @@ impl BuiltIn {
         let (description, properties, required) = match self {
             Self::Shell => shell(),
             Self::RunCode => code::described(),
+            Self::Terminal => terminal::described(),
             Self::ReadFile => read_file(),
             Self::WriteFile => write_file(),
             Self::EditFile => edit_file(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::BuiltIn;
+use super::{BuiltIn, Terminal};
 use crate::text::LINES_DEFAULT;
 
 /// Seconds a command may run when the call does not say.
@@ -24,6 +24,8 @@ pub enum Invocation {
     Shell(Shell),
     /// Run a program.
     RunCode(RunCode),
+    /// Do something with a terminal.
+    Terminal(Terminal),
     /// Read a file.
     ReadFile(ReadFile),
     /// Write a file.
@@ -219,6 +221,7 @@ impl Invocation {
         match self {
             Self::Shell(_) => BuiltIn::Shell.name(),
             Self::RunCode(_) => BuiltIn::RunCode.name(),
+            Self::Terminal(_) => BuiltIn::Terminal.name(),
             Self::ReadFile(_) => BuiltIn::ReadFile.name(),
             Self::WriteFile(_) => BuiltIn::WriteFile.name(),
             Self::EditFile(_) => BuiltIn::EditFile.name(),
@@ -235,6 +238,7 @@ impl Invocation {
     pub fn is_safe(&self) -> bool {
         match self {
             Self::ReadFile(_) | Self::ListFiles(_) | Self::SearchFiles(_) => true,
+            Self::Terminal(call) => call.action.is_safe(),
             Self::CallApi(call) => matches!(call.method.as_str(), "GET" | "HEAD"),
             // What a statement does is not read here: any may change something.
             Self::QuerySql(_) | Self::SendEmail(_) => false,
@@ -247,6 +251,7 @@ impl Invocation {
         Ok(match tool {
             BuiltIn::Shell => Self::Shell(serde_json::from_value(arguments)?),
             BuiltIn::RunCode => Self::RunCode(serde_json::from_value(arguments)?),
+            BuiltIn::Terminal => Self::Terminal(serde_json::from_value(arguments)?),
             BuiltIn::ReadFile => Self::ReadFile(serde_json::from_value(arguments)?),
             BuiltIn::WriteFile => Self::WriteFile(serde_json::from_value(arguments)?),
             BuiltIn::EditFile => Self::EditFile(serde_json::from_value(arguments)?),

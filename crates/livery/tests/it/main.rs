@@ -27,6 +27,7 @@ mod retention;
 mod server;
 mod settings;
 mod support;
+mod terminals;
 mod tiers;
 mod traces;
 mod vault;

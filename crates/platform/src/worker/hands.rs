@@ -20,6 +20,7 @@ use super::drive::Signal;
 use super::egress::{Door, Earlier, Egress};
 use super::patience::{patiently, read_patiently};
 use super::snapshot;
+use super::tools::terminal::Terminals;
 use crate::Platform;
 use crate::agents::LoadedAgent;
 use crate::effects::{EffectKind, Phase};
@@ -87,6 +88,8 @@ pub(super) struct Hands {
     stood_at: AtomicI64,
     /// The way out.
     pub(super) door: Arc<Door>,
+    /// What keeps running in it between calls.
+    pub(super) terminals: Terminals,
 }
 
 impl Hands {
@@ -102,10 +105,24 @@ impl Hands {
         let (sandbox, image, stood_at) = (OnceCell::new(), OnceLock::new(), AtomicI64::new(0));
         // An earlier life may have died over the making of it, before its log could say so.
         let touched = AtomicBool::new(workspace.filled || row.recoveries > 0);
-        let row = row.clone();
+        let (row, terminals) = (row.clone(), Terminals::new(row.lease_epoch));
         let earlier = Earlier { redacted: workspace.redacted, held: workspace.held.clone() };
         let door = Door::new(platform.clone(), row.clone(), signals.clone(), earlier);
-        Self { platform, row, agent, spec, workspace, time, signals, sandbox, image, touched, stood_at, door }
+        Self {
+            platform,
+            row,
+            agent,
+            spec,
+            workspace,
+            time,
+            signals,
+            sandbox,
+            image,
+            touched,
+            stood_at,
+            door,
+            terminals,
+        }
     }
 
     /// The sandbox, made now if there is none. Calls that come together wait for the same one.

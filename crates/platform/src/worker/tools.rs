@@ -7,6 +7,7 @@ mod email;
 mod files;
 mod search;
 mod sql;
+pub(super) mod terminal;
 
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,7 @@ const fn name_of(invocation: &Invocation) -> &'static str {
     match invocation {
         Invocation::Shell(_) => "shell",
         Invocation::RunCode(_) => "run_code",
+        Invocation::Terminal(_) => "terminal",
         Invocation::Own(_) => "own",
         Invocation::ReadFile(_) => "read_file",
         Invocation::WriteFile(_) => "write_file",
@@ -123,6 +125,9 @@ async fn run(hands: &Hands, sandbox: &Sandbox, call_id: &str, invocation: Invoca
     match invocation {
         Invocation::Shell(call) => shell(hands, sandbox, call_id, call).await,
         Invocation::RunCode(call) => code::run(hands, sandbox, call_id, call).await,
+        Invocation::Terminal(call) => {
+            platform.during(EffectKind::Shell, terminal::call(hands, sandbox, call_id, call)).await
+        }
         Invocation::Own(call) => own(hands, sandbox, call_id, call).await,
         Invocation::ReadFile(call) => platform.during(EffectKind::ReadTool, files::read(sandbox, &call)).await,
         Invocation::WriteFile(call) => platform.during(EffectKind::WriteFile, files::write(sandbox, call)).await,

@@ -8,6 +8,8 @@ use livery_guest::wire::{self, Kind, Reader, STREAMS_MAX};
 use super::sandbox::Sandbox;
 use crate::error::Error;
 
+/// The signal that ends a process whatever it wants.
+pub const SIGKILL: i32 = libc::SIGKILL;
 /// How long a guest may take to say.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 

@@ -26,6 +26,7 @@ pub use code::{Code, CodeOutcome, CodeResult, Language, SOURCE_BYTES_MAX};
 pub use doctor::probe;
 pub use exec::{Exec, ExecResult, Stream};
 pub use files::{Artifact, ArtifactLimits, Artifacts, Entry, FileKind, FilePart, Listing};
+pub use jobs::SIGKILL;
 pub use process::{LauncherProcess, spawn_launcher};
 pub use relay::{Flow, Relay};
 pub use sandbox::Sandbox;
