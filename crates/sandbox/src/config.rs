@@ -136,7 +136,15 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
 }
 
+/// How the ids of sandboxes begin that wait for a run to want them.
+pub(crate) const WAITING_PREFIX: &str = "waiting-";
+
 impl Spec {
+    /// What it is without its name, its clock and what it tells programs: what is decided when it is started.
+    pub(crate) fn shape(&self) -> Self {
+        Self { id: String::new(), wall_clock: Duration::ZERO, env: Vec::new(), ..self.clone() }
+    }
+
     /// A container with one processor, 512 MiB memory, 1 GiB disk, 256 processes, 10 minutes, image `host`.
     #[must_use]
     pub fn new(id: impl Into<String>) -> Self {

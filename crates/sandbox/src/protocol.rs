@@ -29,10 +29,23 @@ pub(crate) struct Envelope {
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) enum Request {
     Create(Box<Spec>),
-    Kill { id: String },
-    Usage { id: String },
-    RemoveWorkspace { id: String },
-    Workspaces { after: Option<String> },
+    /// The waiting sandbox `id` becomes the one of this spec.
+    Adopt {
+        id: String,
+        spec: Box<Spec>,
+    },
+    Kill {
+        id: String,
+    },
+    Usage {
+        id: String,
+    },
+    RemoveWorkspace {
+        id: String,
+    },
+    Workspaces {
+        after: Option<String>,
+    },
     Grants,
     Tiers,
     Shutdown,
@@ -69,6 +82,7 @@ pub(crate) enum Message {
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) enum Answer {
     Created { grants: Grants },
+    Adopted,
     Killed(Teardown),
     Usage(Usage),
     Removed,

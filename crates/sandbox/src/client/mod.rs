@@ -9,6 +9,7 @@ mod doctor;
 mod exec;
 mod files;
 mod jobs;
+mod pool;
 mod process;
 mod relay;
 mod sandbox;
@@ -16,6 +17,7 @@ mod terminal;
 mod tiers;
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -38,7 +40,7 @@ use crate::launcher::check_spec;
 use crate::protocol::{Answer, Request};
 use crate::report::Grants;
 use channel::Channel;
-use control::Control;
+use control::{Control, LossSender};
 
 /// Starts under way at once, for each processor: more only make each other slow.
 const STARTS_PER_CPU: usize = 4;
@@ -69,6 +71,7 @@ struct Inner {
     /// One lock per id, so that two creates of one id cannot pass each other.
     by_id: Mutex<HashMap<String, Arc<Slot>>>,
     trials: tiers::Trials,
+    pool: pool::Pool,
 }
 
 type Slot = tokio::sync::Mutex<Weak<sandbox::Inner>>;
@@ -97,6 +100,7 @@ impl Sandboxes {
             turns,
             by_id: Mutex::new(HashMap::new()),
             trials: tiers::Trials::default(),
+            pool: pool::Pool::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -120,7 +124,11 @@ impl Sandboxes {
                 alive.kill("its id is used again").await?;
             }
         }
-        let sandbox = match self.start(spec.clone()).await {
+        let started = match self.waiting(&spec).await {
+            Some(waited) => Ok(waited),
+            None => self.start(spec.clone()).await,
+        };
+        let sandbox = match started {
             // What a `create` that was given up half-way has left: it is ending already.
             Err(Error::Alive) => {
                 let request = Request::Kill { id: spec.id.clone() };
@@ -145,29 +153,38 @@ impl Sandboxes {
 
     async fn start_now(&self, spec: Spec) -> Result<Sandbox, Error> {
         let (loss, _) = watch::channel(None);
-        let control = self.inner.control.clone();
+        let (grants, channel) = self.ask_to_create(&spec, &loss).await?;
+        self.hold(spec, grants, channel, loss)
+    }
+
+    /// A guest that runs, and the way to it.
+    async fn ask_to_create(&self, spec: &Spec, loss: &LossSender) -> Result<(Grants, OwnedFd), Error> {
+        let control = &self.inner.control;
         control.watch(&spec.id, loss.clone());
         // The environment is for commands; the launcher has no use for it.
         let request = Request::Create(Box::new(Spec { env: Vec::new(), ..spec.clone() }));
         let most = if spec.tier == Tier::Container { CREATE_MAX } else { BOOT_MAX };
         match control.ask(request, "starting the sandbox", most).await {
-            Ok((Answer::Created { grants }, Some(fd))) => {
-                let channel = Channel::start(fd, &spec.id, control.clone(), loss);
-                let channel = channel.map_err(|source| Error::Io { doing: "watching the guest", source })?;
-                let ended = std::sync::atomic::AtomicBool::new(false);
-                let (channel, programs) = (Arc::new(channel), tokio::sync::Mutex::default());
-                let inner = sandbox::Inner { spec, grants, channel, programs, control, ended };
-                Ok(Sandbox { inner: Arc::new(inner) })
-            }
+            Ok((Answer::Created { grants }, Some(channel))) => Ok((grants, channel)),
             Ok(_) => Err(Error::LauncherGone),
             Err(error) => {
                 control.forget(&spec.id);
                 if matches!(error, Error::Deadline(_)) {
-                    control.tell(Request::Kill { id: spec.id });
+                    control.tell(Request::Kill { id: spec.id.clone() });
                 }
                 Err(error)
             }
         }
+    }
+
+    /// The sandbox behind a channel.
+    fn hold(&self, spec: Spec, grants: Grants, channel: OwnedFd, loss: LossSender) -> Result<Sandbox, Error> {
+        let control = self.inner.control.clone();
+        let channel = Channel::start(channel, &spec.id, control.clone(), loss);
+        let channel = channel.map_err(|source| Error::Io { doing: "watching the guest", source })?;
+        let (ended, programs) = (std::sync::atomic::AtomicBool::new(false), tokio::sync::Mutex::default());
+        let inner = sandbox::Inner { spec, grants, channel: Arc::new(channel), programs, control, ended };
+        Ok(Sandbox { inner: Arc::new(inner) })
     }
 
     fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Slot>>> {

@@ -17,6 +17,8 @@ use crate::report::{Status, TierReport};
 
 /// One trial: a start, one command, the end.
 const TRIAL_MAX: Duration = Duration::from_secs(40);
+/// How the ids of trials begin.
+pub(super) const TRIAL_PREFIX: &str = "doctor-";
 /// How long a failed trial counts.
 const FAILURE_MAX: Duration = Duration::from_secs(60);
 /// From the weakest to the strongest. An isolate is no place for a shell, so it is never given instead of one.
@@ -119,7 +121,7 @@ impl Sandboxes {
     pub(super) async fn trial(&self, tier: Tier) -> Result<Duration, Error> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let id = format!("doctor-{tier}-{}-{number}", std::process::id());
+        let id = format!("{TRIAL_PREFIX}{tier}-{}-{number}", std::process::id());
         let began = Instant::now();
         let spec = Spec { tier, memory_mb: 64, pids: 16, disk_mb: 8, ..Spec::new(&id) };
         let sandbox = self.create(spec).await;

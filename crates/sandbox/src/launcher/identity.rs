@@ -54,6 +54,13 @@ impl Identities {
         Some((uid, uid))
     }
 
+    /// The workspace has another name.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) {
+        if let Some(uid) = self.by_workspace.remove(from) {
+            self.by_workspace.insert(to.to_owned(), uid);
+        }
+    }
+
     /// The workspace lost its name; its uid stays busy until [`Self::free`].
     pub(crate) fn forget(&mut self, id: &str) {
         self.by_workspace.remove(id);
@@ -77,6 +84,8 @@ mod tests {
         let (a, b) = (ids.of("a").unwrap().0, ids.of("b").unwrap().0);
         assert_eq!((a, b, ids.of("old").unwrap().0, ids.of("a").unwrap().0), (100, 102, 101, 100));
         assert_eq!(ids.of("c"), None);
+        ids.rename("b", "renamed");
+        assert_eq!(ids.of("renamed").unwrap().0, b);
         ids.forget("a");
         assert_eq!(ids.of("c"), None, "still on disk");
         ids.free(100);

@@ -2,6 +2,7 @@
 //!
 //! One thread, one `epoll`, nothing that waits. Read next: `server/birth.rs`, `server/death.rs`, `server/watch.rs`.
 
+mod adopt;
 mod birth;
 mod death;
 mod images;
@@ -213,6 +214,7 @@ impl Server {
                 Ok(()) => return,
                 Err(refusal) => Err(refusal),
             },
+            Request::Adopt { id, spec } => self.adopt_as(&id, *spec).map(|()| Answer::Adopted),
             Request::Kill { id } => match self.by_id.get(&id).copied() {
                 Some(serial) => {
                     let reason = (LostReason::Killed, "it was ended by the platform".to_owned());

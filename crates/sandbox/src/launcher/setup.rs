@@ -5,7 +5,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -200,7 +200,14 @@ fn find_workspaces(mut identities: Identities) -> io::Result<(Identities, Janito
     for entry in fs::read_dir(WORKSPACES)? {
         let entry = entry?;
         let metadata = fs::symlink_metadata(entry.path())?;
-        identities.found(&entry.file_name().to_string_lossy(), metadata.uid());
+        let name = entry.file_name();
+        // Nobody ever wanted what an earlier life had waiting.
+        if name.to_string_lossy().starts_with(crate::config::WAITING_PREFIX) && identities.owns(metadata.uid()) {
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o700))?;
+            fs::rename(entry.path(), Path::new(TRASH).join(&name))?;
+            continue;
+        }
+        identities.found(&name.to_string_lossy(), metadata.uid());
     }
     let mut janitor = Janitor::default();
     for job in janitor::left_over(Path::new(TRASH)) {

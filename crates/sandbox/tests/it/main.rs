@@ -25,6 +25,7 @@ mod probe;
 mod relay;
 mod terminal;
 mod tiers;
+mod waiting;
 
 /// Not a test: the launcher, when this binary was started as one. Otherwise it has nothing to do.
 #[test]

@@ -12,7 +12,7 @@ use rustix::event::epoll::{self, EventFlags};
 use super::images::Births;
 use super::workspaces::open_workspace;
 use super::{DEATH, FIRST_WORD, REPORT, Server, TICK, token};
-use crate::config::{RootFs, Spec};
+use crate::config::{RootFs, Spec, WAITING_PREFIX};
 use crate::launcher::cgroup::Group;
 use crate::launcher::disk;
 use crate::launcher::journal::Identity;
@@ -36,8 +36,12 @@ impl Server {
         if self.by_id.contains_key(&spec.id) {
             return Err(Refusal::Alive);
         }
-        if self.live.len() >= self.p.config.sandboxes_max {
-            return Err(Refusal::Full { detail: format!("{} sandboxes are alive", self.live.len()) });
+        // Those that wait for a run take nobody's place.
+        let waits = |live: &&Live| live.spec.id.starts_with(WAITING_PREFIX);
+        let waiting = if spec.id.starts_with(WAITING_PREFIX) { 0 } else { self.live.values().filter(waits).count() };
+        let alive = self.live.len() - waiting;
+        if alive >= self.p.config.sandboxes_max {
+            return Err(Refusal::Full { detail: format!("{alive} sandboxes are alive") });
         }
         self.p.tiers.check(spec.tier)?;
         let root = self.root(spec.tier, &spec.image)?;

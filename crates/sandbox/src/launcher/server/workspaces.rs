@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::event::epoll::{self, EventFlags};
 
 use super::{DEATH, Server};
+use crate::config::WAITING_PREFIX;
 use crate::launcher::janitor::{self, Job, Running};
 use crate::launcher::setup::{TRASH, WORKSPACES};
 use crate::launcher::validate;
@@ -99,6 +100,7 @@ pub(super) fn workspaces(after: Option<&str>) -> Result<Vec<String>, Refusal> {
     let entries = fs::read_dir(WORKSPACES)
         .map_err(|error| Refusal::Failed { step: "workspaces".to_owned(), detail: error.to_string() })?;
     let mut ids: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    ids.retain(|id| !id.starts_with(WAITING_PREFIX));
     ids.retain(|id| after.is_none_or(|after| id.as_str() > after));
     ids.sort_unstable();
     ids.truncate(WORKSPACES_PAGE);

@@ -1,0 +1,190 @@
+//! Sandboxes that wait for a run: started before anybody wants them, where a start is slow beside what a run does first.
+//!
+//! There are none until a run has asked for such a sandbox, at most [`READY_MAX`], all of the shape that was asked for last, and none any
+//! more when nobody has asked for [`IDLE_MAX`]. Each becomes one run's and nobody else's. They are started in a task of their own, never
+//! while a run waits. Read next: `../launcher/server/adopt.rs`.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use livery_core::agent::Tier;
+use tokio::sync::{Notify, watch};
+
+use super::control::LossSender;
+use super::tiers::TRIAL_PREFIX;
+use super::{Inner, QUESTION_MAX, Sandbox, Sandboxes};
+use crate::config::{Spec, WAITING_PREFIX};
+use crate::error::Lost;
+use crate::protocol::{Answer, Request};
+use crate::report::Grants;
+
+/// How many wait.
+pub(super) const READY_MAX: usize = 2;
+/// How long they wait after the last run that wanted one.
+const IDLE_MAX: Duration = Duration::from_secs(300);
+/// Their own wall clock: longer than they ever wait.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// After a run got one, before the next is started: the run is to have the processor.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Between two looks at those that wait while nobody asks.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Those that wait, and for what.
+#[derive(Default)]
+pub(super) struct Pool {
+    state: Mutex<State>,
+    /// Somebody asked.
+    asked: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    ready: Vec<Ready>,
+    /// What was asked for last, and when.
+    wanted: Option<(Spec, Instant)>,
+    is_tended: bool,
+    number: u64,
+}
+
+/// One that waits. Nothing is read from its guest yet.
+struct Ready {
+    spec: Spec,
+    grants: Grants,
+    channel: OwnedFd,
+    loss: LossSender,
+}
+
+impl Ready {
+    fn is_lost(&self) -> bool {
+        self.loss.borrow().is_some()
+    }
+}
+
+impl Pool {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One of this shape, if one waits.
+    fn take(&self, shape: &Spec) -> Option<Ready> {
+        let mut state = self.state();
+        state.ready.retain(|ready| !ready.is_lost());
+        let index = state.ready.iter().position(|ready| ready.spec.shape() == *shape)?;
+        Some(state.ready.remove(index))
+    }
+
+    /// What is to be done next: started, or taken down, or nothing more.
+    fn next(&self) -> Step {
+        let mut state = self.state();
+        state.ready.retain(|ready| !ready.is_lost());
+        let wanted = state.wanted.clone().filter(|(_, at)| at.elapsed() <= IDLE_MAX);
+        let Some((spec, _)) = wanted else {
+            (state.wanted, state.is_tended) = (None, false);
+            return Step::Clear(std::mem::take(&mut state.ready));
+        };
+        if let Some(index) = state.ready.iter().position(|ready| ready.spec.shape() != spec) {
+            return Step::Replace(state.ready.remove(index));
+        }
+        if state.ready.len() >= READY_MAX {
+            return Step::Rest;
+        }
+        state.number += 1;
+        let id = format!("{WAITING_PREFIX}{}-{}", std::process::id(), state.number);
+        Step::Start(Spec { id, wall_clock: WAIT_MAX, ..spec })
+    }
+}
+
+enum Step {
+    Start(Spec),
+    Replace(Ready),
+    Clear(Vec<Ready>),
+    Rest,
+}
+
+/// Whether sandboxes of this tier are kept waiting.
+const fn is_kept(tier: Tier) -> bool {
+    matches!(tier, Tier::Isolate)
+}
+
+impl Sandboxes {
+    /// A sandbox that waited, now this run's; and the word that such ones are wanted.
+    pub(super) async fn waiting(&self, spec: &Spec) -> Option<Sandbox> {
+        // A trial is to see a start, and is no sign that runs come.
+        if !is_kept(spec.tier) || spec.id.starts_with(TRIAL_PREFIX) {
+            return None;
+        }
+        let shape = spec.shape();
+        self.want(shape.clone());
+        let ready = self.inner.pool.take(&shape)?;
+        let control = &self.inner.control;
+        control.forget(&ready.spec.id);
+        control.watch(&spec.id, ready.loss.clone());
+        // The environment is for programs; the launcher has no use for it.
+        let wanted = Box::new(Spec { env: Vec::new(), ..spec.clone() });
+        let request = Request::Adopt { id: ready.spec.id.clone(), spec: wanted };
+        let adopted = control.ask(request, "taking a sandbox that waits", QUESTION_MAX).await;
+        if !matches!(adopted, Ok((Answer::Adopted, _))) {
+            // It is gone, or the run has a workspace: it gets a sandbox of its own as it would without those that wait.
+            control.forget(&spec.id);
+            self.discard(ready).await;
+            return None;
+        }
+        self.hold(spec.clone(), ready.grants, ready.channel, ready.loss).ok()
+    }
+
+    fn want(&self, shape: Spec) {
+        let mut state = self.inner.pool.state();
+        state.wanted = Some((shape, Instant::now()));
+        if !std::mem::replace(&mut state.is_tended, true) {
+            tokio::spawn(tend(Arc::downgrade(&self.inner), Arc::clone(&self.inner.pool.asked)));
+        }
+        drop(state);
+        self.inner.pool.asked.notify_one();
+    }
+
+    async fn discard(&self, ready: Ready) {
+        let id = ready.spec.id;
+        self.inner.control.forget(&id);
+        // What does not go now goes with the launcher.
+        let _ =
+            self.inner.control.ask(Request::Kill { id: id.clone() }, "ending a sandbox that waits", QUESTION_MAX).await;
+        let _ = self.remove_workspace(&id).await;
+    }
+
+    async fn start_waiting(&self, spec: Spec) {
+        let (loss, _) = watch::channel::<Option<Lost>>(None);
+        match self.ask_to_create(&spec, &loss).await {
+            Ok((grants, channel)) => self.inner.pool.state().ready.push(Ready { spec, grants, channel, loss }),
+            Err(error) => {
+                tracing::debug!(%error, "a sandbox that was to wait did not start");
+                // A run that comes says it better.
+                self.inner.pool.state().wanted = None;
+            }
+        }
+    }
+}
+
+/// Keeps as many waiting as there are to be, until nobody wants them or all sandboxes are given up.
+async fn tend(sandboxes: Weak<Inner>, asked: Arc<Notify>) {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let Some(inner) = sandboxes.upgrade() else { return };
+        let sandboxes = Sandboxes { inner };
+        match sandboxes.inner.pool.next() {
+            Step::Start(spec) => sandboxes.start_waiting(spec).await,
+            Step::Replace(ready) => sandboxes.discard(ready).await,
+            Step::Clear(all) => {
+                for ready in all {
+                    sandboxes.discard(ready).await;
+                }
+                return;
+            }
+            Step::Rest => {
+                // Held across the wait, it would keep the launcher alive.
+                drop(sandboxes);
+                let _ = tokio::time::timeout(LOOK, asked.notified()).await;
+            }
+        }
+    }
+}
