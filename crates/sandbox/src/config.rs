@@ -25,6 +25,8 @@ pub struct SandboxConfig {
     pub sandboxes_max: usize,
     /// Free space every file system with workspaces keeps; below it the largest sandbox is stopped.
     pub disk_reserve_mb: u64,
+    /// Of a file system's files, how many in a hundred are kept free; below it the sandbox with the most is stopped.
+    pub inode_reserve_percent: u64,
     /// On cgroup v1 hosts: ask the kernel for cheap moves between cgroups (`favordynmods`), which otherwise cost each
     /// start about 10 ms. It is a setting of the whole host and makes forks a little dearer.
     pub fast_cgroup_moves: bool,
@@ -52,6 +54,7 @@ impl SandboxConfig {
             image_dirs: Vec::new(),
             sandboxes_max: 4096,
             disk_reserve_mb: 512,
+            inode_reserve_percent: 2,
             fast_cgroup_moves: true,
             ephemeral: false,
             restarts: false,

@@ -191,7 +191,7 @@ fn grant_facts(grants: &Grants, config: &SandboxConfig) -> Vec<Check> {
         limit("cpu_limit", &grants.cpu),
         Check::degraded(
             "disk_limit",
-            "watched about once a second, and per file at once; project quotas are not used",
+            "bytes and files watched about once a second, and a single file's size at once; project quotas are not used",
             "",
         ),
         landlock(grants.landlock_abi),

@@ -349,4 +349,71 @@ mod tests {
         assert_eq!(cpu_quota_us(0.5), 50_000);
         assert_eq!(cpu_quota_us(0.01), 1000);
     }
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    fn written(folder: &tempfile::TempDir, name: &str) -> String {
+        fs::read_to_string(folder.path().join(name)).unwrap()
+    }
+
+    fn member(version: Version, controllers: &[&'static str], folder: &tempfile::TempDir) -> Parent {
+        Parent { version, controllers: controllers.to_vec(), folder: folder.path().to_owned() }
+    }
+
+    fn spec() -> Spec {
+        Spec { memory_mb: 64, pids: 16, cpu: 0.5, ..Spec::new("one") }
+    }
+
+    /// A tree with the names of version 2, whichever the host has.
+    #[test]
+    fn version_2_alone_keeps_every_limit() {
+        let names = ["memory.max", "memory.swap.max", "memory.oom.group", "pids.max", "cpu.max"];
+        let tree = tree(&names.map(|name| (name, "")));
+        let mut group = Group { members: vec![member(Version::Two, &["memory", "pids", "cpu"], &tree)], oom: None };
+        group.limit(&spec()).unwrap();
+        let limits = names.map(|name| written(&tree, name));
+        let pids = (16 + Allowance::of(&spec()).pids).to_string();
+        assert_eq!(limits, [(64_u64 << 20).to_string(), "0".into(), "1".into(), pids, "50000 100000".into()]);
+        assert!(group.limits_memory() && group.doors().unwrap().is_empty() && group.birthplace().unwrap().is_ok());
+        for (name, text) in [
+            ("memory.events", "low 0\noom 3\noom_kill 2\noom_group_kill 0\n"),
+            ("memory.current", "4096\n"),
+            ("memory.peak", "8192\n"),
+            ("pids.peak", "9\n"),
+            ("cpu.stat", "usage_usec 1500\nuser_usec 1000\n"),
+        ] {
+            fs::write(tree.path().join(name), text).unwrap();
+        }
+        group.oom = File::open(tree.path().join("memory.events")).ok();
+        assert_eq!((group.oom_kills(), group.memory_now(), group.memory_peak()), (Some(2), Some(4096), Some(8192)));
+        assert_eq!((group.pids_peak(), group.cpu()), (Some(9), Some(Duration::from_micros(1500))));
+    }
+
+    /// A hybrid host: the controllers in version 1, beside a version 2 tree that has none of them.
+    #[test]
+    fn on_a_hybrid_host_each_controller_is_limited_where_it_is() {
+        let memory = tree(&[("memory.limit_in_bytes", ""), ("memory.memsw.limit_in_bytes", ""), ("cgroup.procs", "")]);
+        let rest = tree(&[("pids.max", ""), ("cpu.max", "")]);
+        let members = vec![member(Version::One, &["memory"], &memory), member(Version::Two, &["pids", "cpu"], &rest)];
+        let group = Group { members, oom: None };
+        group.limit(&spec()).unwrap();
+        let bytes = (64_u64 << 20).to_string();
+        assert_eq!(written(&memory, "memory.limit_in_bytes"), bytes);
+        assert_eq!(written(&memory, "memory.memsw.limit_in_bytes"), bytes);
+        assert!(
+            !memory.path().join("memory.swap.max").exists(),
+            "nothing is made up where the kernel has no such file"
+        );
+        assert_eq!(written(&rest, "cpu.max"), "50000 100000");
+        assert_eq!(group.doors().unwrap().len(), 1, "one moves into the first, and is born in the second");
+        assert!(group.birthplace().unwrap().is_ok());
+        let missing = Group { members: vec![member(Version::Two, &["memory"], &rest)], oom: None };
+        assert!(missing.limit(&spec()).is_err(), "a limit that cannot be set is no limit: nothing starts");
+    }
 }

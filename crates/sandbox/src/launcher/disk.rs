@@ -1,7 +1,9 @@
 //! Measuring workspaces, a slice at a time, so that the launcher's one loop never stalls.
 //!
 //! The limit is watched, not enforced by the file system: a run can pass it by what it writes between two measurements
-//! (about a second), and no single file can pass it (`RLIMIT_FSIZE`). Project quotas would be the hard form.
+//! (about a second), and no single file can pass it (`RLIMIT_FSIZE`). A measurement ends as soon as it has counted more than may
+//! be there: one that went on to the last name would never end for a run that makes names faster than they are counted.
+//! Project quotas would be the hard form.
 //! Read next: `mod.rs`, which acts on a verdict.
 
 use std::ffi::CStr;
@@ -30,6 +32,27 @@ pub(crate) struct Measure {
     pub(crate) hidden: bool,
 }
 
+impl Measure {
+    fn is_over(&self, most: Most) -> bool {
+        self.hidden || self.bytes > most.bytes || self.names > most.names
+    }
+}
+
+/// What one workspace may use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most {
+    pub(crate) bytes: u64,
+    pub(crate) names: u64,
+}
+
+impl Most {
+    /// About one name for every 4 KiB, and some for small limits.
+    pub(crate) fn of(disk_mb: u64) -> Self {
+        let bytes = disk_mb << 20;
+        Self { bytes, names: (bytes / 4096).max(16_384) }
+    }
+}
+
 /// One workspace's place in the round.
 #[derive(Default)]
 pub(crate) struct Watch {
@@ -49,13 +72,24 @@ impl Watch {
         self.walk.is_some() || self.next.is_none_or(|next| next <= now)
     }
 
-    /// Measures on until done or `until`. `Some` when a measurement is complete.
-    pub(crate) fn advance(&mut self, workspace: &Path, until: Instant) -> Option<Measure> {
+    /// The most it is known to use: by the last measurement, or by the one under way.
+    pub(crate) fn known(&self) -> Measure {
+        let so_far = self.walk.as_ref().map(|walk| walk.so_far).unwrap_or_default();
+        let last = self.last.unwrap_or_default();
+        Measure {
+            bytes: last.bytes.max(so_far.bytes),
+            names: last.names.max(so_far.names),
+            hidden: last.hidden || so_far.hidden,
+        }
+    }
+
+    /// Measures on until done, until more is found than may be there, or `until`. `Some` when a measurement has ended.
+    pub(crate) fn advance(&mut self, workspace: &Path, most: Most, until: Instant) -> Option<Measure> {
         let mut walk = match self.walk.take() {
             Some(walk) => walk,
             None => Walk::start(workspace).ok()?,
         };
-        if !walk.step(until) {
+        if !walk.step(most, until) {
             self.walk = Some(walk);
             return None;
         }
@@ -72,8 +106,8 @@ impl Walk {
         Ok(Self { stack: vec![Dir::new(root)?], so_far: Measure::default() })
     }
 
-    /// `true` when the walk is complete.
-    fn step(&mut self, until: Instant) -> bool {
+    /// `true` when the walk is complete, or has found too much.
+    fn step(&mut self, most: Most, until: Instant) -> bool {
         let mut looked = 0;
         while let Some(folder) = self.stack.last_mut() {
             let Some(Ok(entry)) = folder.read() else {
@@ -83,6 +117,9 @@ impl Walk {
             if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
                 let inside = folder.fd().ok().and_then(|parent| count(parent, entry.file_name(), &mut self.so_far));
                 self.enter(inside);
+            }
+            if self.so_far.is_over(most) {
+                return true;
             }
             looked += 1;
             if looked % NAMES_PER_LOOK == 0 && Instant::now() >= until {
@@ -145,7 +182,7 @@ mod tests {
         let mut watch = Watch::default();
         let mut slices = 1;
         let measure = loop {
-            match watch.advance(temp.path(), Instant::now()) {
+            match watch.advance(temp.path(), Most { bytes: 1 << 40, names: 1 << 40 }, Instant::now()) {
                 Some(measure) => break measure,
                 None => slices += 1,
             }
@@ -155,5 +192,22 @@ mod tests {
         let (low, high) = (400 * 4096, 400 * 4096 + 20 * 8192);
         assert!((low..=high).contains(&measure.bytes), "{}", measure.bytes);
         assert!(!measure.hidden);
+    }
+
+    /// A run that makes names as fast as they are counted is seen all the same: nobody waits for the last one.
+    #[test]
+    fn a_measurement_ends_at_the_first_name_too_many() {
+        let temp = tempfile::tempdir().unwrap();
+        for file in 0..300 {
+            fs::write(temp.path().join(format!("f{file}")), []).unwrap();
+        }
+        let later = Instant::now() + Duration::from_secs(3600);
+        let most = Most { bytes: 1 << 40, names: 100 };
+        let measure = Watch::default().advance(temp.path(), most, later).unwrap();
+        assert_eq!(measure.names, 101);
+        fs::write(temp.path().join("f0"), vec![1; 1 << 20]).unwrap();
+        let most = Most { bytes: 4096, names: 1 << 40 };
+        let measure = Watch::default().advance(temp.path(), most, later).unwrap();
+        assert!(measure.bytes > 4096 && measure.names <= 300, "{measure:?}");
     }
 }

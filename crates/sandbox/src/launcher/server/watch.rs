@@ -9,12 +9,16 @@ use super::Server;
 use super::workspaces::workspace_path;
 use crate::error::LostReason;
 use crate::launcher::cgroup::Group;
+use crate::launcher::disk::{Measure, Most};
 use crate::launcher::live::{Live, Phase};
 use crate::launcher::memory;
 use crate::launcher::setup::WORKSPACES;
 
 /// Time spent measuring workspaces in one tick.
 const DISK_SLICE: Duration = Duration::from_millis(4);
+
+/// Whoever has fewer files than this is not what the host is short of.
+const NAMES_SPARED: u64 = 1_000;
 
 /// A sandbox that is over a limit, and what is said about it.
 type Verdict = (u64, (LostReason, String));
@@ -71,15 +75,13 @@ impl Server {
             if !matches!(live.phase, Phase::Running) || !live.disk.is_due(now) {
                 continue;
             }
-            if let Some(measure) = live.disk.advance(&workspace_path(&live.spec.id), until) {
-                let limit = live.spec.disk_mb << 20;
-                // About one name for every 4 KiB, and some for small limits.
-                let names_max = (limit / 4096).max(16_384);
-                if measure.bytes > limit || measure.hidden {
+            let most = Most::of(live.spec.disk_mb);
+            if let Some(measure) = live.disk.advance(&workspace_path(&live.spec.id), most, until) {
+                if measure.bytes > most.bytes || measure.hidden {
                     let detail = format!("/workspace grew beyond its limit of {} MiB", live.spec.disk_mb);
                     verdicts.push((serial, (LostReason::DiskFull, detail)));
-                } else if measure.names > names_max {
-                    let detail = format!("/workspace has more than {names_max} files and folders");
+                } else if measure.names > most.names {
+                    let detail = format!("/workspace has more than {} files and folders", most.names);
                     verdicts.push((serial, (LostReason::DiskFull, detail)));
                 }
             }
@@ -91,17 +93,28 @@ impl Server {
         verdicts
     }
 
-    /// When the host's own reserve is touched, the largest workspace's sandbox goes.
+    /// When the host's own reserve is touched, of bytes or of files, the sandbox whose workspace has the most goes.
     fn keep_reserve(&self) -> Option<Verdict> {
         let free = rustix::fs::statvfs(WORKSPACES).ok()?;
-        if free.f_bavail * free.f_frsize >= self.p.config.disk_reserve_mb.saturating_mul(1 << 20) {
-            return None;
+        let config = &self.p.config;
+        if free.f_bavail * free.f_frsize < config.disk_reserve_mb.saturating_mul(1 << 20) {
+            let (bytes, serial) = self.largest(|measure| measure.bytes).filter(|(bytes, _)| *bytes > 1 << 20)?;
+            let detail =
+                format!("the host is short of disk space, and its /workspace was the largest with {} MiB", bytes >> 20);
+            return Some((serial, (LostReason::DiskFull, detail)));
         }
+        // A file system that makes room for files as it goes says zero of all.
+        if free.f_favail < free.f_files.saturating_mul(config.inode_reserve_percent) / 100 {
+            let (names, serial) = self.largest(|measure| measure.names).filter(|(names, _)| *names > NAMES_SPARED)?;
+            let detail = format!("the host is short of files, and its /workspace had the most with {names}");
+            return Some((serial, (LostReason::DiskFull, detail)));
+        }
+        None
+    }
+
+    /// The running sandbox that is known to have the most of something.
+    fn largest(&self, of: impl Fn(Measure) -> u64) -> Option<(u64, u64)> {
         let running = self.live.iter().filter(|(_, live)| matches!(live.phase, Phase::Running));
-        let sized = running.filter_map(|(serial, live)| Some((live.disk.last?.bytes, *serial)));
-        let (bytes, serial) = sized.max().filter(|(bytes, _)| *bytes > 1 << 20)?;
-        let detail =
-            format!("the host is short of disk space, and its /workspace was the largest with {} MiB", bytes >> 20);
-        Some((serial, (LostReason::DiskFull, detail)))
+        running.map(|(serial, live)| (of(live.disk.known()), *serial)).max()
     }
 }
