@@ -2,8 +2,10 @@
 //!
 //! Works twice: what is there is left alone. Only root installs; anybody else is told the command.
 
+mod apt;
 mod clients;
 mod deno;
+mod machines;
 mod mail;
 mod runsc;
 mod verifiers;
@@ -127,6 +129,19 @@ pub const NEEDS: &[Need] = &[
         package: "postgresql",
         why: "the store's tests start a server of their own from it",
     },
+    Need {
+        thing: "QEMU",
+        probe: Probe::Program("qemu-system-x86_64"),
+        package: "qemu-system-x86",
+        why: "sandbox tests run machines with it",
+    },
+    Need {
+        thing: "zstd",
+        probe: Probe::Program("zstd"),
+        package: "zstd",
+        why: "the kernel of those machines comes compressed",
+    },
+    Need { thing: "xz", probe: Probe::Program("xz"), package: "xz-utils", why: "so do that kernel's modules" },
 ];
 
 /// Installs something unless it is there.
@@ -137,6 +152,7 @@ const TOOLS: &[(&str, Install)] = &[
     ("the public webhook libraries", verifiers::install),
     ("a mail server", mail::install),
     ("runsc", runsc::install),
+    ("a kernel for virtual machines", machines::install),
     ("deno", deno::install),
     ("clients for the sandbox, and AgentDojo", clients::install),
 ];

@@ -9,7 +9,9 @@
 //! Read next: [`wire`], then `main.rs` and `server.rs`.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+pub mod masks;
 pub mod seccomp;
+pub mod vm;
 pub mod wire;
 
 /// The isolate host, as the launcher lays it out and the guest starts it.
@@ -28,3 +30,6 @@ pub mod isolate {
 
 /// The argument of a guest that confines itself before anything else: its kernel is gVisor's, where no launcher could.
 pub const CONFINE: &str = "confine";
+
+/// With this a guest begins what it says where somebody may read it: why it could not become one.
+pub const GUESTS_WORD: &str = "livery-guest: ";

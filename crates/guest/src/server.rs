@@ -206,6 +206,7 @@ impl Server {
         while let Some(process) = self.processes.get_mut(index) {
             process.tick(now);
             if let Some(outcome) = process.outcome.take() {
+                sys::keep();
                 let process = self.processes.swap_remove(index);
                 let pipes = process.into_leftovers(outcome, &mut self.scratch, &mut self.channel);
                 self.leftovers.extend(pipes);
@@ -345,7 +346,7 @@ impl Server {
 
     fn put_end(&mut self, stream: u32) {
         let Some(index) = self.uploads.iter().position(|u| u.stream == stream) else { return };
-        match self.uploads.swap_remove(index).finish() {
+        match self.uploads.swap_remove(index).finish().inspect(|_| sys::keep()) {
             Ok(total) => self.channel.send(Kind::Done, stream, &Done { total, truncated: false }.encode()),
             Err(error) => self.channel.fail(stream, &error, "naming the file"),
         }

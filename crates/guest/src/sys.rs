@@ -2,25 +2,57 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
-use livery_guest::seccomp::{self, Kernel};
+use livery_guest::seccomp;
 
 /// Turns `-1` into the last system error.
 pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// Lets go of the streams the carrier was given, and gives up every system call a run may not make.
-pub(crate) fn confine() -> io::Result<()> {
+/// Lets go of the streams this process was given.
+pub(crate) fn let_go() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     for stream in 0..=2 {
         // SAFETY: plain system call on a descriptor that is open.
         check(unsafe { libc::dup2(null.as_raw_fd(), stream) })?;
     }
+    Ok(())
+}
+
+/// Gives up every system call a run may not make.
+pub(crate) fn confine(filter: &[seccomp::sock_filter]) -> io::Result<()> {
     // SAFETY: plain system call on integers.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
-    seccomp::install(&seccomp::program(Kernel::Gvisor))
+    seccomp::install(filter)
+}
+
+/// The workspace, where it is a disk that has to be told to keep what was written.
+static DISK: AtomicI32 = AtomicI32::new(-1);
+
+/// From now on [`keep`] means something: this process's working directory is on the disk.
+pub(crate) fn keeps_disk() -> io::Result<()> {
+    let folder = File::open(".")?;
+    DISK.store(folder.into_raw_fd(), Ordering::Relaxed);
+    Ok(())
+}
+
+/// What was written so far outlives this machine from now on, however it ends.
+pub(crate) fn keep() {
+    let disk = DISK.load(Ordering::Relaxed);
+    if disk >= 0 {
+        // SAFETY: plain system call on a descriptor that is never closed. A disk that fails ends the machine by itself.
+        unsafe { libc::syncfs(disk) };
+    }
+}
+
+/// Says a last word on standard error, wherever that leads.
+pub(crate) fn say(error: &io::Error) {
+    let text = format!("{}{error}\n", livery_guest::GUESTS_WORD);
+    // SAFETY: pointer and length describe the text. Without a standard error nothing happens.
+    unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
 }
 
 /// Makes this process fit to be process 1: unreadable by the commands it runs, with child exits as a readable descriptor.

@@ -19,7 +19,7 @@ mod triggers;
 mod vault;
 mod webhooks;
 
-pub(crate) use carriers::Carriers;
+pub(crate) use carriers::{Carriers, Machines};
 pub(crate) use connections::{Connections, Connectors, Credential, NewConnection};
 pub(crate) use database::{Backup, Export, Import, Migrate, Place, Restore};
 pub(crate) use images::{ImagePlace, Images};

@@ -5,10 +5,10 @@
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use livery_sandbox::{SandboxConfig, Tool};
+use livery_sandbox::{Microvm, SandboxConfig, Tool};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 
 use crate::{cli, exit};
@@ -57,19 +57,38 @@ pub(crate) fn ordinary_user(wanted: Option<&str>) -> anyhow::Result<Option<User>
 /// The sandboxes of this host, with the carriers the operator names.
 pub(crate) fn sandboxes(state_dir: &Path, carriers: &cli::Carriers) -> anyhow::Result<SandboxConfig> {
     let mut config = SandboxConfig::new(state_dir);
-    config.runsc = tool("--runsc-sha256", carriers.runsc.as_deref(), carriers.runsc_sha256.as_ref())?;
-    let host = (carriers.isolate_host.as_deref(), carriers.isolate_host_sha256.as_ref());
-    config.isolate_host = tool("--isolate-host-sha256", host.0, host.1)?;
+    let cli::Carriers { runsc, runsc_sha256, isolate_host, isolate_host_sha256, machines } = carriers;
+    config.runsc = tool("--runsc", runsc.as_deref(), runsc_sha256.as_deref())?;
+    config.isolate_host = tool("--isolate-host", isolate_host.as_deref(), isolate_host_sha256.as_deref())?;
+    let cli::Machines { qemu, qemu_sha256, guest_kernel, guest_kernel_sha256, .. } = machines;
+    let qemu = tool("--qemu", qemu.as_deref(), qemu_sha256.as_deref())?;
+    let kernel = tool("--guest-kernel", guest_kernel.as_deref(), guest_kernel_sha256.as_deref())?;
+    if let (Some(qemu), Some(kernel)) = (qemu, kernel) {
+        let (modules, digest) = (machines.guest_modules.as_deref(), machines.guest_modules_sha256.as_deref());
+        let modules = tool("--guest-modules", modules, digest)?;
+        config.microvm = Some(Microvm { qemu, kernel, modules, tcg: machines.microvm_tcg });
+        config.disks_dir = machines.disks.as_deref().map(std::path::absolute).transpose()?.or_else(disks_dir);
+    }
     Ok(config)
 }
 
-/// A program of the operator's, if both its place and its digest are named.
-fn tool(flag: &str, path: Option<&Path>, sha256: Option<&String>) -> anyhow::Result<Option<Tool>> {
+/// A file of the operator's, with the digest it must have.
+fn tool(flag: &str, path: Option<&Path>, sha256: Option<&str>) -> anyhow::Result<Option<Tool>> {
     let (Some(path), Some(sha256)) = (path, sha256) else { return Ok(None) };
     if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(exit::Usage(format!("{flag} {sha256}: not 64 hexadecimal digits")).into());
+        return Err(exit::Usage(format!("{flag}-sha256 {sha256}: not 64 hexadecimal digits")).into());
     }
-    Ok(Some(Tool { path: std::path::absolute(path)?, sha256: sha256.clone() }))
+    Ok(Some(Tool { path: std::path::absolute(path)?, sha256: sha256.to_owned() }))
+}
+
+/// One cache for every start, as a disk is as large as the image it is made of.
+fn disks_dir() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some(PathBuf::from("/var/cache/livery/disks"));
+    }
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(cache.join("livery/disks"))
 }
 
 fn find_user(passwd: &str, name: &str) -> Option<User> {

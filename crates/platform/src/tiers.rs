@@ -107,7 +107,7 @@ impl Platform {
                 Ok(_) | Err(livery_sandbox::Error::LauncherGone | livery_sandbox::Error::Deadline(_)) => {}
                 Err(error) => return Err(refused(error.to_string())),
             }
-        } else if sandbox.tier != Tier::Container && (self.config.roles.worker || sandbox.tier == Tier::Microvm) {
+        } else if self.config.roles.worker && sandbox.tier != Tier::Container {
             return Err(refused(format!("the tier {} cannot be used here; `livery doctor` says why", sandbox.tier)));
         }
         Ok(())

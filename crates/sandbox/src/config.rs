@@ -38,6 +38,10 @@ pub struct SandboxConfig {
     pub runsc: Option<Tool>,
     /// The isolate tier's program, a deno; without it there is no such tier.
     pub isolate_host: Option<Tool>,
+    /// The microvm tier's monitor and kernel; without them there is no such tier.
+    pub microvm: Option<Microvm>,
+    /// Where images lie as disks for machines, shared by launchers of one user; by default below `state_dir`.
+    pub disks_dir: Option<PathBuf>,
     /// How the launcher process is started.
     #[serde(skip)]
     pub launcher: LauncherCommand,
@@ -60,6 +64,8 @@ impl SandboxConfig {
             restarts: false,
             runsc: None,
             isolate_host: None,
+            microvm: None,
+            disks_dir: None,
             launcher: LauncherCommand::default(),
         }
     }
@@ -73,6 +79,21 @@ pub struct Tool {
     pub path: PathBuf,
     /// Its SHA-256, as 64 hexadecimal digits.
     pub sha256: String,
+}
+
+/// What virtual machines are made with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Microvm {
+    /// `qemu-system-x86_64`, with KVM or TCG.
+    pub qemu: Tool,
+    /// The guest's kernel: an ELF file (`vmlinux`) or what QEMU takes for one.
+    pub kernel: Tool,
+    /// Its modules for virtio's bus and disks and for EROFS, where they are not built in: a cpio archive (`newc`, not compressed)
+    /// with a folder `modules`, whose files are loaded in the order of their names.
+    pub modules: Option<Tool>,
+    /// Without KVM, let QEMU play the processor. No wall against an attacker: for development only.
+    pub tcg: bool,
 }
 
 /// The program that ends up in [`launcher::run_if_asked`](crate::launcher::run_if_asked).

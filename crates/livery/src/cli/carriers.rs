@@ -19,4 +19,35 @@ pub(crate) struct Carriers {
     /// The SHA-256 that file must have; otherwise it is not used.
     #[arg(long, value_name = "HEX", env = "LIVERY_ISOLATE_HOST_SHA256", requires = "isolate_host")]
     pub(crate) isolate_host_sha256: Option<String>,
+    #[command(flatten)]
+    pub(crate) machines: Machines,
+}
+
+/// What the tier microvm is made with.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Machines {
+    /// Offer the tier microvm with this QEMU (`qemu-system-x86_64`).
+    #[arg(long, value_name = "FILE", env = "LIVERY_QEMU", requires_all = ["qemu_sha256", "guest_kernel"])]
+    pub(crate) qemu: Option<PathBuf>,
+    /// The SHA-256 that file must have; otherwise it is not used.
+    #[arg(long, value_name = "HEX", env = "LIVERY_QEMU_SHA256", requires = "qemu")]
+    pub(crate) qemu_sha256: Option<String>,
+    /// The kernel of its machines (`vmlinux`).
+    #[arg(long, value_name = "FILE", env = "LIVERY_GUEST_KERNEL", requires_all = ["guest_kernel_sha256", "qemu"])]
+    pub(crate) guest_kernel: Option<PathBuf>,
+    /// The SHA-256 that file must have.
+    #[arg(long, value_name = "HEX", env = "LIVERY_GUEST_KERNEL_SHA256", requires = "guest_kernel")]
+    pub(crate) guest_kernel_sha256: Option<String>,
+    /// Modules this kernel needs, as a cpio archive.
+    #[arg(long, value_name = "FILE", env = "LIVERY_GUEST_MODULES", requires_all = ["guest_modules_sha256", "guest_kernel"])]
+    pub(crate) guest_modules: Option<PathBuf>,
+    /// The SHA-256 that file must have.
+    #[arg(long, value_name = "HEX", env = "LIVERY_GUEST_MODULES_SHA256", requires = "guest_modules")]
+    pub(crate) guest_modules_sha256: Option<String>,
+    /// Without KVM, let QEMU play the processor: no wall against an attacker, for development only.
+    #[arg(long, env = "LIVERY_MICROVM_TCG", requires = "qemu")]
+    pub(crate) microvm_tcg: bool,
+    /// Where images are kept as disks for machines (default: a folder `livery/disks` in the system's or your cache).
+    #[arg(long, value_name = "DIR", env = "LIVERY_DISKS", requires = "qemu")]
+    pub(crate) disks: Option<PathBuf>,
 }

@@ -50,6 +50,8 @@ const TURN_MAX: Duration = Duration::from_secs(120);
 const CREATE_MAX: Duration = Duration::from_secs(15);
 /// The same where a kernel boots first.
 const BOOT_MAX: Duration = Duration::from_secs(30);
+/// The same where a disk is made of the image first, once.
+const IMAGE_MAX: Duration = Duration::from_secs(240);
 /// Removing a workspace of any size.
 const REMOVE_MAX: Duration = Duration::from_secs(120);
 /// A question the launcher answers from memory.
@@ -108,7 +110,7 @@ impl Sandboxes {
     /// Makes a sandbox, or answers the live one of that id. Its workspace is found again if there was one.
     ///
     /// # Errors
-    /// See [`Error`]; after one, nothing of the sandbox is left but perhaps its workspace. Bounded by 15 s (30 s where a kernel boots), and the
+    /// See [`Error`]; after one, nothing of the sandbox is left but perhaps its workspace. Bounded by 15 s (30 s where a kernel boots, 240 s where an image becomes a disk first), and the
     /// turns of those that start before it.
     pub async fn create(&self, spec: Spec) -> Result<Sandbox, Error> {
         check_spec(&spec).map_err(Error::Invalid)?;
@@ -163,7 +165,11 @@ impl Sandboxes {
         control.watch(&spec.id, loss.clone());
         // The environment is for commands; the launcher has no use for it.
         let request = Request::Create(Box::new(Spec { env: Vec::new(), ..spec.clone() }));
-        let most = if spec.tier == Tier::Container { CREATE_MAX } else { BOOT_MAX };
+        let most = match spec.tier {
+            Tier::Container => CREATE_MAX,
+            Tier::Microvm => IMAGE_MAX,
+            Tier::Gvisor | Tier::Isolate => BOOT_MAX,
+        };
         match control.ask(request, "starting the sandbox", most).await {
             Ok((Answer::Created { grants }, Some(channel))) => Ok((grants, channel)),
             Ok(_) => Err(Error::LauncherGone),

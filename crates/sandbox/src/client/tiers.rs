@@ -19,6 +19,8 @@ use crate::report::{Status, TierReport};
 const TRIAL_MAX: Duration = Duration::from_secs(40);
 /// How the ids of trials begin.
 pub(super) const TRIAL_PREFIX: &str = "doctor-";
+/// The same where a disk is made of the image first, once.
+const FIRST_TRIAL_MAX: Duration = Duration::from_secs(250);
 /// How long a failed trial counts.
 const FAILURE_MAX: Duration = Duration::from_secs(60);
 /// From the weakest to the strongest. An isolate is no place for a shell, so it is never given instead of one.
@@ -110,10 +112,11 @@ impl Sandboxes {
 
     async fn try_out(&self, known: TierReport) -> TierReport {
         let failed = |detail: String| TierReport { status: Status::Unusable, detail, ..known.clone() };
-        match tokio::time::timeout(TRIAL_MAX, self.trial(known.tier)).await {
+        let most = if known.tier == Tier::Microvm { FIRST_TRIAL_MAX } else { TRIAL_MAX };
+        match tokio::time::timeout(most, self.trial(known.tier)).await {
             Ok(Ok(took)) => TierReport { trial: Some(took), ..known },
             Ok(Err(error)) => failed(format!("the trial failed: {error}")),
-            Err(_) => failed(format!("the trial did not end within {} s", TRIAL_MAX.as_secs())),
+            Err(_) => failed(format!("the trial did not end within {} s", most.as_secs())),
         }
     }
 

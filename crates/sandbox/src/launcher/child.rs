@@ -30,7 +30,7 @@ pub(crate) struct Birth<'a> {
 }
 
 /// Where the guest, or what carries it, expects the channel.
-pub(crate) const CHANNEL_FD: RawFd = 3;
+pub(super) const CHANNEL_FD: RawFd = 3;
 /// Where a failed step is written from when descriptors are arranged; closes at exec.
 const REPORT_FD: RawFd = 4;
 /// The program that is executed; closes at exec.
@@ -152,16 +152,18 @@ pub(super) fn no_new_privs() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
 }
 
-/// Where standard error leads.
+/// Where standard output and error lead.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stderr {
+pub(super) enum Said {
     Nowhere,
-    /// To the launcher, as long as it listens.
-    Report,
+    /// Errors to the launcher, as long as it listens.
+    Errors,
+    /// Both to the launcher: a machine's console and its monitor's errors.
+    Everything,
 }
 
 /// Standard streams to `/dev/null`, the channel at [`CHANNEL_FD`], `program` ready for [`exec`], and nothing else beyond it.
-pub(super) fn arrange_descriptors(birth: &Birth<'_>, program: RawFd, stderr: Stderr) -> io::Result<()> {
+pub(super) fn arrange_descriptors(birth: &Birth<'_>, program: RawFd, said: Said) -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     // Above every target first, so that no target overwrites a source.
     let high = |fd: RawFd| -> io::Result<RawFd> {
@@ -176,8 +178,8 @@ pub(super) fn arrange_descriptors(birth: &Birth<'_>, program: RawFd, stderr: Std
     let closes = libc::O_CLOEXEC;
     let plan = [
         (null_fd, 0, 0),
-        (null_fd, 1, 0),
-        (if stderr == Stderr::Report { report } else { null_fd }, 2, 0),
+        (if said == Said::Everything { report } else { null_fd }, 1, 0),
+        (if said == Said::Nowhere { null_fd } else { report }, 2, 0),
         (channel, CHANNEL_FD, 0),
         (report, REPORT_FD, closes),
         (program, PROGRAM_FD, closes),

@@ -51,6 +51,11 @@ impl Most {
         let bytes = disk_mb << 20;
         Self { bytes, names: (bytes / 4096).max(16_384) }
     }
+
+    /// With what the tier's own way of keeping files takes beside them.
+    pub(crate) const fn and(self, own_bytes: u64) -> Self {
+        Self { bytes: self.bytes + own_bytes, ..self }
+    }
 }
 
 /// One workspace's place in the round.

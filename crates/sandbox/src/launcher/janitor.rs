@@ -6,11 +6,12 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::tree;
+use super::start::Ground;
+use super::{helper, tree};
 
 /// Removals at once.
 const AT_ONCE: usize = 4;
@@ -53,7 +54,7 @@ impl Janitor {
     pub(crate) fn finished(&mut self, token: u64) -> Option<(Job, io::Result<()>)> {
         let index = self.running.iter().position(|r| r.token == token)?;
         let Running { job, pidfd, .. } = self.running.swap_remove(index);
-        super::start::reap(std::os::fd::AsFd::as_fd(&pidfd), super::start::Wait::UntilGone);
+        super::start::reap(pidfd.as_fd(), super::start::Wait::UntilGone);
         let removed = fs::remove_dir(&job.path);
         Some((job, removed))
     }
@@ -71,41 +72,23 @@ pub(crate) fn left_over(trash: &Path) -> Vec<Job> {
 }
 
 /// Starts a process that empties the job's folder as its owner.
-pub(crate) fn spawn(job: &Job, privileged: bool) -> io::Result<OwnedFd> {
+pub(crate) fn spawn(job: &Job, ground: &Ground) -> io::Result<OwnedFd> {
     let folder = tree::open_own_folder(rustix::fs::CWD, &path_c(&job.path)?)?;
-    let mut pidfd: libc::c_int = -1;
-    // SAFETY: all zero is valid for the structure; `pidfd` outlives the call; this process has one thread, and the child
-    // leaves through `_exit`.
-    unsafe {
-        let mut args: libc::clone_args = std::mem::zeroed();
-        args.flags = u64::from(libc::CLONE_PIDFD.cast_unsigned());
-        args.pidfd = (&raw mut pidfd).addr() as u64;
-        args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
-        match libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) {
-            -1 => Err(io::Error::last_os_error()),
-            0 => {
-                let done = std::panic::catch_unwind(|| empty_as_owner(&folder, job.owner, privileged));
-                libc::_exit(i32::from(!matches!(done, Ok(Ok(())))))
-            }
-            _ => Ok(OwnedFd::from_raw_fd(pidfd)),
-        }
-    }
+    helper::spawn(ground.launcher.as_fd(), folder.as_fd(), || empty_as_owner(job.owner, ground.privileged))
 }
 
-fn empty_as_owner(folder: &OwnedFd, (uid, gid): (u32, u32), privileged: bool) -> io::Result<()> {
-    // SAFETY: plain system calls on integers, in a process with one thread. Descriptors above the folder are never used
-    // again, those below are closed by its end.
+fn empty_as_owner((uid, gid): (u32, u32), privileged: bool) -> io::Result<()> {
+    // SAFETY: plain system calls on integers, in a process with one thread; the folder is open at its place.
     unsafe {
-        libc::dup2(folder.as_raw_fd(), 3);
-        libc::syscall(libc::SYS_close_range, 4, u32::MAX, 0);
         if privileged {
             libc::setgroups(0, std::ptr::null());
             if libc::setresgid(gid, gid, gid) == -1 || libc::setresuid(uid, uid, uid) == -1 {
                 return Err(io::Error::last_os_error());
             }
         }
+        // The change of ids undid it.
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
-        let folder = std::mem::ManuallyDrop::new(OwnedFd::from_raw_fd(3));
+        let folder = std::mem::ManuallyDrop::new(OwnedFd::from_raw_fd(helper::KEPT_FD));
         tree::remove_contents(&folder)
     }
 }

@@ -16,6 +16,8 @@ use crate::protocol::{Teardown, Usage};
 pub(crate) const SETUP_MAX: Duration = Duration::from_secs(10);
 /// The same where a kernel has to boot first.
 pub(crate) const BOOT_MAX: Duration = Duration::from_secs(25);
+/// The same while a disk is made of its image.
+pub(crate) const IMAGE_MAX: Duration = Duration::from_secs(230);
 /// How long the kernel may hold on to the cgroups of dead processes.
 pub(crate) const REMOVAL_MAX: Duration = Duration::from_secs(3);
 
@@ -45,6 +47,8 @@ pub(crate) struct Live {
     pub(crate) pidfd: OwnedFd,
     pub(crate) group: Option<Group>,
     pub(crate) born: Instant,
+    /// When everything it starts from was there.
+    pub(crate) ready: Instant,
     pub(crate) phase: Phase,
     pub(crate) disk: disk::Watch,
     pub(crate) resident: Option<u64>,
@@ -56,7 +60,9 @@ impl Live {
     pub(crate) fn deadline(&self) -> Instant {
         match self.phase {
             Phase::Starting { sign: Sign::ReportEnds, .. } => self.born + SETUP_MAX.min(self.spec.wall_clock),
-            Phase::Starting { sign: Sign::FirstWord, .. } => self.born + BOOT_MAX.min(self.spec.wall_clock),
+            Phase::Starting { sign: Sign::FirstWord, .. } => {
+                (self.ready + BOOT_MAX).min(self.born + IMAGE_MAX.min(self.spec.wall_clock))
+            }
             _ => self.born + self.spec.wall_clock,
         }
     }

@@ -10,7 +10,9 @@
 mod cgroup;
 mod child;
 mod disk;
+mod disks;
 mod favour;
+mod helper;
 mod identity;
 mod janitor;
 mod journal;

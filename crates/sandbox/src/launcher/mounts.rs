@@ -10,7 +10,9 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::root::{DEVICES, RootPlan};
+use livery_guest::masks;
+
+use super::root::RootPlan;
 use super::{INSIDE_ID, step};
 
 /// What differs between sandboxes.
@@ -31,29 +33,6 @@ pub(super) const SHM_MB_MAX: u64 = 64;
 const TERMINALS: u32 = 24;
 /// Names in one private temporary file system: each costs kernel memory.
 const TMPFS_INODES: u64 = 65_536;
-
-/// Hidden behind `/dev/null`, which reads as empty.
-const MASKED_FILES: [&str; 15] = [
-    "cmdline",
-    "diskstats",
-    "interrupts",
-    "kallsyms",
-    "kcore",
-    "key-users",
-    "keys",
-    "kmsg",
-    "latency_stats",
-    "locks",
-    "modules",
-    "partitions",
-    "sched_debug",
-    "sysrq-trigger",
-    "timer_list",
-];
-/// Hidden behind an empty folder.
-const MASKED_FOLDERS: [&str; 5] = ["acpi", "scsi", "bus", "driver", "tty"];
-/// Readable, never writable.
-const READ_ONLY_FOLDERS: [&str; 3] = ["sys", "irq", "fs"];
 
 /// How a place may be used once it is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +56,7 @@ pub(super) struct Mounted {
 pub(crate) fn enter(tree: &Tree<'_>) -> Result<(), step::Error> {
     image(tree)?;
     let skeleton = &tree.root.skeleton;
-    for name in DEVICES {
+    for (name, ..) in masks::DEVICES {
         let (source, target) = (Path::new("/dev").join(name), skeleton.join("dev").join(name));
         step::with("device", || source.display().to_string(), place(&source, &target, Kept::Device))?;
     }
@@ -94,12 +73,17 @@ pub(crate) fn enter(tree: &Tree<'_>) -> Result<(), step::Error> {
 /// Binds the image onto its skeleton, read-only.
 pub(super) fn image(tree: &Tree<'_>) -> Result<(), step::Error> {
     let skeleton = &tree.root.skeleton;
-    step::of("private mounts", mount(None, Path::new("/"), None, libc::MS_REC | libc::MS_PRIVATE, None))?;
+    step::of("private mounts", private())?;
     step::of("root", bind(skeleton, skeleton))?;
     for (source, name) in &tree.root.binds {
         step::with("root", || source.display().to_string(), bind(source, &skeleton.join(name)))?;
     }
     step::of("read-only root", restrict(skeleton, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV))
+}
+
+/// What is mounted from here on is seen by this process alone.
+pub(super) fn private() -> io::Result<()> {
+    mount(None, Path::new("/"), None, libc::MS_REC | libc::MS_PRIVATE, None)
 }
 
 /// Binds one thing, to be used as `kept` says.
@@ -122,19 +106,19 @@ fn proc(skeleton: &Path) -> Result<(), step::Error> {
     step::of("/proc", fresh_proc(proc))?;
     // Before /proc/sys turns read-only, and while this process still may: no namespaces inside, ever.
     step::of("namespace limits", no_namespaces(&proc.join("sys/user")))?;
-    for name in MASKED_FILES {
+    for name in masks::FILES {
         let target = proc.join(name);
         if target.exists() {
             step::with("/proc mask", || name.to_owned(), bind(null, &target))?;
         }
     }
-    for name in MASKED_FOLDERS {
+    for name in masks::FOLDERS {
         let target = proc.join(name);
         if target.exists() {
             step::with("/proc mask", || name.to_owned(), bind(empty, &target))?;
         }
     }
-    for name in READ_ONLY_FOLDERS {
+    for name in masks::READ_ONLY {
         let target = proc.join(name);
         if target.exists() {
             step::with("/proc mask", || name.to_owned(), bind(&target, &target))?;
@@ -151,7 +135,7 @@ pub(super) fn fresh_proc(target: &Path) -> io::Result<()> {
 }
 
 fn no_namespaces(folder: &Path) -> io::Result<()> {
-    for kind in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"] {
+    for kind in masks::NAMESPACES {
         let file = folder.join(format!("max_{kind}_namespaces"));
         match OpenOptions::new().write(true).open(&file) {
             Ok(mut file) => file.write_all(b"0")?,

@@ -9,10 +9,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use livery_guest::masks;
+
 use super::{INSIDE_ID, INSIDE_USER};
 
-/// Devices a sandbox has. No disk, no network device; `tty` is the terminal of whoever opens it, and of the sandbox's own.
-pub(crate) const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "tty", "urandom"];
 /// Files and folders of the host's `/etc` that programs need and that hold no secret.
 const ETC: &[&str] = &[
     "bash.bashrc",
@@ -140,7 +140,7 @@ pub(crate) fn bare(roots: &Path, name: &str) -> io::Result<RootPlan> {
     for folder in ["", "proc", "dev", "dev/pts", "dev/shm", "tmp", "run", "var", "workspace"] {
         make_dir(&skeleton.join(folder))?;
     }
-    for device in DEVICES {
+    for (device, ..) in masks::DEVICES {
         fs::write(skeleton.join("dev").join(device), "")?;
     }
     let links =

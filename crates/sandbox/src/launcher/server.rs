@@ -55,6 +55,8 @@ pub(crate) struct Server {
     live: BTreeMap<u64, Live>,
     by_id: HashMap<String, u64>,
     images: Images,
+    /// Processes that make an image's disk, by their token.
+    makers: HashMap<u64, OwnedFd>,
     outbox: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     next_serial: u64,
     next_tick: Instant,
@@ -94,6 +96,7 @@ impl Server {
             live: BTreeMap::new(),
             by_id: HashMap::new(),
             images: Images::default(),
+            makers: HashMap::new(),
             outbox: VecDeque::new(),
             next_serial: 1,
             next_tick: Instant::now(),

@@ -7,7 +7,9 @@
 pub(crate) mod container;
 pub(crate) mod gvisor;
 pub(crate) mod isolate;
+pub(crate) mod microvm;
 mod program;
+mod tool;
 
 use std::io;
 
@@ -24,6 +26,7 @@ use crate::report::{Status, TierReport};
 pub(crate) struct Tiers {
     pub(crate) gvisor: Result<gvisor::Installed, gvisor::Absent>,
     pub(crate) isolate: Result<isolate::Installed, isolate::Absent>,
+    pub(crate) microvm: Result<microvm::Installed, tool::Absent>,
 }
 
 /// One guest's wall.
@@ -31,6 +34,7 @@ pub(crate) enum Carrier<'a> {
     /// A container, or an isolate, which is one around other things.
     Container(container::Plan<'a>),
     Gvisor(gvisor::Plan<'a>),
+    Microvm(microvm::Plan<'a>),
 }
 
 /// By what the launcher sees that a guest is there.
@@ -48,15 +52,17 @@ pub(crate) struct Allowance {
     pub(crate) memory_mb: u64,
     /// Host processes and threads for `pids` of the guest's.
     pub(crate) pids: u64,
+    /// Bytes of a workspace that are not the run's files.
+    pub(crate) disk_bytes: u64,
 }
 
 impl Tiers {
     /// # Errors
     /// The folder of the operator's programs cannot be made.
     pub(crate) fn prepare(config: &SandboxConfig, privileged: bool) -> io::Result<Self> {
-        program::clear(config.runsc.is_some() || config.isolate_host.is_some())?;
+        program::clear(config.runsc.is_some() || config.isolate_host.is_some() || config.microvm.is_some())?;
         let (gvisor, isolate) = (gvisor::install(config, privileged), isolate::install(config, privileged));
-        Ok(Self { gvisor, isolate })
+        Ok(Self { gvisor, isolate, microvm: microvm::install(config, privileged) })
     }
 
     /// Whether sandboxes of a tier can be asked for; the refusal says what to do.
@@ -77,7 +83,7 @@ impl Tiers {
             }
             Tier::Gvisor => gvisor::report(&self.gvisor),
             Tier::Isolate => isolate::report(&self.isolate),
-            Tier::Microvm => TierReport::new(tier, Status::Unusable, "this version does not have it"),
+            Tier::Microvm => microvm::report(&self.microvm),
         }
     }
 }
@@ -87,8 +93,9 @@ impl Allowance {
         match spec.tier {
             Tier::Gvisor => gvisor::allowance(spec),
             Tier::Isolate => isolate::allowance(spec),
+            Tier::Microvm => microvm::allowance(spec),
             // Process 1.
-            _ => Self { memory_mb: 0, pids: 1 },
+            Tier::Container => Self { memory_mb: 0, pids: 1, disk_bytes: 0 },
         }
     }
 }
@@ -97,7 +104,7 @@ impl Carrier<'_> {
     /// Which host id stands behind which id of its user namespace; `run` is the run's own.
     pub(crate) fn ids(&self, run: u32) -> Vec<(u32, u32)> {
         match self {
-            Self::Container(_) => vec![(INSIDE_ID, run)],
+            Self::Container(_) | Self::Microvm(_) => vec![(INSIDE_ID, run)],
             Self::Gvisor(plan) => plan.ids(run),
         }
     }
@@ -105,7 +112,7 @@ impl Carrier<'_> {
     pub(crate) const fn sign(&self) -> Sign {
         match self {
             Self::Container(_) => Sign::ReportEnds,
-            Self::Gvisor(_) => Sign::FirstWord,
+            Self::Gvisor(_) | Self::Microvm(_) => Sign::FirstWord,
         }
     }
 
@@ -114,6 +121,7 @@ impl Carrier<'_> {
         match self {
             Self::Container(plan) => container::become_guest(plan, birth),
             Self::Gvisor(plan) => gvisor::become_runsc(plan, birth),
+            Self::Microvm(plan) => microvm::become_monitor(plan, birth),
         }
     }
 }

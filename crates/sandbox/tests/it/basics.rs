@@ -5,14 +5,14 @@ use std::time::Duration;
 use livery_sandbox::{Error, Exec, LauncherCommand, Stream};
 
 use crate::checks;
-use crate::house::{As, House, is_root, output, shell, until_running, walls};
+use crate::house::{As, House, is_root, output, shell, until_running, walls, walls_with_machines};
 
 /// Longer than any end takes, and far shorter than the commands that are ended would.
 const LONG: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn runs_commands_and_moves_files() {
-    for wall in walls() {
+    for wall in walls_with_machines() {
         let house = House::open(wall);
         let sandbox = house.sandbox("one").await;
         assert_eq!(
@@ -64,7 +64,7 @@ async fn a_closed_umask_closes_no_sandbox() {
 
 #[tokio::test]
 async fn commands_end_as_they_should() {
-    for wall in walls() {
+    for wall in walls_with_machines() {
         let house = House::open(wall);
         let sandbox = house.sandbox("one").await;
         let result = shell(&sandbox, "echo out; echo err >&2; exit 3").await;

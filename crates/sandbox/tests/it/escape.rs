@@ -9,7 +9,7 @@ use std::time::Duration;
 use livery_sandbox::{ArtifactLimits, Error, Exec, LostReason, Sandbox, Tier};
 
 use crate::checks;
-use crate::house::{As, House, PATIENCE, is_root, output, shell, until, until_running, walls};
+use crate::house::{As, House, PATIENCE, is_root, output, shell, until, until_running, walls, walls_with_machines};
 use crate::probe::{self, Facts};
 
 /// What the host has and the sandbox must not find, alive for as long as this is.
@@ -41,7 +41,8 @@ impl Bait {
             udp_port: echo(),
             abstract_name,
             shm_key,
-            own_kernel: house.wall.tier != Tier::Container,
+            own_kernel: house.wall.tier == Tier::Gvisor,
+            machine: house.wall.tier == Tier::Microvm,
         };
         let _abstract = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
         Self { facts, _listener: listener, _abstract, process, shm }
@@ -96,7 +97,7 @@ async fn put_probe(sandbox: &Sandbox) {
 
 #[tokio::test]
 async fn every_attempt_is_held_inside() {
-    for wall in walls() {
+    for wall in walls_with_machines() {
         let house = House::open(wall);
         let neighbour = house.sandbox("neighbour").await;
         output(&neighbour, "echo secret > secret").await;
@@ -168,7 +169,7 @@ async fn signals_stay_inside() {
 
 #[tokio::test]
 async fn collected_files_are_plain_ones_of_the_workspace() {
-    for wall in walls() {
+    for wall in walls_with_machines() {
         let house = House::open(wall);
         let sandbox = house.sandbox("one").await;
         assert!(sandbox.artifacts(ArtifactLimits::default()).await.unwrap().files.is_empty());

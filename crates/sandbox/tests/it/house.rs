@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use livery_sandbox::{
-    Exec, ExecResult, LauncherCommand, Sandbox, SandboxConfig, Sandboxes, Spec, Tier, Tool, spawn_launcher,
+    Exec, ExecResult, LauncherCommand, Microvm, Sandbox, SandboxConfig, Sandboxes, Spec, Tier, Tool, spawn_launcher,
 };
 
 /// How long a state may take to come before a test fails. Generous: a loaded machine is slow, and no test measures time.
@@ -64,6 +64,29 @@ pub(crate) fn walls() -> Vec<Wall> {
     walls
 }
 
+/// The same with a machine: for tests that make few, as each may cost seconds of a played processor.
+pub(crate) fn walls_with_machines() -> Vec<Wall> {
+    let mut walls = walls();
+    match machines() {
+        Ok(_) => walls.push(Wall { tier: Tier::Microvm, user: everyone()[0] }),
+        Err(why) => eprintln!("SKIPPED: the tier microvm, because {why}"),
+    }
+    walls
+}
+
+/// The machine's own QEMU and the kernel of `cargo xtask setup`. The processor may be played: what is tested is ours.
+pub(crate) fn machines() -> Result<Microvm, String> {
+    let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/machines");
+    let tool = |path: PathBuf| {
+        let missing = |_| format!("there is no {}: `cargo xtask setup` brings it", path.display());
+        let sha256 = sha256(&std::fs::read(&path).map_err(missing)?);
+        Ok::<_, String>(Tool { path, sha256 })
+    };
+    let [kernel, modules] = ["vmlinux", "modules.cpio"].map(|name| PathBuf::from(format!("{tools}/{name}")));
+    let qemu = tool(PathBuf::from("/usr/bin/qemu-system-x86_64"))?;
+    Ok(Microvm { qemu, kernel: tool(kernel)?, modules: Some(tool(modules)?), tcg: true })
+}
+
 /// The runsc of `cargo xtask setup`, or another one named by `LIVERY_TEST_RUNSC`.
 pub(crate) fn runsc() -> Result<Tool, String> {
     if !is_root() {
@@ -108,7 +131,7 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// An uid nobody has, for the launcher as an ordinary user.
-const USER: u32 = 54_321;
+pub(crate) const USER: u32 = 54_321;
 
 /// A platform with its launcher and a state folder that vanishes with it.
 pub(crate) struct House {
@@ -138,6 +161,15 @@ impl House {
         }
         if tier == Tier::Isolate {
             config.isolate_host = Some(deno().unwrap());
+        }
+        if tier == Tier::Microvm {
+            config.microvm = Some(machines().unwrap());
+            // An image becomes a disk once, for all tests and users.
+            let folder = std::env::temp_dir().join("livery-test-disks");
+            std::fs::create_dir_all(&folder).unwrap();
+            // Refused where another user made it, who opened it.
+            let _ = std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o777));
+            config.disks_dir = Some(folder);
         }
         change(&mut config);
         let (sandboxes, launcher_pid) = connect(&config);

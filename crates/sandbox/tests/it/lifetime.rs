@@ -7,7 +7,7 @@ use std::path::Path;
 use livery_sandbox::{Error, Exec, LostReason, Tier};
 
 use crate::checks;
-use crate::house::{House, output, shell, until, walls};
+use crate::house::{House, output, shell, until, walls, walls_with_machines};
 
 /// Every process whose environment or command names `mark`.
 fn processes(mark: &str) -> Vec<String> {
@@ -134,7 +134,7 @@ async fn daemons_die_with_their_sandbox() {
 
 #[tokio::test]
 async fn the_launchers_sigkill_takes_every_sandbox_and_the_next_one_sweeps() {
-    for wall in walls() {
+    for wall in walls_with_machines() {
         let mut house = House::open(wall);
         let mark = format!("7{}", std::process::id());
         let sandbox = house.sandbox("one").await;

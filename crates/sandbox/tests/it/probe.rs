@@ -27,17 +27,19 @@ pub(crate) struct Facts {
     pub(crate) shm_key: i32,
     /// Whether the kernel that answers is the sandbox's own (gVisor's): then some things are as that kernel makes them.
     pub(crate) own_kernel: bool,
+    /// Whether it is a machine's, in which the run's user needs no namespace.
+    pub(crate) machine: bool,
 }
 
 impl Facts {
     pub(crate) fn encode(&self) -> String {
-        let Self { canary_reversed, state_dir, port, udp_port, abstract_name, shm_key, own_kernel } = self;
-        format!("{canary_reversed}|{state_dir}|{port}|{udp_port}|{abstract_name}|{shm_key}|{own_kernel}")
+        let Self { canary_reversed, state_dir, port, udp_port, abstract_name, shm_key, own_kernel, machine } = self;
+        format!("{canary_reversed}|{state_dir}|{port}|{udp_port}|{abstract_name}|{shm_key}|{own_kernel}|{machine}")
     }
 
     fn parse(text: &str) -> Self {
         let fields: Vec<&str> = text.split('|').collect();
-        let [canary, state_dir, port, udp_port, name, key, own_kernel] = fields[..] else { panic!("{text}") };
+        let [canary, state_dir, port, udp_port, name, key, own_kernel, machine] = fields[..] else { panic!("{text}") };
         Self {
             canary_reversed: canary.to_owned(),
             state_dir: state_dir.to_owned(),
@@ -46,6 +48,7 @@ impl Facts {
             abstract_name: name.to_owned(),
             shm_key: key.parse().unwrap(),
             own_kernel: own_kernel == "true",
+            machine: machine == "true",
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use livery_core::agent::Tier;
@@ -15,13 +16,14 @@ use super::{DEATH, FIRST_WORD, REPORT, Server, TICK, token};
 use crate::config::{RootFs, Spec, WAITING_PREFIX};
 use crate::launcher::cgroup::Group;
 use crate::launcher::disk;
+use crate::launcher::disks::cache::{self, Disk};
 use crate::launcher::journal::Identity;
 use crate::launcher::live::{Live, Phase};
 use crate::launcher::mounts::Tree;
 use crate::launcher::root::RootPlan;
 use crate::launcher::start::{self, Start, Started, Wait};
 use crate::launcher::tiers::container::{self, Limits};
-use crate::launcher::tiers::{Carrier, Sign, Tiers, gvisor, isolate};
+use crate::launcher::tiers::{Carrier, Sign, Tiers, gvisor, isolate, microvm};
 use crate::launcher::validate;
 use crate::protocol::{Answer, Message, Refusal};
 use crate::socket;
@@ -56,7 +58,11 @@ impl Server {
         let group = self.p.cgroups.create(&spec).map_err(failed("cgroup"))?;
         let tmp_mb = if spec.tier == Tier::Isolate { isolate::TMP_MB } else { (spec.memory_mb / 2).max(1) };
         let tree = Tree { root: &root, workspace: &workspace, tmp_mb };
-        let Some(carrier) = self.carrier(&spec, tree, group.limits_memory()) else {
+        let disk = (spec.tier == Tier::Microvm).then(|| self.disk(&root)).transpose();
+        let disk = disk.map_err(failed("image")).inspect_err(|_| {
+            group.remove();
+        })?;
+        let Some(carrier) = self.carrier(&spec, tree, disk, group.limits_memory()) else {
             group.remove();
             return Err(Refusal::Tier { tier: spec.tier, detail: "this launcher does not have it".to_owned() });
         };
@@ -72,7 +78,13 @@ impl Server {
     }
 
     /// What the tier puts around the guest: exactly what was asked for, or nothing.
-    fn carrier<'a>(&'a self, spec: &Spec, tree: Tree<'a>, memory_is_limited: bool) -> Option<Carrier<'a>> {
+    fn carrier<'a>(
+        &'a self,
+        spec: &'a Spec,
+        tree: Tree<'a>,
+        disk: Option<Disk>,
+        memory_is_limited: bool,
+    ) -> Option<Carrier<'a>> {
         let ground = &self.p.ground;
         let (guest, filter, landlock_abi) = (ground.guest.as_fd(), &ground.filter, ground.landlock_abi);
         match (spec.tier, &self.p.tiers) {
@@ -95,8 +107,24 @@ impl Server {
             (Tier::Isolate, Tiers { isolate: Ok(_), .. }) => {
                 Some(Carrier::Container(isolate::plan(tree, guest, filter, landlock_abi, spec)))
             }
+            (Tier::Microvm, Tiers { microvm: Ok(installed), .. }) => {
+                Some(Carrier::Microvm(microvm::Plan::new(installed, spec, disk?, tree.workspace, tree.tmp_mb)))
+            }
             (Tier::Gvisor | Tier::Microvm | Tier::Isolate, _) => None,
         }
+    }
+
+    /// The image as a disk, which is there when the machine's carrier has waited for it.
+    fn disk(&mut self, root: &RootPlan) -> io::Result<Disk> {
+        let folder = self.p.config.disks_dir.clone().unwrap_or_else(|| PathBuf::from("disks"));
+        let (disk, maker) = cache::want(root, &folder, self.p.ground.launcher.as_fd())?;
+        if let Some(maker) = maker {
+            let token = self.next_serial;
+            self.next_serial += 1;
+            epoll::add(&self.epoll, &maker, super::token(token, DEATH), EventFlags::IN)?;
+            self.makers.insert(token, maker);
+        }
+        Ok(disk)
     }
 
     /// Takes a new process into the books.
@@ -130,6 +158,7 @@ impl Server {
             pidfd,
             group: Some(group),
             born: Instant::now(),
+            ready: Instant::now(),
             phase,
             disk: disk::Watch::default(),
             resident: None,

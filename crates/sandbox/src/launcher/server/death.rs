@@ -5,6 +5,7 @@
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use livery_guest::GUESTS_WORD;
 use rustix::event::epoll;
 
 use super::Server;
@@ -59,7 +60,7 @@ impl Server {
                     text.extend_from_slice(&rest[..count]);
                 }
                 let text = String::from_utf8_lossy(&text).into_owned();
-                let last = text.lines().rev().find(|line| !line.is_empty()).unwrap_or("its first process died");
+                let last = last_words(&text).unwrap_or("its first process died");
                 let (step, detail) = text.split_once('\0').unwrap_or(("starting", last));
                 let detail = oom.map_or_else(|| detail.to_owned(), |(_, sentence)| sentence);
                 self.answer(seq, Err(Refusal::Failed { step: step.to_owned(), detail }));
@@ -102,4 +103,11 @@ impl Server {
         }
         self.start_removals();
     }
+}
+
+/// What a carrier said at last: its guest's own word where there is one, before what a kernel prints when it ends.
+fn last_words(text: &str) -> Option<&str> {
+    let own = text.lines().find_map(|line| line.split_once(GUESTS_WORD)).map(|(_, word)| word);
+    let panic = || text.lines().find(|line| line.contains("Kernel panic"));
+    own.or_else(panic).or_else(|| text.lines().rev().find(|line| !line.trim().is_empty())).map(str::trim)
 }

@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use livery_core::agent::Tier;
+
 use super::Server;
 use super::workspaces::workspace_path;
 use crate::error::LostReason;
@@ -13,6 +15,7 @@ use crate::launcher::disk::{Measure, Most};
 use crate::launcher::live::{Live, Phase};
 use crate::launcher::memory;
 use crate::launcher::setup::WORKSPACES;
+use crate::launcher::tiers::Allowance;
 
 /// Time spent measuring workspaces in one tick.
 const DISK_SLICE: Duration = Duration::from_millis(4);
@@ -27,7 +30,11 @@ impl Server {
     pub(super) fn tick(&mut self, now: Instant) {
         let mut verdicts = Vec::new();
         let watched = self.watched_memory();
+        let makes_disks = !self.makers.is_empty();
         for (serial, live) in &mut self.live {
+            if makes_disks && live.spec.tier == Tier::Microvm {
+                live.ready = now;
+            }
             let alive = matches!(live.phase, Phase::Starting { .. } | Phase::Running);
             if let Some(resident) = watched.get(&live.pid) {
                 live.resident = Some(*resident);
@@ -39,6 +46,10 @@ impl Server {
             let over = live.resident.is_some_and(|bytes| bytes > live.memory_max());
             if live.is_out_of_memory() || over {
                 verdicts.push((*serial, live.out_of_memory()));
+            } else if now >= live.deadline() && matches!(live.phase, Phase::Starting { .. }) {
+                let waited = live.born.elapsed().as_secs();
+                let detail = format!("it was not ready within {waited} s");
+                verdicts.push((*serial, (LostReason::WallClock, detail)));
             } else if now >= live.deadline() {
                 let detail = format!("its wall clock of {} s ran out", live.spec.wall_clock.as_secs_f64());
                 verdicts.push((*serial, (LostReason::WallClock, detail)));
@@ -75,7 +86,7 @@ impl Server {
             if !matches!(live.phase, Phase::Running) || !live.disk.is_due(now) {
                 continue;
             }
-            let most = Most::of(live.spec.disk_mb);
+            let most = Most::of(live.spec.disk_mb).and(Allowance::of(&live.spec).disk_bytes);
             if let Some(measure) = live.disk.advance(&workspace_path(&live.spec.id), most, until) {
                 if measure.bytes > most.bytes || measure.hidden {
                     let detail = format!("/workspace grew beyond its limit of {} MiB", live.spec.disk_mb);

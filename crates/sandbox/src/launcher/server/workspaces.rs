@@ -4,6 +4,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use super::{DEATH, Server};
 use crate::config::WAITING_PREFIX;
 use crate::launcher::janitor::{self, Job, Running};
 use crate::launcher::setup::{TRASH, WORKSPACES};
+use crate::launcher::start::{self, Wait};
 use crate::launcher::validate;
 use crate::protocol::{Answer, Message, Refusal, WORKSPACES_PAGE};
 
@@ -40,7 +42,7 @@ impl Server {
         while let Some(job) = self.p.janitor.next() {
             let token = self.next_serial;
             self.next_serial += 1;
-            let started = janitor::spawn(&job, self.p.ground.privileged).and_then(|pidfd| {
+            let started = janitor::spawn(&job, &self.p.ground).and_then(|pidfd| {
                 epoll::add(&self.epoll, &pidfd, super::token(token, DEATH), EventFlags::IN)?;
                 Ok(pidfd)
             });
@@ -52,7 +54,9 @@ impl Server {
     }
 
     pub(super) fn removed(&mut self, token: u64) {
-        if let Some((job, outcome)) = self.p.janitor.finished(token) {
+        if let Some(maker) = self.makers.remove(&token) {
+            start::reap(maker.as_fd(), Wait::UntilGone);
+        } else if let Some((job, outcome)) = self.p.janitor.finished(token) {
             self.removal_done(&job, outcome);
         }
     }

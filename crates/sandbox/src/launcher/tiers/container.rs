@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use crate::launcher::child::{self, Birth, Never, Stderr, check};
+use crate::launcher::child::{self, Birth, Never, Said, check};
 use crate::launcher::landlock::Places;
 use crate::launcher::mounts::{self, Tree};
 use crate::launcher::{INSIDE_ID, landlock, step};
@@ -53,7 +53,7 @@ pub(super) fn become_guest(plan: &Plan<'_>, birth: &Birth<'_>) -> Result<Never, 
     step::of("capabilities", drop_capabilities())?;
     step::of("no_new_privs", child::no_new_privs())?;
     step::of("tie to the launcher", child::die_with_launcher(birth.launcher))?;
-    step::of("descriptors", child::arrange_descriptors(birth, plan.guest.as_raw_fd(), Stderr::Nowhere))?;
+    step::of("descriptors", child::arrange_descriptors(birth, plan.guest.as_raw_fd(), Said::Nowhere))?;
     step::of("Landlock", landlock::restrict(plan.landlock_abi, plan.places))?;
     step::of("seccomp", seccomp::install(plan.filter))?;
     let arguments: Vec<&CStr> =

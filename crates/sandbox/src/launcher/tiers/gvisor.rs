@@ -20,7 +20,7 @@ use livery_guest::seccomp;
 pub(crate) use self::install::{Absent, Installed, install, report};
 use super::Allowance;
 use crate::config::Spec;
-use crate::launcher::child::{self, Birth, Never, Stderr};
+use crate::launcher::child::{self, Birth, Never, Said};
 use crate::launcher::mounts::{self, Kept, Mounted, Tree};
 use crate::launcher::{INSIDE_ID, step};
 
@@ -61,7 +61,7 @@ pub(crate) struct Plan<'a> {
 }
 
 pub(crate) fn allowance(spec: &Spec) -> Allowance {
-    Allowance { memory_mb: OWN_MEMORY_MB, pids: OWN_PIDS + u64::from(spec.pids) * (PIDS_EACH - 1) }
+    Allowance { memory_mb: OWN_MEMORY_MB, pids: OWN_PIDS + u64::from(spec.pids) * (PIDS_EACH - 1), disk_bytes: 0 }
 }
 
 impl<'a> Plan<'a> {
@@ -88,7 +88,7 @@ pub(super) fn become_runsc(plan: &Plan<'_>, birth: &Birth<'_>) -> Result<Never, 
     step::of("capabilities", child::bound_capabilities(&CAPABILITIES))?;
     step::of("no_new_privs", child::no_new_privs())?;
     step::of("tie to the launcher", child::die_with_launcher(birth.launcher))?;
-    step::of("descriptors", child::arrange_descriptors(birth, plan.program.as_raw_fd(), Stderr::Report))?;
+    step::of("descriptors", child::arrange_descriptors(birth, plan.program.as_raw_fd(), Said::Errors))?;
     step::of("seccomp", seccomp::install(plan.filter))?;
     step::of("runsc", child::exec(ARGUMENTS))
 }

@@ -31,7 +31,7 @@ const PLACES: Places = Places { writable: &["/workspace", "/tmp"], executable: &
 
 pub(crate) const fn allowance(spec: &Spec) -> Allowance {
     let _ = spec;
-    Allowance { memory_mb: OWN_MEMORY_MB, pids: OWN_PIDS }
+    Allowance { memory_mb: OWN_MEMORY_MB, pids: OWN_PIDS, disk_bytes: 0 }
 }
 
 /// A container around hosts. What its programs may have of memory the guest sees to: V8 reserves much more than it uses, so there

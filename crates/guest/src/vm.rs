@@ -1,0 +1,57 @@
+//! What a host tells the guest of a virtual machine as it boots: a few numbers on the kernel's command line.
+//!
+//! Read next: `machine.rs`, which acts on them.
+
+/// The first argument of a guest that is process 1 of a virtual machine.
+pub const WORD: &str = "machine";
+/// The first argument of one that only says that it is there, on the console.
+pub const PROBE: &str = "probe";
+/// What it says.
+pub const BOOTED: &str = "the machine has booted";
+/// Where the first file system has the kernel's modules, in the order of their names.
+pub const MODULES: &str = "/modules";
+/// Entries of the devices' folder that are looked at.
+pub const DEVICES_MAX: usize = 4096;
+
+/// Limits that the guest's own kernel keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Processes and threads of the run's user, process 1 among them.
+    pub processes: u64,
+    /// Bytes of one file.
+    pub file_bytes: u64,
+    /// `/tmp`, MiB.
+    pub tmp_mb: u64,
+}
+
+impl Given {
+    /// As arguments of process 1, behind `--` on the kernel's command line.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let Self { processes, file_bytes, tmp_mb } = self;
+        format!("{WORD} {processes} {file_bytes} {tmp_mb}")
+    }
+
+    /// From the arguments behind [`WORD`]. `None`: they are something else.
+    #[must_use]
+    pub fn parse(arguments: &[String]) -> Option<Self> {
+        let numbers: Vec<u64> = arguments.iter().map(|text| text.parse()).collect::<Result<_, _>>().ok()?;
+        let [processes, file_bytes, tmp_mb] = numbers[..] else { return None };
+        Some(Self { processes, file_bytes, tmp_mb })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_arrives() {
+        let given = Given { processes: 257, file_bytes: 1 << 30, tmp_mb: 32 };
+        let text = given.encode();
+        let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+        assert_eq!((words[0].as_str(), Given::parse(&words[1..])), (WORD, Some(given)));
+        assert_eq!(Given::parse(&words), None);
+        assert_eq!(Given::parse(&words[1..3]), None);
+    }
+}

@@ -1,0 +1,133 @@
+//! Monitor, kernel and modules come from the operator; what is usable of them is found by trying, once per launcher.
+//!
+//! Read next: `../tool.rs`, `monitor.rs`, `kvm.rs`.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use livery_core::agent::Tier;
+use livery_guest::seccomp;
+
+use super::qemu::Accelerator;
+use super::{initramfs, kvm, monitor};
+use crate::config::{Microvm, SandboxConfig};
+use crate::launcher::setup::GUEST;
+use crate::launcher::tiers::program;
+use crate::launcher::tiers::tool::{self, Absent};
+use crate::report::{Status, TierReport};
+
+/// The carrier's root.
+pub(super) const ROOT: &str = "tools/microvm";
+const FETCH: &str = "apt-get install qemu-system-x86, then start livery with --qemu FILE --qemu-sha256 SHA256 and \
+    --guest-kernel FILE --guest-kernel-sha256 SHA256";
+const PLAY: &str = "run livery where /dev/kvm works; to try things out, QEMU can play the processor: --microvm-tcg";
+
+/// A verified monitor with everything a machine starts from.
+pub(crate) struct Installed {
+    program: File,
+    sha256: String,
+    version: String,
+    filter: Vec<seccomp::sock_filter>,
+    accelerator: Accelerator,
+    /// Why there is no KVM, if there is none.
+    without_kvm: Option<String>,
+}
+
+impl Installed {
+    pub(super) fn program(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
+    }
+
+    /// What the carrier may not ask of the host's kernel.
+    pub(super) fn filter(&self) -> &[seccomp::sock_filter] {
+        &self.filter
+    }
+
+    pub(super) const fn accelerator(&self) -> Accelerator {
+        self.accelerator
+    }
+
+    pub(super) fn uses_kvm(&self) -> bool {
+        self.accelerator == Accelerator::Kvm
+    }
+}
+
+/// Takes what the configuration names, or says why not.
+pub(crate) fn install(config: &SandboxConfig, privileged: bool) -> Result<Installed, Absent> {
+    let Some(microvm) = &config.microvm else { return Err(Absent::new("no monitor of machines is configured", FETCH)) };
+    let root = Path::new(ROOT);
+    let prepared = prepare(root);
+    prepared.map_err(|error| Absent::new(format!("the monitor's folder: {error}"), ""))?;
+    let sha256 = tool::take(&microvm.qemu, &program_path(), 0o555)?;
+    tool::take(&microvm.kernel, &root.join("kernel"), 0o444)?;
+    let modules = match &microvm.modules {
+        Some(modules) => {
+            let copy = Path::new(tool::FOLDER).join("modules");
+            tool::take(modules, &copy, 0o400)?;
+            fs::read(&copy).map_err(|error| Absent::new(format!("the kernel's modules: {error}"), ""))?
+        }
+        None => Vec::new(),
+    };
+    let written = fs::write(root.join("initramfs"), initramfs::archive(GUEST, modules));
+    written.map_err(|error| Absent::new(format!("the machine's first file system: {error}"), ""))?;
+    let user = privileged.then_some(config.uid_first);
+    let wrong = "configure the qemu-system-x86_64 of this machine";
+    let name = microvm.qemu.path.display();
+    let settled = monitor::furnish(root, &program_path()).and_then(|()| settle(microvm, sha256, user));
+    settled.map_err(|error| Absent::new(format!("{name}: {error}"), wrong))?
+}
+
+fn program_path() -> PathBuf {
+    Path::new(tool::FOLDER).join("qemu")
+}
+
+/// The places in the carrier's root on which something is mounted.
+fn prepare(root: &Path) -> io::Result<()> {
+    // Its own parts are found from where it would lie, which has to exist.
+    for folder in ["workspace", "dev", "tmp", "firmware", "usr/bin"] {
+        fs::create_dir_all(root.join(folder))?;
+    }
+    for file in ["image", "dev/null", "dev/urandom", "dev/kvm"] {
+        fs::write(root.join(file), "")?;
+    }
+    Ok(())
+}
+
+fn settle(microvm: &Microvm, sha256: String, user: Option<u32>) -> io::Result<Result<Installed, Absent>> {
+    let program = File::open(program_path())?;
+    // The new process finds the descriptor under its own number; it closes when the program is there.
+    let path = format!("/proc/self/fd/{}", program.as_raw_fd());
+    let version = program::version(&program, "QEMU emulator version ", user);
+    let version = version.map_err(|why| io::Error::other(format!("it is no QEMU: {why}")))?;
+    let accelerators = tool::say(Command::new(&path).args(["-accel", "help"]), user)?;
+    let has = |name: &str| accelerators.lines().any(|line| line.trim() == name);
+    let tried = if has("kvm") { kvm::boots(&path, user) } else { Err("this QEMU is built without KVM".to_owned()) };
+    let (accelerator, without_kvm) = match tried {
+        Ok(()) => (Accelerator::Kvm, None),
+        Err(why) if microvm.tcg && has("tcg") => (Accelerator::Tcg, Some(why)),
+        Err(why) if microvm.tcg => return Ok(Err(Absent::new(format!("{why}, and without TCG too"), PLAY))),
+        Err(why) => return Ok(Err(Absent::new(why, PLAY))),
+    };
+    let filter = seccomp::carrier_program();
+    Ok(Ok(Installed { program, sha256, version, filter, accelerator, without_kvm }))
+}
+
+/// What is known of the tier before it is tried.
+pub(crate) fn report(found: &Result<Installed, Absent>) -> TierReport {
+    let Installed { sha256, version, without_kvm, .. } = match found {
+        Ok(installed) => installed,
+        Err(absent) => return absent.report(Tier::Microvm),
+    };
+    let known = match without_kvm {
+        None => TierReport::new(Tier::Microvm, Status::Ok, "QEMU with KVM, and no network"),
+        Some(why) => {
+            let detail = format!("QEMU plays the processor, for development only: no minimum is met by it ({why})");
+            let report = TierReport::new(Tier::Microvm, Status::Degraded, detail);
+            TierReport { dev_only: true, fix: Some("run livery where /dev/kvm works".to_owned()), ..report }
+        }
+    };
+    TierReport { version: Some(version.clone()), sha256: Some(sha256.clone()), ..known }
+}
