@@ -116,10 +116,12 @@ fn command(answer: &Answer, limits: Limits) -> Exec {
     ];
     let env = [
         format!("LD_LIBRARY_PATH={LIBRARIES}"),
-        "DENO_DIR=/tmp/deno".to_owned(),
+        // Nowhere: what it would keep, downloads and web storage among it, would outlive a program and fill a small disk.
+        "DENO_DIR=/proc/none".to_owned(),
         "DENO_NO_UPDATE_CHECK=1".to_owned(),
         "NO_COLOR=1".to_owned(),
-        "HOME=/workspace".to_owned(),
+        // Nowhere either: settings that it reads there are the run's to write.
+        "HOME=/nonexistent".to_owned(),
         "LANG=C.UTF-8".to_owned(),
     ];
     Exec {
@@ -165,7 +167,9 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // Nobody else needs the name.
-        let _ = fs::remove_file(&self.path);
+        // Nobody else needs the name. A program may have made a folder of it.
+        if fs::remove_file(&self.path).is_err() {
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 }

@@ -41,14 +41,14 @@ pub(crate) fn resize(master: &OwnedFd, size: Size) -> io::Result<()> {
     check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
 }
 
-/// Tells every process of a session that its terminal has changed. gVisor's kernel tells none, nor which is in the foreground;
-/// to who does not care it means nothing.
-pub(crate) fn tell_session(session: i32) {
+/// Sends a signal to every process of a session, also to those that went into groups of their own: of a changed size gVisor's
+/// kernel tells none, nor which is in the foreground.
+pub(crate) fn signal_session(session: i32, signal: i32) {
     let Ok(processes) = std::fs::read_dir("/proc") else { return };
     for entry in processes.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
         if session_of(&entry.path().join("stat")) == Some(session) {
-            sys::signal(pid, libc::SIGWINCH);
+            sys::signal(pid, signal);
         }
     }
 }

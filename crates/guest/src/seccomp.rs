@@ -162,8 +162,9 @@ fn checked() -> Vec<(libc::c_long, Vec<Instruction>)> {
             libc::SYS_ioctl,
             vec![
                 load(offset_argument_low(1)),
-                jump(libc::BPF_JEQ, 0x5412, 1, 0), // TIOCSTI: types into a terminal
-                jump(libc::BPF_JEQ, 0x541C, 0, 1), // TIOCLINUX: pastes into a console
+                jump(libc::BPF_JEQ, 0x5412, 2, 0), // TIOCSTI: types into a terminal
+                jump(libc::BPF_JEQ, 0x541C, 1, 0), // TIOCLINUX: pastes into a console
+                jump(libc::BPF_JEQ, 0x5423, 0, 1), // TIOCSETD: has the kernel load a line discipline
                 answer(errno(libc::EPERM)),
                 answer(ALLOW),
             ],

@@ -73,7 +73,7 @@ impl Terminals {
                 if let Some(master) = &terminal.master {
                     // A size is a courtesy to the program.
                     let _ = pty::resize(master, size);
-                    pty::tell_session(terminal.pid);
+                    pty::signal_session(terminal.pid, libc::SIGWINCH);
                 }
             }
             Kind::TerminalRead => {
@@ -85,13 +85,11 @@ impl Terminals {
         Ok(())
     }
 
-    /// Hangs up: the kernel tells the programs before it.
+    /// Hangs up: the whole session is told, and has a moment to leave, its first program being gone or not.
     fn close(&mut self, at: usize) {
         let terminal = self.open.swap_remove(at);
-        if terminal.ended.is_none() {
-            sys::signal_group(terminal.pid, libc::SIGHUP);
-            self.leaving.push((terminal.pid, Instant::now() + GRACE));
-        }
+        pty::signal_session(terminal.pid, libc::SIGHUP);
+        self.leaving.push((terminal.pid, Instant::now() + GRACE));
     }
 
     /// What to wait for: descriptor, events, number.
@@ -113,7 +111,6 @@ impl Terminals {
 
     /// A child ended that was no command: perhaps a terminal's.
     pub(crate) fn reaped(&mut self, pid: i32, outcome: Outcome, scratch: &mut [u8], channel: &mut Channel) {
-        self.leaving.retain(|(leaving, _)| *leaving != pid);
         let Some(terminal) = self.open.iter_mut().find(|t| t.pid == pid && t.ended.is_none()) else { return };
         terminal.ended = Some(outcome);
         let mut most = LAST_READ_BYTES_MAX;
@@ -137,7 +134,7 @@ impl Terminals {
     pub(crate) fn tick(&mut self, now: Instant) {
         self.leaving.retain(|(pid, at)| {
             if now >= *at {
-                sys::signal_group(*pid, libc::SIGKILL);
+                pty::signal_session(*pid, libc::SIGKILL);
             }
             now < *at
         });

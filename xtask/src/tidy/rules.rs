@@ -164,6 +164,11 @@ pub const WORD_EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("crates/livery/src/client.rs", "TcpStream :: connect", "the command line calls the platform's own API"),
     ("crates/livery/src/client.rs", "client :: conn", "the command line calls the platform's own API"),
     (
+        "crates/sandbox/src/client/pool.rs",
+        "tokio :: spawn",
+        "holds the sandboxes weakly: it ends by itself once they are given up",
+    ),
+    (
         "crates/sandbox/src/launcher/setup.rs",
         "thread :: sleep",
         "waits, with a deadline, for what the kernel tells nobody about; the launcher has no runtime",

@@ -25,8 +25,13 @@ const VALUE_CHARS_MAX: usize = 128 * 1024;
 /// Bytes of an exception's sentence, and of its stack.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 const STACK_BYTES_MAX: usize = 16 * 1024;
-/// Where V8's report of its own end begins, which is of no use to who wrote the program.
-const LAST_WORDS: [&str; 3] = ["\n<--- Last few GCs", "\n\n#\n# Fatal", "memory allocation of "];
+/// Where V8, or the allocator, begins to say that there is no more memory; of no further use to who wrote the program.
+const LAST_WORDS: [&str; 4] = [
+    "\n<--- Last few GCs",
+    "\n\n#\n# Fatal process out of memory",
+    "\n\n#\n# Fatal JavaScript out of memory",
+    "memory allocation of ",
+];
 
 /// What a program is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,8 +185,8 @@ fn outcome(answer: &[u8], result: &ExecResult) -> CodeOutcome {
         return CodeOutcome::Timeout;
     }
     match result.signal {
-        // V8's and the allocator's own end.
-        Some(libc::SIGTRAP | libc::SIGABRT) => return CodeOutcome::Memory,
+        // The engine's own end, for which there are other reasons too.
+        Some(libc::SIGTRAP | libc::SIGABRT) if last_words(&result.stderr).is_some() => return CodeOutcome::Memory,
         Some(_) => return CodeOutcome::Crashed { exit_code: None, signal: result.signal },
         None => {}
     }
@@ -195,7 +200,7 @@ fn outcome(answer: &[u8], result: &ExecResult) -> CodeOutcome {
     match serde_json::from_slice::<Answer>(answer) {
         Ok(Answer { error: Some(fault), .. }) => fault.into_outcome(),
         Ok(Answer { value, error: None }) => CodeOutcome::Value(value),
-        // Only a program that wrote it itself leaves such a thing.
+        // A program that wrote it itself leaves such a thing.
         Err(_) => CodeOutcome::Crashed { exit_code: result.exit_code, signal: None },
     }
 }
@@ -219,10 +224,15 @@ fn cut(text: &mut String, most: usize) {
 }
 
 fn without_last_words(stderr: &mut Vec<u8>) {
-    let places = LAST_WORDS.iter().filter_map(|words| stderr.windows(words.len()).position(|w| w == words.as_bytes()));
-    if let Some(place) = places.min() {
+    if let Some(place) = last_words(stderr) {
         stderr.truncate(place);
     }
+}
+
+/// Where they begin.
+fn last_words(stderr: &[u8]) -> Option<usize> {
+    let place = |words: &&str| stderr.windows(words.len()).position(|w| w == words.as_bytes());
+    LAST_WORDS.iter().filter_map(|words| place(&words)).min()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::io;
 use std::process::Command;
 
 use libc::{EAFNOSUPPORT, ENOSYS, EPERM, c_long};
-use livery_sandbox::Exec;
+use livery_sandbox::{Exec, Tier};
 
 use crate::house::{House, is_root, walls};
 
@@ -252,7 +252,9 @@ async fn every_denied_class_answers_a_clear_error_inside() {
         let text = String::from_utf8_lossy(&result.stdout).into_owned() + &String::from_utf8_lossy(&result.stderr);
         let mut answered = parse(&text);
         if let Some(i386) = answered.remove("instruction sets/i386/0") {
-            assert!(i386 > BY_SIGNAL, "{wall:?}: a 32-bit program went on with {i386}");
+            // Another kernel than the host's reads the number as one of its own.
+            let is_refused = i386 > BY_SIGNAL || wall.tier != Tier::Container && i386 == ENOSYS;
+            assert!(is_refused, "{wall:?}: a 32-bit program went on with {i386}");
         }
         let wrong: Vec<_> = expected()
             .into_iter()

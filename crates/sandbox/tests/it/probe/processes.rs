@@ -140,6 +140,7 @@ pub(super) fn terminal_injection(_: &Facts) -> Result<(), String> {
     all_forbidden(&[
         ("TIOCSTI", libc::SYS_ioctl, [0, 0x5412, 0, 0, 0]),
         ("TIOCLINUX", libc::SYS_ioctl, [0, 0x541C, 0, 0, 0]),
+        ("TIOCSETD", libc::SYS_ioctl, [0, 0x5423, 0, 0, 0]),
     ])
 }
 

@@ -7,10 +7,27 @@ const [answerFile] = Deno.args;
 const { stringify, parse } = JSON;
 const { writeTextFileSync, readTextFileSync, removeSync, exit, permissions, createHttpClient, stdin } = Deno;
 const AsFunction = Function;
+const AsArray = Array;
+const { keys, values, entries, fromEntries } = Object;
 const global = globalThis;
 const indirectEval = global.eval;
 const decode = (bytes) => new TextDecoder().decode(bytes);
-const report = (answer) => writeTextFileSync(answerFile, stringify(answer));
+const report = (answer) => writeTextFileSync(answerFile, stringify(answer, wellFormed));
+
+/** Half a character, as it is left where a text was cut in the middle of one, is no text elsewhere. */
+function wellFormed(_, value) {
+  if (typeof value === "string") return value.toWellFormed();
+  if (value === null || typeof value !== "object" || AsArray.isArray(value)) return value;
+  if (keys(value).every((key) => key.isWellFormed())) return value;
+  return fromEntries(entries(value).map(([key, inner]) => [key.toWellFormed(), inner]));
+}
+
+/** How deep arrays and objects of an answer may lie in each other: more is read by nobody. */
+const DEPTH_MAX = 100;
+function isTooDeep(value, depth = 0) {
+  if (value === null || typeof value !== "object") return false;
+  return depth >= DEPTH_MAX || values(value).some((inner) => isTooDeep(inner, depth + 1));
+}
 
 /** Where a program's own lines are shown to come from. */
 let name = "code.js";
@@ -93,7 +110,12 @@ function answer(value, limit) {
     const message = `the value has ${text.length} characters as JSON; at most ${limit} can be answered: write it to a file`;
     return { error: { kind: "value", message } };
   }
-  return { value: parse(text) };
+  const read = parse(text);
+  if (isTooDeep(read)) {
+    const message = `the value is more than ${DEPTH_MAX} levels deep: write it to a file`;
+    return { error: { kind: "value", message } };
+  }
+  return { value: read };
 }
 
 async function asModule(source, language) {
@@ -172,8 +194,10 @@ function connect(environment) {
   if (url === undefined) {
     global.fetch = () => Promise.reject(new TypeError("this sandbox reaches no network: its agent names no hosts and has no connections"));
   } else {
-    const client = createHttpClient({ proxy: { url }, caCerts: [readTextFileSync(authority)] });
-    global.fetch = (input, init) => original(input, { ...init, client });
+    // Read at the first use: a program that tidies its folder away is to notice only if it fetches.
+    let client;
+    const open = () => client ??= createHttpClient({ proxy: { url }, caCerts: [readTextFileSync(authority)] });
+    global.fetch = async (input, init) => await original(input, { ...init, client: open() });
   }
   Object.defineProperty(global, "livery", { value: Object.freeze({ env: Object.freeze({ ...environment }) }) });
   // Another isolate needs more than a program's memory: it would end this one.
