@@ -132,3 +132,35 @@ async fn a_program_that_takes_too_long_is_killed_and_the_next_one_runs() {
         assert_eq!(js(&sandbox, "2").await, json!(2));
     }
 }
+
+#[tokio::test]
+async fn what_a_program_leaves_cuts_or_forgets_harms_no_other() {
+    for wall in isolates() {
+        let house = House::open(wall);
+        let sandbox = house.sandbox("one").await;
+        // There is no storage beside the files.
+        for storage in
+            ["localStorage.setItem('a', 'b')", "await (await caches.open('a')).put('http://a/', new Response('b'))"]
+        {
+            thrown(&sandbox, storage).await;
+        }
+        // Settings of another tool, and a folder in the answer's place.
+        sandbox.put(".npmrc", b"registry=${NPM_REGISTRY}\n", 0o644).await.unwrap();
+        run(&sandbox, Language::Js, "Deno.removeSync(Deno.args[0]); Deno.mkdirSync(Deno.args[0]); Deno.exit(0)").await;
+        for round in 0..3 {
+            assert_eq!(js(&sandbox, &format!("{round} + 1")).await, json!(round + 1));
+        }
+        // Half of a character, in a value, a key and an error.
+        assert_eq!(js(&sandbox, "'\u{1F600}abc'.slice(1)").await, json!("\u{FFFD}abc"));
+        assert_eq!(
+            js(&sandbox, "({['\u{1F600}'.slice(1)]: ['\u{1F600}'.slice(0, 1)]})").await,
+            json!({"\u{FFFD}": ["\u{FFFD}"]})
+        );
+        assert!(thrown(&sandbox, "throw new Error('\u{1F600}'.slice(1))").await.0.starts_with("Error: "));
+        let deep = "let a = 1; for (let i = 0; i < 200; i++) a = [a]; a";
+        assert!(thrown(&sandbox, deep).await.0.contains("levels deep"));
+        // What ends the engine for another reason is not called memory.
+        let never = run(&sandbox, Language::Js, "await new Promise(() => {})").await.outcome;
+        assert!(!matches!(never, CodeOutcome::Memory | CodeOutcome::Value(_)), "{never:?}");
+    }
+}
