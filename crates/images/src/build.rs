@@ -1,13 +1,16 @@
 //! Making an image out of a folder: one layer, whatever files, folders and links lie in it.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use livery_core::Timestamp;
 use livery_core::agent::ImageRef;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use serde_json::json;
 use tar::{EntryType, Header};
 
@@ -57,11 +60,16 @@ impl Change<'_> {
 pub fn pack(folder: &Path, into: &File, limits: &Limits) -> Result<()> {
     let tar = tar::Builder::new(BufWriter::new(into));
     let mut packing = Packing { tar, limits, entries: 0, bytes: 0, seen: HashMap::new() };
-    packing.folder(folder, Path::new(""), 0)?;
+    let doing = || format!("reading {}", folder.display());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let top = rustix::fs::open(folder, flags, Mode::empty()).doing(doing)?;
+    packing.folder(&top, Path::new(""), 0)?;
     let written = packing.tar.into_inner().and_then(|mut inner| inner.flush());
     written.doing(|| "writing the layer".to_owned())
 }
 
+/// It may be root who packs what others can write to: each step is taken from an open folder, so that what they swap meanwhile
+/// leads nowhere else.
 struct Packing<'a> {
     tar: tar::Builder<BufWriter<&'a File>>,
     limits: &'a Limits,
@@ -72,14 +80,17 @@ struct Packing<'a> {
 }
 
 impl Packing<'_> {
-    fn folder(&mut self, folder: &Path, inside: &Path, depth: usize) -> Result<()> {
+    fn folder(&mut self, folder: &OwnedFd, inside: &Path, depth: usize) -> Result<()> {
         if depth > DEPTH_MAX {
             return Err(Error::limit("folders in each other", DEPTH_MAX as u64));
         }
-        let doing = || format!("reading {}", folder.display());
+        let doing = || format!("reading {}", inside.display());
         let mut names = Vec::new();
-        for entry in fs::read_dir(folder).doing(doing)? {
-            names.push(entry.doing(doing)?.file_name());
+        for entry in Dir::read_from(folder).doing(doing)? {
+            let name = entry.doing(doing)?.file_name().to_bytes().to_vec();
+            if !matches!(name.as_slice(), b"." | b"..") {
+                names.push(OsString::from_vec(name));
+            }
             if names.len() as u64 > self.limits.entries {
                 return Err(Error::limit("names in the image", self.limits.entries));
             }
@@ -88,60 +99,71 @@ impl Packing<'_> {
         names.sort();
         for name in names {
             if depth > 0 || !LEFT_OUT.iter().any(|left| name == *left) {
-                self.entry(&folder.join(&name), &inside.join(&name), depth)?;
+                self.entry(folder, &name, &inside.join(&name), depth)?;
             }
         }
         Ok(())
     }
 
-    fn entry(&mut self, path: &Path, inside: &Path, depth: usize) -> Result<()> {
+    fn entry(&mut self, folder: &OwnedFd, name: &OsStr, inside: &Path, depth: usize) -> Result<()> {
         self.entries += 1;
         if self.entries > self.limits.entries {
             return Err(Error::limit("names in the image", self.limits.entries));
         }
-        let doing = || format!("packing {}", path.display());
-        let metadata = fs::symlink_metadata(path).doing(doing)?;
-        let mut header = Header::new_gnu();
-        header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or(0));
-        header.set_mode(if metadata.is_dir() || metadata.mode() & 0o111 != 0 { 0o755 } else { 0o644 });
-        header.set_size(0);
-        if metadata.is_dir() {
-            header.set_entry_type(EntryType::Directory);
-            self.tar.append_data(&mut header, inside, io::empty()).doing(doing)?;
-            return self.folder(path, inside, depth + 1);
+        let doing = || format!("packing {}", inside.display());
+        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).doing(doing)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                let mut header = header(&stat, EntryType::Directory);
+                self.tar.append_data(&mut header, inside, io::empty()).doing(doing)?;
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let below = rustix::fs::openat(folder, name, flags, Mode::empty()).doing(doing)?;
+                self.folder(&below, inside, depth + 1)
+            }
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(folder, name, Vec::new()).doing(doing)?;
+                let target = OsStr::from_bytes(target.as_bytes());
+                self.tar.append_link(&mut header(&stat, EntryType::Symlink), inside, target).doing(doing)
+            }
+            FileType::RegularFile => self.file(folder, name, inside),
+            _ => Ok(()),
         }
-        if metadata.is_symlink() {
-            header.set_entry_type(EntryType::Symlink);
-            let target = fs::read_link(path).doing(doing)?;
-            return self.tar.append_link(&mut header, inside, target).doing(doing);
+    }
+
+    fn file(&mut self, folder: &OwnedFd, name: &OsStr, inside: &Path) -> Result<()> {
+        let doing = || format!("packing {}", inside.display());
+        // What was a file may be a pipe by now, and must not hold us up.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(folder, name, flags, Mode::empty()).doing(doing)?;
+        let stat = rustix::fs::fstat(&file).doing(doing)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Error::invalid(format!("{} became another thing while it was packed", inside.display())));
         }
-        if !metadata.is_file() {
-            return Ok(());
-        }
-        if metadata.nlink() > 1 {
-            let is = (metadata.dev(), metadata.ino());
+        if stat.st_nlink > 1 {
+            let is = (stat.st_dev, stat.st_ino);
             if let Some(first) = self.seen.get(&is) {
-                header.set_entry_type(EntryType::Link);
-                return self.tar.append_link(&mut header, inside, first).doing(doing);
+                return self.tar.append_link(&mut header(&stat, EntryType::Link), inside, first).doing(doing);
             }
             self.seen.insert(is, inside.to_owned());
         }
-        self.file(path, inside, header)
-    }
-
-    fn file(&mut self, path: &Path, inside: &Path, mut header: Header) -> Result<()> {
-        let doing = || format!("packing {}", path.display());
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::open(path, flags, rustix::fs::Mode::empty()).doing(doing)?);
-        let size = file.metadata().doing(doing)?.len();
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
         self.bytes = self.bytes.saturating_add(size);
         if size > self.limits.file_bytes || self.bytes > self.limits.unpacked_bytes {
             return Err(Error::limit("bytes of the image", self.limits.unpacked_bytes));
         }
-        header.set_entry_type(EntryType::Regular);
+        let mut header = header(&stat, EntryType::Regular);
         header.set_size(size);
-        self.tar.append_data(&mut header, inside, Exactly { inner: file, left: size }).doing(doing)
+        self.tar.append_data(&mut header, inside, Exactly { inner: File::from(file), left: size }).doing(doing)
     }
+}
+
+fn header(stat: &Stat, kind: EntryType) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
+    header.set_mode(if kind == EntryType::Directory || stat.st_mode & 0o111 != 0 { 0o755 } else { 0o644 });
+    header.set_size(0);
+    header
 }
 
 /// As many bytes as a header says: a file that grows meanwhile is cut, and one that shrinks is an error.
