@@ -73,6 +73,12 @@ impl Blobs {
         Ok(BufReader::with_capacity(64 * 1024, file))
     }
 
+    /// Forgets one that is damaged: the next import brings it anew.
+    pub(crate) fn discard(&self, digest: &Digest) {
+        // What resists stays damaged, and is refused each time.
+        let _ = fs::remove_file(self.path(digest));
+    }
+
     /// A small one whole, and right.
     pub(crate) fn document(&self, digest: &Digest, bytes_max: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -83,6 +89,7 @@ impl Blobs {
         }
         let found = Digest::of(&bytes);
         if found != *digest {
+            self.discard(digest);
             return Err(Error::Digest { what: "a blob".to_owned(), expected: digest.clone(), found });
         }
         Ok(bytes)

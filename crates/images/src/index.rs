@@ -13,7 +13,7 @@ use crate::blobs;
 use crate::digest::Digest;
 use crate::error::{Doing, Error, Result};
 
-/// The largest file that is read; a thousand images of ordinary size are a tenth of it.
+/// The largest file that is read or written; a thousand images of ordinary size are a tenth of it.
 const BYTES_MAX: u64 = 64 << 20;
 const VERSION: u32 = 1;
 
@@ -84,6 +84,9 @@ impl Index {
         let doing = || format!("writing {}", path.display());
         let coming = staging.join("index");
         let bytes = serde_json::to_vec_pretty(self).map_err(|error| Error::invalid(error.to_string()))?;
+        if bytes.len() as u64 > BYTES_MAX {
+            return Err(Error::limit("bytes of the list of images", BYTES_MAX));
+        }
         let mut file = blobs::create(&coming).doing(doing)?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).doing(doing)?;
         fs::rename(&coming, path).doing(doing)?;

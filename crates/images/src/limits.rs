@@ -7,8 +7,10 @@ pub struct Limits {
     pub layers: usize,
     /// Names in all layers of an image together.
     pub entries: u64,
-    /// Bytes of all layers of an image together, unpacked.
+    /// Bytes of all layers of an image together: as they come, and unpacked.
     pub unpacked_bytes: u64,
+    /// Bytes of the names that one layer takes away, which are held in memory.
+    pub hidden_bytes: usize,
     /// One file in a layer.
     pub file_bytes: u64,
     /// One blob as it comes.
@@ -25,6 +27,8 @@ pub struct Limits {
     pub archive_entries: usize,
     /// Images in a store.
     pub images: usize,
+    /// Names of one image.
+    pub names: usize,
 }
 
 impl Default for Limits {
@@ -33,6 +37,7 @@ impl Default for Limits {
             layers: 128,
             entries: 1_000_000,
             unpacked_bytes: 16 << 30,
+            hidden_bytes: 64 << 20,
             file_bytes: 8 << 30,
             blob_bytes: 8 << 30,
             ratio: 200,
@@ -41,6 +46,7 @@ impl Default for Limits {
             manifests: 256,
             archive_entries: 16_384,
             images: 1_000,
+            names: 16,
         }
     }
 }

@@ -108,6 +108,9 @@ pub(crate) fn of_manifest(
     if manifest.config.size > limits.document_bytes {
         return Err(Error::limit("bytes of the configuration", limits.document_bytes));
     }
+    // What a manifest says is what is fetched, to the byte: too much is refused before any of it comes.
+    let bytes_of_layers = manifest.layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+    within(bytes_of_layers, limits)?;
     fetch(&manifest.config, "the configuration")?;
     // Before anything large: another machine's image is refused at once.
     let config = config_of(blobs, &manifest.config.digest, limits)?;
@@ -120,6 +123,13 @@ pub(crate) fn of_manifest(
     }
     blobs.put("the manifest", bytes, Expected::Exactly(digest, bytes.len() as u64))?;
     Ok(Offer { digest: digest.clone(), manifest, config, names: Vec::new() })
+}
+
+fn within(bytes_of_layers: u64, limits: &Limits) -> Result<()> {
+    if bytes_of_layers <= limits.unpacked_bytes {
+        return Ok(());
+    }
+    Err(Error::limit("bytes of all layers", limits.unpacked_bytes))
 }
 
 fn config_of(blobs: &Blobs, digest: &Digest, limits: &Limits) -> Result<Config> {
@@ -142,9 +152,11 @@ fn of_saved(source: &Source, saved: &Saved, blobs: &Blobs, limits: &Limits) -> R
     let (digest, size) = blobs.put("the configuration", bytes.as_slice(), Expected::AtMost(limits.document_bytes))?;
     let config = config_of(blobs, &digest, limits)?;
     check_layers(&config, saved.layers.len())?;
-    let mut layers = Vec::new();
+    let (mut layers, mut all) = (Vec::new(), 0_u64);
     for (number, name) in saved.layers.iter().enumerate() {
         let piece = source.piece(name)?.ok_or_else(|| missing(name))?;
+        all = all.saturating_add(piece.size);
+        within(all, limits)?;
         let bound = Expected::AtMost(limits.blob_bytes.min(piece.size));
         let (digest, size) = blobs.put(&format!("layer {number}"), piece.reader, bound)?;
         layers.push(descriptor(LAYER_TYPE, digest, size));

@@ -27,7 +27,8 @@ pub enum Wanted<'a> {
 }
 
 impl Change<'_> {
-    /// Brings in the image that `name` means to `fetch`, under that name. What is here already is not fetched.
+    /// Brings in the image that `name` means to `fetch`, under that name, which moves. What is here already is not fetched.
+    /// A digest alone is no name to keep it under: there has to be a tag beside it.
     ///
     /// # Errors
     /// Anything that is wrong with it, or what `fetch` says; then it is not here.
@@ -37,6 +38,10 @@ impl Change<'_> {
         now: Timestamp,
         mut fetch: impl FnMut(Wanted<'_>) -> io::Result<Box<dyn Read + 'a>>,
     ) -> Result<Image> {
+        if name.digest.is_some() && name.tag.is_none() {
+            let repository = &name.repository;
+            return Err(Error::invalid(format!("say what to keep it as: {repository}:TAG@sha256:…")));
+        }
         let (blobs, limits) = (self.store().blobs(), self.store().limits());
         let (digest, bytes, manifest) = choose(name, limits, &mut fetch)?;
         let mut offer = offer::of_manifest(&digest, &bytes, manifest, &blobs, limits, |one, what| {

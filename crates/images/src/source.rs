@@ -8,11 +8,12 @@ use std::io::{self, Read, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{FileType, OFlags, ResolveFlags, fstat};
 
 use crate::error::{Doing, Error, Result};
 use crate::layer::{Kind, Tar, split};
 use crate::limits::Limits;
+use crate::tree::open_within;
 use crate::unpack::decoded;
 
 /// Names that an archive gives to files it has already: links are followed that often.
@@ -99,7 +100,7 @@ impl Source {
         // A pipe in the place of a file must not hold us up.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let within = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let file = match openat2(folder, name, flags, Mode::empty(), within) {
+        let file = match open_within(folder, name, flags, within) {
             Ok(file) => file,
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(error) => return Err(error).doing(|| format!("opening {name} of {}", self.name)),

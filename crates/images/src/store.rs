@@ -158,6 +158,14 @@ impl Store {
         Ok(Change { store: self, _lock: lock })
     }
 
+    /// Whether anything here has no name or belongs to no image: what a failed import leaves, for one.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn has_garbage(&self) -> Result<bool> {
+        collect::has_garbage(self)
+    }
+
     /// Clears what a change that died has left. Does nothing while another is at work, or where nothing is.
     ///
     /// # Errors
@@ -171,6 +179,13 @@ impl Store {
             Ok(_) | Err(Error::Busy) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        // What resists is left to the next change.
+        let _ = remove(&self.store.staging()).and_then(|()| blobs::folder(&self.store.staging()));
     }
 }
 
@@ -210,12 +225,27 @@ impl Change<'_> {
                 if many.iter().any(|offer| offer.names.is_empty()) {
                     return Err(Error::invalid("an image in it has no name of its own; say one"));
                 }
+                self.refuse_moves(many)?;
             }
         }
         self.admit(offers, now)
     }
 
-    /// Unpacks what is offered, and lists it.
+    /// An archive's own word moves no name: what runs would get under it is the operator's to say.
+    fn refuse_moves(&self, offers: &[Offer]) -> Result<()> {
+        let index = Index::read(&self.store.index())?;
+        for offer in offers {
+            for name in &offer.names {
+                if let Some(other) = index.find(name).filter(|here| here.digest != offer.digest) {
+                    let (name, other) = (name.tagged(), &other.digest);
+                    return Err(Error::invalid(format!("{name} is {other} here; to move it, say its name")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Unpacks what is offered, and lists it. Its names move here from whatever they led to.
     pub(crate) fn admit(&self, offers: Vec<Offer>, now: Timestamp) -> Result<Vec<Image>> {
         let store = self.store;
         let mut index = Index::read(&store.index())?;
@@ -223,6 +253,11 @@ impl Change<'_> {
         for offer in offers {
             if offer.names.iter().any(|name| name.digest.is_some() || name.is_host()) {
                 return Err(Error::invalid("an image is kept under a name and a tag, and not as `host`"));
+            }
+            let names = offer.names.iter().map(ImageRef::tagged);
+            let earlier = index.of_digest(offer.digest.hex()).map(|here| here.names.clone()).unwrap_or_default();
+            if names.chain(earlier).collect::<BTreeSet<_>>().len() > store.limits.names {
+                return Err(Error::limit("names of one image", store.limits.names as u64));
             }
             let image = match index.of_digest(offer.digest.hex()) {
                 Some(here) if store.root(&here.digest).is_dir() => {

@@ -23,6 +23,8 @@ use crate::limits::TOP_MAX;
 
 /// Folders really in each other: more than a path can say, as links shorten paths.
 const REAL_DEPTH_MAX: usize = 256;
+/// How often a folder is opened that the kernel could not be sure of.
+const OPENINGS_MAX: usize = 100;
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o755);
 const FILE_MODE: Mode = Mode::from_raw_mode(0o444);
 const PROGRAM_MODE: Mode = Mode::from_raw_mode(0o555);
@@ -33,17 +35,20 @@ pub(crate) struct Tree {
     root_depth: usize,
     /// The folder written to last: archives are sorted.
     last: Option<(Vec<u8>, Rc<OwnedFd>)>,
+    /// A path of many parts makes many folders, so that they are counted by themselves.
+    folders: u64,
+    folders_max: u64,
 }
 
 impl Tree {
-    /// A new, empty root.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+    /// A new, empty root that may have so many folders.
+    pub(crate) fn create(path: &Path, folders_max: u64) -> io::Result<Self> {
         fs::DirBuilder::new().mode(0o755).create(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())?;
         rustix::fs::fchmod(&root, FOLDER_MODE)?;
         let root_depth = real_depth(root.as_fd())?;
-        Ok(Self { root, root_depth, last: None })
+        Ok(Self { root, root_depth, last: None, folders: 0, folders_max })
     }
 
     /// A folder, if there is none.
@@ -161,17 +166,21 @@ impl Tree {
         let path = if path.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(path) };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-        match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), within) {
+        match open_within(&self.root, path, flags, within) {
             Ok(folder) => Ok(Some(folder)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn make_folder(&self, parent: &OwnedFd, name: &CString, path: &[u8]) -> Result<()> {
+    fn make_folder(&mut self, parent: &OwnedFd, name: &CString, path: &[u8]) -> Result<()> {
         let depth = real_depth(parent.as_fd()).doing(|| unpacking(path))?;
         if depth > self.root_depth + REAL_DEPTH_MAX {
             return Err(Error::limit("folders in each other", REAL_DEPTH_MAX as u64));
+        }
+        self.folders += 1;
+        if self.folders > self.folders_max {
+            return Err(Error::limit("folders in the image", self.folders_max));
         }
         let made = rustix::fs::mkdirat(parent, name, FOLDER_MODE);
         // The umask may have had its say.
@@ -184,6 +193,22 @@ impl Tree {
         self.last = None;
         remove_at(parent.as_fd(), name, kind)
     }
+}
+
+/// Opens what lies in a folder. The kernel gives up when anything anywhere is renamed while it looks, so it is asked again.
+pub(crate) fn open_within(
+    folder: &OwnedFd,
+    path: impl rustix::path::Arg + Copy,
+    flags: OFlags,
+    within: ResolveFlags,
+) -> rustix::io::Result<OwnedFd> {
+    for _ in 1..OPENINGS_MAX {
+        match rustix::fs::openat2(folder, path, flags, Mode::empty(), within) {
+            Err(Errno::AGAIN) => {}
+            other => return other,
+        }
+    }
+    rustix::fs::openat2(folder, path, flags, Mode::empty(), within)
 }
 
 fn unpacking(path: &[u8]) -> String {

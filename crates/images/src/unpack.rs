@@ -35,7 +35,7 @@ pub(crate) fn unpack(
     into: &Path,
     limits: &Limits,
 ) -> Result<Unpacked> {
-    let mut tree = Tree::create(into).doing(|| format!("making {}", into.display()))?;
+    let mut tree = Tree::create(into, limits.entries).doing(|| format!("making {}", into.display()))?;
     let mut total = Unpacked::default();
     for (layer, diff_id) in layers.iter().zip(diff_ids) {
         let hidden = check(blobs, layer, diff_id, limits, &mut total)?;
@@ -66,12 +66,17 @@ fn check(
     let mut plain = Digesting::new(decoded(&mut coming, &left)?);
     let mut tar = Tar::new(&mut plain, limits.file_bytes);
     let mut hidden = Vec::new();
+    let mut hidden_bytes = 0;
     while let Some(entry) = tar.next_entry()? {
         total.entries += 1;
         if total.entries > limits.entries {
             return Err(Error::limit("names in the image", limits.entries));
         }
-        if matches!(entry.kind, Kind::Opaque(_) | Kind::Whiteout(_)) {
+        if let Kind::Opaque(path) | Kind::Whiteout(path) = &entry.kind {
+            hidden_bytes += path.len();
+            if hidden_bytes > limits.hidden_bytes {
+                return Err(Error::limit("bytes of the names a layer takes away", limits.hidden_bytes as u64));
+            }
             hidden.push(entry.kind);
         }
     }
@@ -81,6 +86,9 @@ fn check(
     same(&format!("{}, unpacked,", what()), diff_id, found)?;
     io::copy(&mut coming, &mut io::sink()).doing(|| format!("reading {}", what()))?;
     let (found, size) = coming.finish();
+    if found != layer.digest {
+        blobs.discard(&layer.digest);
+    }
     same(&what(), &layer.digest, found)?;
     if size == layer.size {
         Ok(hidden)

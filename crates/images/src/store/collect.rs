@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Store, remove};
@@ -43,17 +44,28 @@ pub(super) fn collect(store: &Store, keep: &BTreeSet<Digest>) -> Result<Collecte
         fs::rename(&path, &gone).and_then(|()| remove(&gone)).doing(doing)?;
     }
     drop(going);
-    let blobs = index.images.iter().flat_map(|image| {
-        let layers = image.layers.iter().map(|layer| layer.digest.hex());
-        layers.chain([image.config.digest.hex(), image.digest.hex()])
-    });
-    for path in unlisted(&store.folder.join("blobs"), &blobs.collect())? {
+    for path in unlisted(&store.folder.join("blobs"), &blobs(&index))? {
         let doing = || format!("removing {}", path.display());
         collected.blob_bytes += fs::metadata(&path).map_or(0, |metadata| metadata.len());
         fs::remove_file(&path).doing(doing)?;
         collected.blobs += 1;
     }
     Ok(collected)
+}
+
+pub(super) fn has_garbage(store: &Store) -> Result<bool> {
+    let index = Index::read(&store.index())?;
+    Ok(index.images.iter().any(|image| image.names.is_empty())
+        || !unlisted(&store.folder.join("blobs"), &blobs(&index))?.is_empty())
+}
+
+/// The blobs of all images.
+fn blobs(index: &Index) -> BTreeSet<&str> {
+    let blobs = index.images.iter().flat_map(|image| {
+        let layers = image.layers.iter().map(|layer| layer.digest.hex());
+        layers.chain([image.config.digest.hex(), image.digest.hex()])
+    });
+    blobs.collect()
 }
 
 /// The lock of a root that nobody else holds. One that is not there is nobody's.
@@ -67,7 +79,11 @@ fn alone(root: &Path) -> Option<Option<File>> {
 fn unlisted(folder: &Path, listed: &BTreeSet<&str>) -> Result<Vec<PathBuf>> {
     let doing = || format!("reading {}", folder.display());
     let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).doing(doing)? {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(paths),
+        other => other.doing(doing)?,
+    };
+    for entry in entries {
         let name: OsString = entry.doing(doing)?.file_name();
         if !name.to_str().is_some_and(|name| listed.contains(name)) {
             paths.push(folder.join(name));

@@ -145,6 +145,7 @@ fn too_much_of_anything_is_refused() {
         assert!(found.contains(why), "{found:?}, not {why:?}");
         drop(change);
         assert_eq!(store.list().unwrap(), []);
+        assert_eq!(fs::read_dir(temp.path().join("images/staging")).unwrap().count(), 0, "{why}");
         fs::remove_dir_all(folder).unwrap();
     };
     let default = Limits::default();
@@ -154,6 +155,10 @@ fn too_much_of_anything_is_refused() {
     check(Limits { file_bytes: 3, ..default }, &[layer(&[(FILE, "a", "four")])], "bytes of a: more than 3");
     check(Limits { blob_bytes: 10, ..default }, std::slice::from_ref(&many), "bytes of layer 0: more than 10");
     check(Limits { document_bytes: 10, ..default }, std::slice::from_ref(&many), "bytes of");
+    let deep = layer(&[(FILE, "a/b/c/d/e", "")]);
+    check(Limits { entries: 3, ..default }, std::slice::from_ref(&deep), "folders in the image: more than 3");
+    let hiding = layer(&[(FILE, "a/.wh.b", ""), (FILE, "a/.wh.c", "")]);
+    check(Limits { hidden_bytes: 5, ..default }, std::slice::from_ref(&hiding), "names a layer takes away: more than 5");
     let zeros = "\0".repeat(1 << 20);
     let bomb = layer(&[(FILE, "zeros", &zeros)]);
     check(Limits { unpacked_bytes: 1 << 20, ..default }, std::slice::from_ref(&bomb), "bytes of the image, unpacked");

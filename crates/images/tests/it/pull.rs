@@ -1,7 +1,7 @@
 //! Images fetched piece by piece, and images made out of a folder.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -70,8 +70,10 @@ fn an_image_is_fetched_once_and_by_its_digest() {
     assert_eq!(shelf.asked.take(), [digest.as_str()]);
     let other = shelf.pieces[&digest].iter().copied().chain(*b" ").collect::<Vec<u8>>();
     shelf.pieces.insert(digest.clone(), other);
-    let refused = shelf.pull(&store, &format!("app@{digest}")).unwrap_err();
+    let refused = shelf.pull(&store, &format!("app:2@{digest}")).unwrap_err();
     assert!(matches!(refused, Error::Digest { .. }), "{refused}");
+    let refused = shelf.pull(&store, &format!("app@{digest}")).unwrap_err().to_string();
+    assert_eq!(refused, "say what to keep it as: app:TAG@sha256:…", "a digest alone is not `latest`");
     assert!(shelf.pull(&store, "missing:7").unwrap_err().to_string().contains("there is no such piece"));
 }
 
@@ -105,6 +107,45 @@ fn an_index_leads_to_this_machines_image_and_lies_are_found() {
     let refused = shelf.pull(&store, "evil:1").unwrap_err().to_string();
     assert!(refused.contains("layer 0"), "{refused}");
     assert!(store.find(&"evil:1".parse().unwrap()).is_err());
+}
+
+#[test]
+fn too_many_bytes_are_not_even_fetched_and_what_failed_is_garbage() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::within(temp.path().join("images"), Limits { unpacked_bytes: 10, ..Limits::default() });
+    let mut shelf = Shelf::default();
+    shelf.image("large");
+    let refused = shelf.pull(&store, "app:1").unwrap_err().to_string();
+    assert_eq!(refused, "bytes of all layers: more than 10, which is the limit");
+    assert_eq!(shelf.asked.take(), ["1"], "the manifest alone");
+    assert!(!store.has_garbage().unwrap());
+    // A pull that breaks off leaves what it has for the next one, or for the collector.
+    let store = crate::kit::store(temp.path());
+    shelf.pieces.retain(|_, bytes| !bytes.starts_with(&[0x1f, 0x8b]));
+    assert!(shelf.pull(&store, "app:1").is_err());
+    assert!(store.has_garbage().unwrap());
+    assert_eq!(store.change().unwrap().collect(&BTreeSet::new()).unwrap().blobs, 1, "the configuration");
+    assert!(!store.has_garbage().unwrap());
+}
+
+#[test]
+fn a_damaged_layer_is_fetched_anew() {
+    let temp = tempfile::tempdir().unwrap();
+    let (store, mut shelf) = (store(temp.path()), Shelf::default());
+    shelf.image("whole");
+    shelf.pull(&store, "app:1").unwrap();
+    let layer = shelf.pieces.iter().find(|(_, bytes)| bytes.starts_with(&[0x1f, 0x8b])).unwrap();
+    let digest: Digest = layer.0.parse().unwrap();
+    let blob = temp.path().join("images/blobs").join(digest.hex());
+    let mut bytes = fs::read(&blob).unwrap();
+    // The time in the stream's head: it unpacks to the same, and is another blob.
+    bytes[4] ^= 1;
+    fs::write(&blob, bytes).unwrap();
+    fs::remove_dir_all(store.find(&"app:1".parse().unwrap()).unwrap().root).unwrap();
+    let refused = shelf.pull(&store, "app:1").unwrap_err();
+    assert!(matches!(refused, Error::Digest { .. }), "{refused}");
+    shelf.pull(&store, "app:1").unwrap();
+    assert_eq!(fs::read(&blob).unwrap(), shelf.pieces[&digest.to_string()]);
 }
 
 #[test]

@@ -222,6 +222,31 @@ fn what_a_death_leaves_is_never_used_and_swept() {
 }
 
 #[test]
+fn an_archives_own_names_move_nothing_and_names_are_few() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = store(temp.path());
+    let here = Layout::of(&temp.path().join("here"), &[&[(FILE, "a", "here")]]);
+    let digest = import(&store, &here.folder, Some("app:1")).unwrap()[0].digest.clone();
+    let other = Layout::new(&temp.path().join("other"));
+    let plain = layer(&[(FILE, "a", "other")]);
+    let mut image = other.image(&[(plain.clone(), plain)]);
+    image["annotations"] = json!({"io.containerd.image.name": "app:1"});
+    other.index(&[image]);
+    let refused = import(&store, &other.folder, None).unwrap_err().to_string();
+    assert_eq!(refused, format!("app:1 is {digest} here; to move it, say its name"));
+    assert_eq!(store.find(&name("app:1")).unwrap().digest, digest);
+    assert!(store.change().unwrap().collect(&BTreeSet::new()).unwrap().blobs > 0);
+    import(&store, &other.folder, Some("app:1")).unwrap();
+    assert_ne!(store.find(&name("app:1")).unwrap().digest, digest);
+    import(&store, &other.folder, None).unwrap();
+    for number in 2..=16 {
+        import(&store, &other.folder, Some(&format!("app:{number}"))).unwrap();
+    }
+    let refused = import(&store, &other.folder, Some("app:17")).unwrap_err().to_string();
+    assert_eq!(refused, "names of one image: more than 16, which is the limit");
+}
+
+#[test]
 fn one_process_changes_at_a_time() {
     let temp = tempfile::tempdir().unwrap();
     let store = store(temp.path());
