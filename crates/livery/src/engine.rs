@@ -69,6 +69,7 @@ impl Ground {
             ephemeral: keep == Keep::ForOneCommand,
             restarts: keep == Keep::ForGood,
             image_dirs: vec![livery_images::Store::new(data.join(IMAGES_DIR)).roots()],
+            image_owner: user.as_ref().map(|user| user.uid),
             ..host::sandboxes(&data.join(SANDBOXES_DIR), &engine.carriers)?
         };
         let works = node.is_none_or(|node| node.roles.worker);

@@ -19,8 +19,11 @@ pub struct SandboxConfig {
     pub uid_first: u32,
     /// How many uids there are: as many workspaces can exist at once. With `runsc`, two more ranges of this length follow.
     pub uid_count: u32,
-    /// Folders below which [`RootFs::Directory`] images may lie. The launcher refuses any other path.
+    /// Folders in which [`RootFs::Directory`] images lie, each under the SHA-256 it has: 64 hexadecimal digits. The launcher
+    /// refuses any other path.
     pub image_dirs: Vec<PathBuf>,
+    /// The user who unpacks images, where the launcher is root: it takes only what is this user's or root's.
+    pub image_owner: Option<u32>,
     /// Sandboxes alive at once; more are refused.
     pub sandboxes_max: usize,
     /// Free space every file system with workspaces keeps; below it the largest sandbox is stopped.
@@ -56,6 +59,7 @@ impl SandboxConfig {
             uid_first: 2_000_000,
             uid_count: 65_536,
             image_dirs: Vec::new(),
+            image_owner: None,
             sandboxes_max: 4096,
             disk_reserve_mb: 512,
             inode_reserve_percent: 2,

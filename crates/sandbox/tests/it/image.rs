@@ -8,9 +8,12 @@ use livery_sandbox::{Error, RootFs, Spec};
 
 use crate::house::{As, House, everyone, output, shell};
 
+/// Who unpacks images, where root starts them.
+const OWNER: u32 = 54_322;
+
 /// A root of one shell and what it is linked against.
 fn build(folder: &Path) -> PathBuf {
-    let image = folder.join("tiny");
+    let image = folder.join("a".repeat(64));
     let add = |path: &str| {
         let target = image.join(path.trim_start_matches('/'));
         fs::create_dir_all(target.parent().unwrap()).unwrap();
@@ -42,9 +45,14 @@ async fn a_folder_is_the_root() {
         let closed = images.path().join("closed");
         fs::create_dir(&closed).unwrap();
         let image = build(&closed);
-        let house = House::open_with(user, |config| config.image_dirs = vec![images.path().to_owned()]);
+        let house = House::open_with(user, |config| {
+            config.image_dirs = vec![closed.clone()];
+            config.image_owner = Some(OWNER);
+        });
+        let own = |folder: &Path, uid: u32| std::os::unix::fs::chown(folder, Some(uid), Some(uid)).unwrap();
         if user == As::Root {
-            std::os::unix::fs::chown(&closed, Some(54_322), Some(54_322)).unwrap();
+            own(&closed, OWNER);
+            own(&image, OWNER);
             fs::set_permissions(&closed, PermissionsExt::from_mode(0o700)).unwrap();
         }
         let spec = Spec { image: RootFs::Directory(image.clone()), ..Spec::new("one") };
@@ -70,9 +78,18 @@ async fn a_folder_is_the_root() {
         let another = house.sandboxes.create(spec).await.unwrap();
         assert_eq!(output(&another, "read line < /etc/release; echo $line").await, "another image");
         assert_eq!(output(&sandbox, "read line < /etc/release; echo $line").await, "tiny image");
-        for outside in ["/", "/usr"] {
-            let spec = Spec { image: RootFs::Directory(outside.into()), ..Spec::new("two") };
-            assert!(matches!(house.sandboxes.create(spec).await, Err(Error::Invalid(_))), "{outside}");
+        // What the platform's user can put where an image has to be: a link out, and what is not this user's.
+        let (link, other) = (closed.join("b".repeat(64)), closed.join("c".repeat(64)));
+        std::os::unix::fs::symlink("/usr", &link).unwrap();
+        let mut refused = vec![PathBuf::from("/"), PathBuf::from("/usr"), images.path().join("old"), link];
+        if user == As::Root {
+            fs::create_dir(&other).unwrap();
+            own(&other, OWNER + 1);
+            refused.push(other);
+        }
+        for path in refused {
+            let spec = Spec { image: RootFs::Directory(path.clone()), ..Spec::new("two") };
+            assert!(matches!(house.sandboxes.create(spec).await, Err(Error::Invalid(_))), "{}", path.display());
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use livery_core::agent::Tier;
 use rustix::event::epoll::{self, EventFlags};
 
-use super::images::Births;
+use super::images::{self, Births};
 use super::workspaces::open_workspace;
 use super::{DEATH, FIRST_WORD, REPORT, Server, TICK, token};
 use crate::config::{RootFs, Spec, WAITING_PREFIX};
@@ -176,9 +176,14 @@ impl Server {
             };
         }
         let RootFs::Directory(path) = image else { return Ok(self.p.host_root.clone()) };
-        let real = validate::image(path, &self.p.config.image_dirs).map_err(|detail| Refusal::Invalid { detail })?;
+        let config = &self.p.config;
+        let invalid = |detail| Refusal::Invalid { detail };
+        let (folder, name) = validate::image(path, &config.image_dirs).map_err(invalid)?;
+        let privileged = self.p.ground.privileged;
+        let owner = privileged.then(|| config.image_owner.unwrap_or(0));
+        let opened = images::open(folder, name, owner).map_err(|error| invalid(format!("image {name}: {error}")))?;
         let births = Births { next: self.next_serial, oldest: self.live.keys().next().copied() };
-        let root = self.images.root(&real, self.p.ground.privileged, births);
+        let root = self.images.root(path, &opened, privileged, births);
         root.map_err(|error| Refusal::Failed { step: "image".to_owned(), detail: error.to_string() })
     }
 

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, fstat};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 
 use crate::launcher::root::{self, RootPlan};
@@ -42,11 +42,15 @@ struct Known {
 }
 
 impl Images {
-    /// The root of an image's folder, which was checked to be one the operator allows.
-    pub(super) fn root(&mut self, real: &Path, privileged: bool, births: Births) -> io::Result<RootPlan> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(real, flags, Mode::empty())?;
-        let stat = fstat(&folder)?;
+    /// The root of an image's folder, which [`open`] opened at this path.
+    pub(super) fn root(
+        &mut self,
+        real: &Path,
+        folder: &OwnedFd,
+        privileged: bool,
+        births: Births,
+    ) -> io::Result<RootPlan> {
+        let stat = fstat(folder)?;
         let is = (stat.st_dev, stat.st_ino);
         if let Some(known) = self.known.get(real)
             && known.is == is
@@ -56,7 +60,7 @@ impl Images {
         self.forget_gone(births);
         self.made += 1;
         let name = format!("image-{}", self.made);
-        let bound = if privileged { Some(bind(&folder, &name)?) } else { None };
+        let bound = if privileged { Some(bind(folder, &name)?) } else { None };
         let plan = root::directory(Path::new(ROOTS), &name, bound.as_deref().unwrap_or(real))?;
         self.known.insert(real.to_owned(), Known { is, plan: plan.clone(), bound });
         Ok(plan)
@@ -81,6 +85,20 @@ impl Images {
             is_needed || root::remove(plan).is_err()
         });
     }
+}
+
+/// Opens an image in the operator's folder. The platform's user owns that folder and may put anything into its place: as root
+/// (`owner`: that user) the launcher goes over no link and takes nothing that is somebody else's.
+pub(super) fn open(folder: &Path, name: &str, owner: Option<u32>) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+    let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let image = openat2(&folder, name, flags, Mode::empty(), within)?;
+    let uid = fstat(&image)?.st_uid;
+    if owner.is_some_and(|owner| uid != owner && uid != 0) {
+        return Err(io::Error::other("it belongs to somebody else"));
+    }
+    Ok(image)
 }
 
 fn bind(folder: &OwnedFd, name: &str) -> io::Result<PathBuf> {
