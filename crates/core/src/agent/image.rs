@@ -78,14 +78,25 @@ impl FromStr for ImageRef {
             Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag.to_owned())),
             _ => (rest, None),
         };
-        let repository = UNSAID.iter().find_map(|unsaid| repository.strip_prefix(unsaid)).unwrap_or(repository);
+        let short = UNSAID.iter().find_map(|unsaid| repository.strip_prefix(unsaid));
         let is_plain = tag.is_none() && digest.is_none();
-        let good = is_repository(repository)
+        // What is left out must not change what the rest means when it is read again.
+        let good = short.is_none_or(|short| short != IMAGE_HOST && host_of(short).is_none());
+        let repository = short.unwrap_or(repository);
+        let good = good
+            && is_repository(repository)
             && tag.as_deref().is_none_or(is_tag)
             && digest.as_deref().is_none_or(is_digest)
             && (repository != IMAGE_HOST || is_plain);
         if good { Ok(Self { repository: repository.to_owned(), tag, digest }) } else { Err(NoImageRef) }
     }
+}
+
+/// The registry that a repository's name begins with, if it does.
+#[must_use]
+pub fn host_of(repository: &str) -> Option<&str> {
+    let (first, _) = repository.split_once('/')?;
+    (first.contains(['.', ':']) || first == "localhost").then_some(first)
 }
 
 /// Whether this is a SHA-256 as it is written in names.
@@ -159,6 +170,13 @@ mod tests {
             "h:99999/a",
             "a/../b",
             "a\0",
+            "docker.io/docker.io/x",
+            "docker.io/library/docker.io/library/x",
+            "index.docker.io/docker.io/x",
+            "docker.io/evil.example/x",
+            "docker.io/localhost/x",
+            "docker.io/evil:5000/x",
+            "docker.io/library/host",
             &long,
         ] {
             assert_eq!(text.parse::<ImageRef>(), Err(NoImageRef), "{text:?}");
