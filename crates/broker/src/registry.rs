@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
+use livery_core::agent::image::host_of;
 use serde::Deserialize;
 
 use self::challenge::Challenge;
@@ -29,6 +30,8 @@ const TOKEN_BYTES_MAX: usize = 64 * 1024;
 /// The registry behind names that have none, and the folder of names without a folder.
 const DEFAULT_HOST: &str = "registry-1.docker.io";
 const DEFAULT_FOLDER: &str = "library";
+/// What that registry is called in names.
+const DEFAULT_NAME: &str = "docker.io";
 
 /// Why a piece did not come.
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +47,19 @@ pub enum RegistryError {
     },
     /// It has no such thing, or says so.
     #[error(
-        "the registry has no such image, or it is not for everybody (set LIVERY_REGISTRY_USER and LIVERY_REGISTRY_PASSWORD)"
+        "the registry has no such image, or it is not for everybody (set LIVERY_REGISTRY_HOST, LIVERY_REGISTRY_USER and LIVERY_REGISTRY_PASSWORD)"
     )]
     Missing,
+    /// Whose login it is was said, and it is not this registry's.
+    #[error(
+        "the login is for {login:?} and the image is at {image:?}: set LIVERY_REGISTRY_HOST to that, or take the login away"
+    )]
+    OtherLogin {
+        /// Whose the login is.
+        login: String,
+        /// Where the image is.
+        image: String,
+    },
     /// It answered something else.
     #[error("the registry answered with the status {0}")]
     Status(u16),
@@ -61,12 +74,28 @@ pub enum RegistryError {
     Config(#[from] ConfigError),
 }
 
+/// Who we are to a registry.
+pub struct Login {
+    /// The registry that may see it, as it stands before the names of its images; `docker.io` where there is nothing.
+    pub host: String,
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: Secret,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Login({} at {})", self.user, self.host)
+    }
+}
+
 /// One repository of a registry, to be read.
 pub struct Registry {
     origin: Target,
     repository: String,
     ca: Option<PathBuf>,
-    login: Option<(String, Secret)>,
+    login: Option<Login>,
     /// For the registry alone.
     token: Option<HeaderValue>,
     clients: BTreeMap<String, OperatorClient>,
@@ -87,17 +116,21 @@ struct Token {
 }
 
 impl Registry {
-    /// The repository of an image's name without tag and digest. `login`: user and password, where the registry asks who it is.
-    /// `ca`: more roots to trust, PEM. Opens nothing.
+    /// The repository of an image's name without tag and digest. `login`: where the registry asks who it is.
+    /// `ca`: more roots to trust where the registry itself is spoken to, PEM. Opens nothing.
     ///
     /// # Errors
-    /// The name leads to no registry.
-    pub fn of(name: &str, login: Option<(String, Secret)>, ca: Option<PathBuf>) -> Result<Self, RegistryError> {
-        let (host, repository) = match name.split_once('/') {
-            Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => (host, rest.to_owned()),
-            Some(_) => (DEFAULT_HOST, name.to_owned()),
-            None => (DEFAULT_HOST, format!("{DEFAULT_FOLDER}/{name}")),
+    /// The name leads to no registry, or the login is another one's.
+    pub fn of(name: &str, login: Option<Login>, ca: Option<PathBuf>) -> Result<Self, RegistryError> {
+        let (host, repository) = match (host_of(name), name.split_once('/')) {
+            (Some(host), Some((_, rest))) => (host, rest.to_owned()),
+            (_, Some(_)) => (DEFAULT_HOST, name.to_owned()),
+            (_, None) => (DEFAULT_HOST, format!("{DEFAULT_FOLDER}/{name}")),
         };
+        let image = if host == DEFAULT_HOST { DEFAULT_NAME } else { host };
+        if let Some(Login { host: login, .. }) = login.as_ref().filter(|login| login.host != image) {
+            return Err(RegistryError::OtherLogin { login: login.clone(), image: image.to_owned() });
+        }
         let no_host = |_| RegistryError::Odd("has no address that can be understood");
         let secure = Target::base_url(&format!("https://{host}")).map_err(no_host)?;
         let is_own = secure.host().is_loopback();
@@ -169,7 +202,9 @@ impl Registry {
         let client = match self.clients.get(&origin) {
             Some(client) => client.clone(),
             None => {
-                let client = OperatorClient::new(target.clone(), self.ca.as_deref())?;
+                // Roots of the operator's own vouch for the registry, and for no place it may lead to.
+                let ca = self.ca.as_deref().filter(|_| origin == self.origin.origin());
+                let client = OperatorClient::new(target.clone(), ca)?;
                 self.clients.insert(origin.clone(), client.clone());
                 client
             }
@@ -227,7 +262,7 @@ async fn token_of(answer: Response<OperatorAnswer>) -> Result<HeaderValue, Regis
     sensitive(&format!("Bearer {token}")).filter(|_| !token.is_empty()).ok_or(odd)
 }
 
-fn basic((user, password): &(String, Secret)) -> Result<HeaderValue, RegistryError> {
+fn basic(Login { user, password, .. }: &Login) -> Result<HeaderValue, RegistryError> {
     let pair = [user.as_bytes(), b":", password.expose_secret()].concat();
     let text = base64::engine::general_purpose::STANDARD.encode(pair);
     sensitive(&format!("Basic {text}")).ok_or(RegistryError::Odd("cannot be given this password"))

@@ -22,8 +22,13 @@ use crate::store::Change;
 pub enum Wanted<'a> {
     /// The manifest or index of this tag, or of this digest (`sha256:…`).
     Manifest(&'a str),
-    /// A blob.
-    Blob(&'a Digest),
+    /// A blob of so many bytes.
+    Blob {
+        /// Its digest.
+        digest: &'a Digest,
+        /// Its length, as its manifest says.
+        bytes: u64,
+    },
 }
 
 impl Change<'_> {
@@ -48,7 +53,8 @@ impl Change<'_> {
             if blobs.has(&one.digest, one.size) {
                 return Ok(());
             }
-            let reader = fetch(Wanted::Blob(&one.digest)).doing(|| format!("fetching {what}"))?;
+            let reader =
+                fetch(Wanted::Blob { digest: &one.digest, bytes: one.size }).doing(|| format!("fetching {what}"))?;
             blobs.put(what, reader, Expected::Exactly(&one.digest, one.size)).map(drop)
         })?;
         offer.names = vec![ImageRef { digest: None, ..name.clone() }];

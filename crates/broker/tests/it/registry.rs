@@ -2,14 +2,38 @@
 
 use http_body_util::BodyExt as _;
 use livery_broker::Secret;
-use livery_broker::registry::{Registry, RegistryError};
+use livery_broker::registry::{Login, Registry, RegistryError};
 use livery_testkit::fake_registry::FakeRegistry;
 
 const TOKEN: &str = "token-of-the-registry";
 
 fn registry(server: &FakeRegistry, login: Option<(&str, &str)>) -> Registry {
-    let login = login.map(|(user, password)| (user.to_owned(), Secret::from(password.to_owned())));
+    let login = login.map(|(user, password)| login_at(&server.host(), user, password));
     Registry::of(&format!("{}/team/app", server.host()), login, None).unwrap()
+}
+
+fn login_at(host: &str, user: &str, password: &str) -> Login {
+    Login { host: host.to_owned(), user: user.to_owned(), password: Secret::from(password.to_owned()) }
+}
+
+#[test]
+fn a_login_is_one_registrys() {
+    let of = |name: &str, host: &str| Registry::of(name, Some(login_at(host, "ada", "secret")), None).map(drop);
+    for (name, host) in
+        [("reg.example:5000/team/app", "reg.example:5000"), ("debian", "docker.io"), ("team/app", "docker.io")]
+    {
+        of(name, host).unwrap();
+    }
+    for (name, host) in [
+        ("reg.example:5000/team/app", "reg.example"),
+        ("reg.example/team/app", "docker.io"),
+        ("debian", "reg.example"),
+        ("debian", ""),
+    ] {
+        let refused = of(name, host).unwrap_err();
+        assert!(matches!(refused, RegistryError::OtherLogin { .. }), "{name} {host}: {refused}");
+        assert!(!refused.to_string().contains("secret"), "{refused}");
+    }
 }
 
 async fn manifest(registry: &mut Registry, reference: &str) -> Result<String, RegistryError> {

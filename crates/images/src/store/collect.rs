@@ -37,8 +37,7 @@ pub(super) fn collect(store: &Store, keep: &BTreeSet<Digest>) -> Result<Collecte
     index.images = kept;
     index.write(&store.index(), &store.staging())?;
     let mut collected = Collected { images: going.len() as u64, ..Collected::default() };
-    let roots: BTreeSet<&str> = index.images.iter().map(|image| image.digest.hex()).collect();
-    for (number, path) in unlisted(&store.roots(), &roots)?.into_iter().enumerate() {
+    for (number, path) in unlisted(&store.roots(), &roots(&index))?.into_iter().enumerate() {
         let doing = || format!("removing {}", path.display());
         let gone = store.staging().join(format!("gone-{number}"));
         fs::rename(&path, &gone).and_then(|()| remove(&gone)).doing(doing)?;
@@ -56,7 +55,13 @@ pub(super) fn collect(store: &Store, keep: &BTreeSet<Digest>) -> Result<Collecte
 pub(super) fn has_garbage(store: &Store) -> Result<bool> {
     let index = Index::read(&store.index())?;
     Ok(index.images.iter().any(|image| image.names.is_empty())
+        || !unlisted(&store.roots(), &roots(&index))?.is_empty()
         || !unlisted(&store.folder.join("blobs"), &blobs(&index))?.is_empty())
+}
+
+/// The roots of all images.
+fn roots(index: &Index) -> BTreeSet<&str> {
+    index.images.iter().map(|image| image.digest.hex()).collect()
 }
 
 /// The blobs of all images.

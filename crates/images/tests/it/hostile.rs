@@ -158,7 +158,11 @@ fn too_much_of_anything_is_refused() {
     let deep = layer(&[(FILE, "a/b/c/d/e", "")]);
     check(Limits { entries: 3, ..default }, std::slice::from_ref(&deep), "folders in the image: more than 3");
     let hiding = layer(&[(FILE, "a/.wh.b", ""), (FILE, "a/.wh.c", "")]);
-    check(Limits { hidden_bytes: 5, ..default }, std::slice::from_ref(&hiding), "names a layer takes away: more than 5");
+    check(
+        Limits { hidden_bytes: 5, ..default },
+        std::slice::from_ref(&hiding),
+        "names a layer takes away: more than 5",
+    );
     let zeros = "\0".repeat(1 << 20);
     let bomb = layer(&[(FILE, "zeros", &zeros)]);
     check(Limits { unpacked_bytes: 1 << 20, ..default }, std::slice::from_ref(&bomb), "bytes of the image, unpacked");

@@ -43,7 +43,7 @@ impl Shelf {
         store.change()?.pull(&name.parse().unwrap(), NOW, |wanted| {
             let key = match wanted {
                 Wanted::Manifest(reference) => reference.to_owned(),
-                Wanted::Blob(digest) => digest.to_string(),
+                Wanted::Blob { digest, .. } => digest.to_string(),
             };
             self.asked.borrow_mut().push(key.clone());
             let bytes = self.pieces.get(&key).cloned();

@@ -22,12 +22,12 @@ pub(crate) enum Images {
         #[command(flatten)]
         place: ImagePlace,
     },
-    /// Fetch an image from a registry, such as debian:12 or registry.example/team/tools@sha256:….
+    /// Fetch an image from a registry, such as debian:12 or registry.example/team/tools:1@sha256:….
     ///
-    /// Over TLS, or from loopback without. Where the registry asks who you are, set LIVERY_REGISTRY_USER and
-    /// LIVERY_REGISTRY_PASSWORD.
+    /// Over TLS, or from loopback without. Where the registry asks who you are, set LIVERY_REGISTRY_HOST,
+    /// LIVERY_REGISTRY_USER and LIVERY_REGISTRY_PASSWORD.
     Pull {
-        /// NAME, NAME:TAG, NAME@sha256:DIGEST; without a host the usual public registry.
+        /// NAME, NAME:TAG, NAME:TAG@sha256:DIGEST; without a host the usual public registry.
         name: String,
         /// Trust the certificates in this PEM file for the registry, besides the system's.
         #[arg(long, value_name = "FILE", env = "LIVERY_REGISTRY_CA")]

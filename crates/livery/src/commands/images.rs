@@ -7,11 +7,12 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use livery_broker::registry::Registry;
+use livery_broker::registry::{Login, Registry};
 use livery_broker::{OperatorAnswer, Secret};
 use livery_core::agent::ImageRef;
 use livery_images::manifest::TYPES;
@@ -40,8 +41,9 @@ fn import(path: &Path, name: Option<&str>, place: &ImagePlace) -> anyhow::Result
     let store = enter(place)?;
     let change = store.change()?;
     let source = Source::of(file, path.display().to_string(), store.limits(), || change.spool())?;
+    let before = store.list()?;
     let images = change.import(&source, name.as_ref(), Clock::system().now())?;
-    tell(&images, place)
+    tell(&images, &before, place)
 }
 
 /// Makes an image out of a folder. It is read as whoever started this, so that root can pack what is root's.
@@ -50,8 +52,10 @@ fn build(name: &str, folder: &Path, place: &ImagePlace) -> anyhow::Result<ExitCo
     let mut layer = unnamed_file()?;
     livery_images::pack(folder, &layer, &Limits::default())?;
     let store = enter(place)?;
-    let image = store.change()?.build(&mut layer, &name, Clock::system().now())?;
-    tell(&[image], place)
+    let change = store.change()?;
+    let before = store.list()?;
+    let image = change.build(&mut layer, &name, Clock::system().now())?;
+    tell(&[image], &before, place)
 }
 
 /// A file without a name among the temporary ones.
@@ -69,36 +73,64 @@ fn pull(name: &str, ca: Option<PathBuf>, place: &ImagePlace) -> anyhow::Result<E
     if wanted.is_host() {
         return Err(exit::Usage("host is the machine's own".to_owned()).into());
     }
+    if wanted.digest.is_some() && wanted.tag.is_none() {
+        let tagged = name.replacen('@', ":TAG@", 1);
+        return Err(exit::Usage(format!("say what to keep it as: {tagged}")).into());
+    }
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let login = variable("LIVERY_REGISTRY_USER").zip(variable("LIVERY_REGISTRY_PASSWORD").map(Secret::from));
+    let login = variable("LIVERY_REGISTRY_USER").zip(variable("LIVERY_REGISTRY_PASSWORD")).map(|(user, password)| {
+        let host = variable("LIVERY_REGISTRY_HOST").unwrap_or_default();
+        Login { host, user, password: Secret::from(password) }
+    });
     let mut registry = Registry::of(&wanted.repository, login, ca)?;
     let store = enter(place)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let change = store.change()?;
+    let before = store.list()?;
     let image = change.pull(&wanted, Clock::system().now(), |piece| {
         let answer = runtime.block_on(async {
             match piece {
                 Wanted::Manifest(reference) => registry.manifest(reference, &TYPES).await,
-                Wanted::Blob(digest) => registry.blob(&digest.to_string()).await,
+                Wanted::Blob { digest, .. } => registry.blob(&digest.to_string()).await,
             }
         });
         let body = answer.map_err(std::io::Error::other)?;
-        Ok(Box::new(Coming { runtime: &runtime, body, left: Bytes::new() }))
+        let deadline = Instant::now() + time_for(piece);
+        Ok(Box::new(Coming { runtime: &runtime, body, left: Bytes::new(), deadline }))
     })?;
-    tell(&[image], place)
+    tell(&[image], &before, place)
 }
+
+/// How long a piece may take to come, by its size.
+fn time_for(piece: Wanted<'_>) -> Duration {
+    let bytes = match piece {
+        Wanted::Manifest(_) => 0,
+        Wanted::Blob { bytes, .. } => bytes,
+    };
+    PIECE_TIME + Duration::from_secs(bytes / BYTES_PER_S_MIN)
+}
+
+/// How long any piece may take.
+const PIECE_TIME: Duration = Duration::from_secs(60);
+/// What a large one has to bring on average beyond that.
+const BYTES_PER_S_MIN: u64 = 64 * 1024;
 
 /// An answer's body, waited for piece by piece.
 struct Coming<'a> {
     runtime: &'a tokio::runtime::Runtime,
     body: OperatorAnswer,
     left: Bytes,
+    deadline: Instant,
 }
 
 impl Read for Coming<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         while self.left.is_empty() {
-            match self.runtime.block_on(self.body.frame()) {
+            // A registry that trickles would hold the store's lock for good.
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "the registry is too slow");
+            let frame = async { tokio::time::timeout(left, self.body.frame()).await };
+            match self.runtime.block_on(frame).map_err(|_| late())? {
                 None => return Ok(0),
                 Some(frame) => self.left = frame.map_err(std::io::Error::other)?.into_data().unwrap_or_default(),
             }
@@ -136,7 +168,8 @@ fn enter(place: &ImagePlace) -> anyhow::Result<Store> {
     Ok(Store::new(data.join(IMAGES_DIR)))
 }
 
-fn tell(images: &[Image], place: &ImagePlace) -> anyhow::Result<ExitCode> {
+/// Says what came, and which names led to something `before`.
+fn tell(images: &[Image], before: &[Image], place: &ImagePlace) -> anyhow::Result<ExitCode> {
     if place.json {
         print_json(&serde_json::to_value(images)?)?;
         return Ok(ExitCode::SUCCESS);
@@ -144,6 +177,12 @@ fn tell(images: &[Image], place: &ImagePlace) -> anyhow::Result<ExitCode> {
     for image in images {
         let names: Vec<&str> = image.names.iter().map(String::as_str).collect();
         print(&format!("{} {}", names.join(" "), image.digest))?;
+        let others = || before.iter().filter(|other| other.digest != image.digest);
+        for name in &image.names {
+            if let Some(other) = others().find(|other| other.names.contains(name)) {
+                say(&format!("{name} moved from {}", other.digest));
+            }
+        }
         say(&format!("{} layers, {} unpacked", image.layers.len(), size(image.unpacked_bytes)));
     }
     Ok(ExitCode::SUCCESS)
