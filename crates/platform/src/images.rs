@@ -61,7 +61,7 @@ pub(crate) struct Root {
     pub(crate) lease: Option<Lease>,
 }
 
-/// How often something is named, by whose it is.
+/// How often something is named, by whose it is or by what is named.
 type Uses = BTreeMap<String, u64>;
 
 impl Platform {
@@ -72,25 +72,20 @@ impl Platform {
     pub async fn images(&self, principal: &Principal) -> Result<Images> {
         principal.require(Scope::NodesRead)?;
         let images = self.with_images(Store::list).await?.map_err(Error::internal)?;
-        let org = principal.org.to_string();
-        let mut data = Vec::new();
-        let host = ImageRef { repository: IMAGE_HOST.to_owned(), tag: None, digest: None };
-        let own = |uses: &Uses| uses.get(&org).copied().unwrap_or_default();
-        let (agents, runs) = self.uses_of(&host, None).await?;
-        data.push(ImageView { agents: own(&agents), runs: own(&runs), ..ImageView::host() });
-        for image in images {
-            let mut view = ImageView::from(&image);
-            for name in &image.names {
-                let (agents, _) = self.uses_of(&reference(name)?, None).await?;
-                view.agents += own(&agents);
-            }
-            view.runs = own(&self.runs_of(&image.digest).await?);
-            data.push(view);
-        }
+        let (agents, runs) = self.own_uses(principal).await?;
+        let count = |uses: &Uses, key: &str| uses.get(key).copied().unwrap_or_default();
+        let host = ImageRef { repository: IMAGE_HOST.to_owned(), tag: None, digest: None }.tagged();
+        let mut data =
+            vec![ImageView { agents: count(&agents, &host), runs: count(&runs, &host), ..ImageView::host() }];
+        data.extend(images.iter().map(|image| ImageView {
+            agents: image.names.iter().map(|name| count(&agents, name)).sum(),
+            runs: count(&runs, image.digest.hex()),
+            ..ImageView::from(image)
+        }));
         Ok(Images { node: self.identity.id.to_string(), data })
     }
 
-    /// Takes a name away from an image of this node, and the image with its last name, once no run has it.
+    /// Takes a name away from an image of this node. The image with its last name goes later, once no run has it.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Conflict`] while an agent's latest version or a run that is not over names it.
@@ -113,14 +108,10 @@ impl Platform {
             let detail = format!("{} is used by {agents} agents and {runs} runs that are not over", name.tagged());
             return Err(Error::Conflict { code: "conflict", detail });
         }
-        let keep = self.needed().await?;
+        // A run may be on its way in with this image: what it needs is known only when no further one can name it, so the image
+        // is left to the collector.
         let wanted = name.clone();
-        let removed = self.with_images(move |store| {
-            let change = store.change()?;
-            change.remove_name(&wanted)?;
-            change.collect(&keep)
-        });
-        removed.await?.map_err(of_image)?;
+        self.with_images(move |store| store.change()?.remove_name(&wanted)).await?.map_err(of_image)?;
         let (org, now, actor) = (principal.org, self.clock.now(), principal.key);
         let data = json!({"image": name.tagged(), "digest": found.digest, "node": self.identity.id});
         self.store
@@ -183,12 +174,23 @@ impl Platform {
         Ok((agents, runs))
     }
 
-    async fn runs_of(&self, digest: &Digest) -> Result<Uses> {
-        let mut runs = Uses::new();
-        for (org, _, count) in self.store.system_live_sandboxes_that_say(&digest.to_string()).await? {
-            *runs.entry(org).or_default() += u64::try_from(count).unwrap_or_default();
+    /// What the caller's organization uses: its agents by the image's name, its runs by the image's digest where they have one.
+    async fn own_uses(&self, principal: &Principal) -> Result<(Uses, Uses)> {
+        let (mut agents, mut runs) = (Uses::new(), Uses::new());
+        for manifest in self.store.latest_manifests(principal.org).await? {
+            let Ok(Manifest { sandbox }) = serde_json::from_str(&manifest) else { continue };
+            if let Ok(image) = reference(&sandbox.image) {
+                *agents.entry(image.tagged()).or_default() += 1;
+            }
         }
-        Ok(runs)
+        for (sandbox, count) in self.store.live_sandboxes(principal.org).await? {
+            let ImageOf { image } = serde_json::from_str(&sandbox).map_err(Error::internal)?;
+            if let Ok(image) = reference(&image) {
+                let key = image.digest.clone().unwrap_or_else(|| image.tagged());
+                *runs.entry(key).or_default() += u64::try_from(count).unwrap_or_default();
+            }
+        }
+        Ok((agents, runs))
     }
 
     /// The digests that runs are pinned to that are not over.
@@ -211,11 +213,11 @@ impl Platform {
     }
 }
 
-/// Takes away what a death left half done, and images without a name that no run needs.
+/// Takes away what a death or a failed import left, and images without a name that no run needs.
 pub(crate) async fn collect(platform: &Platform) {
     let swept = platform.with_images(|store| {
         store.sweep()?;
-        Ok::<_, livery_images::Error>(store.list()?.iter().any(|image| image.names.is_empty()))
+        store.has_garbage()
     });
     let collected = match swept.await {
         Ok(Ok(false)) => return,
