@@ -37,6 +37,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("rate_limited", "Too many requests"),
     ("request_timeout", "The request did not arrive in time"),
     ("tier_below_minimum", "A stronger sandbox is demanded"),
+    ("tier_unavailable", "This server does not have the tier"),
     ("too_large", "The body is too large"),
     ("unauthenticated", "No valid API key"),
     ("unavailable", "Not available now"),
