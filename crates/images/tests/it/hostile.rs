@@ -173,6 +173,27 @@ fn too_much_of_anything_is_refused() {
 }
 
 #[test]
+fn layers_of_a_saved_archive_are_bounded_together() {
+    let temp = tempfile::tempdir().unwrap();
+    let plain = layer(&[(FILE, "a", "a")]);
+    let limits = Limits { unpacked_bytes: plain.len() as u64 + 1, ..Limits::default() };
+    let saved = temp.path().join("saved");
+    fs::create_dir(&saved).unwrap();
+    fs::write(saved.join("layer.tar"), &plain).unwrap();
+    let digests = [Digest::of(&plain), Digest::of(&plain)];
+    fs::write(saved.join("config.json"), config(digests.into_iter()).to_string()).unwrap();
+    let manifest = json!([{"Config": "config.json", "RepoTags": ["x"], "Layers": ["layer.tar", "layer.tar"]}]);
+    fs::write(saved.join("manifest.json"), manifest.to_string()).unwrap();
+    let store = Store::within(temp.path().join("images"), limits);
+    let change = store.change().unwrap();
+    let source = Source::of(fs::File::open(&saved).unwrap(), "it".to_owned(), &limits, || change.spool()).unwrap();
+    let refused = change.import(&source, None, Timestamp::from_micros(0)).unwrap_err().to_string();
+    assert!(refused.starts_with("bytes of all layers: more than"), "{refused}");
+    drop(change);
+    assert!(store.has_garbage().unwrap(), "what came of it waits for the collector");
+}
+
+#[test]
 fn an_archive_that_unpacks_without_end_is_stopped() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("bomb.tar.zst");
