@@ -231,8 +231,8 @@ fn without_last_words(stderr: &mut Vec<u8>) {
 
 /// Where they begin.
 fn last_words(stderr: &[u8]) -> Option<usize> {
-    let place = |words: &&str| stderr.windows(words.len()).position(|w| w == words.as_bytes());
-    LAST_WORDS.iter().filter_map(|words| place(&words)).min()
+    let place = |words: &str| stderr.windows(words.len()).position(|w| w == words.as_bytes());
+    LAST_WORDS.into_iter().filter_map(place).min()
 }
 
 #[cfg(test)]

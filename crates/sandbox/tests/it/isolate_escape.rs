@@ -210,6 +210,8 @@ async fn what_takes_too_much_is_answered_with_a_type_and_the_sandbox_lives() {
         for (bomb, word) in caught {
             match end_of(&loud, bomb).await {
                 CodeOutcome::Exception { message, .. } => assert!(message.contains(word), "{bomb}: {message}"),
+                // Whether the engine or the allocator meets the limit first.
+                CodeOutcome::Memory if word == "allocation failed" => {}
                 other => panic!("{bomb}: {other:?}"),
             }
         }

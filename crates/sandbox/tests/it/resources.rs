@@ -95,10 +95,10 @@ fn socket_buffers() -> io::Result<usize> {
     let (block, mut pairs, mut sent) = (vec![7; 64 * 1024], Vec::new(), 0);
     while sent < TOO_MUCH {
         let ends = pair()?;
-        // SAFETY: the block is as long as is said.
-        while let Ok(count) =
-            usize::try_from(unsafe { libc::write(ends[0].as_raw_fd(), block.as_ptr().cast(), block.len()) })
-        {
+        loop {
+            // SAFETY: the block is as long as is said.
+            let written = unsafe { libc::write(ends[0].as_raw_fd(), block.as_ptr().cast(), block.len()) };
+            let Ok(count) = usize::try_from(written) else { break };
             sent += count;
         }
         pairs.push(ends);
