@@ -8,9 +8,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use livery_sandbox::{
-    Code, CodeOutcome, Exec, Language, Sandbox, SandboxConfig, Sandboxes, Spec, Tier, Tool, launcher, spawn_launcher,
+    Code, CodeOutcome, Exec, Language, Microvm, Sandbox, SandboxConfig, Sandboxes, Spec, Tier, Tool, launcher,
+    spawn_launcher,
 };
 use sha2::Digest as _;
+
+/// Where `cargo xtask setup` puts other people's programs.
+const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools");
 
 /// How much is measured of a tier: one after the other, whole lives in parallel (how many, how many at a time), at once.
 struct Size {
@@ -71,13 +75,26 @@ fn config(tier: Tier, folder: &Path) -> SandboxConfig {
     match tier {
         Tier::Gvisor => config.runsc = tool("runsc/runsc"),
         Tier::Isolate => config.isolate_host = tool("deno/deno"),
-        Tier::Container | Tier::Microvm => {}
+        Tier::Microvm => {
+            config.microvm = machine();
+            // The image becomes a disk once, not at each measurement.
+            let disks = Path::new(TOOLS).join("machines/disks");
+            config.disks_dir = (config.microvm.is_some() && std::fs::create_dir_all(&disks).is_ok()).then_some(disks);
+        }
+        Tier::Container => {}
     }
     config
 }
 
+/// With a played processor where KVM does not run a guest.
+fn machine() -> Option<Microvm> {
+    let qemu = tool("/usr/bin/qemu-system-x86_64")?;
+    Some(Microvm { qemu, kernel: tool("machines/vmlinux")?, modules: tool("machines/modules.cpio"), tcg: true })
+}
+
+/// Below the folder of tools, or with its whole path.
 fn tool(name: &str) -> Option<Tool> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools").join(name);
+    let path = Path::new(TOOLS).join(name);
     let bytes = std::fs::read(&path).ok()?;
     let sha256 = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     Some(Tool { path: path.canonicalize().ok()?, sha256 })
