@@ -224,8 +224,3 @@ pub const SQL_EXCEPTIONS: &[(&str, &str)] = &[
 
 /// Lines from which a file is too long.
 pub const FILE_LINES_MAX: usize = 500;
-/// How far below its entry a long file may shrink before the entry must follow.
-pub const LENGTH_SLACK: usize = 25;
-
-/// Files longer than [`FILE_LINES_MAX`], with the lines they may have: (path, lines, reason). Only ever shorter.
-pub const LONG_FILES: &[(&str, usize, &str)] = &[];

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use super::lex::{Kind, Token, tokens};
-use super::rules::{CONFINED_WORDS, FILE_LINES_MAX, LENGTH_SLACK, LONG_FILES, SQL_EXCEPTIONS, WORD_EXCEPTIONS};
+use super::rules::{CONFINED_WORDS, FILE_LINES_MAX, SQL_EXCEPTIONS, WORD_EXCEPTIONS};
 use super::tree::{Tree, crate_of, is_test};
 
 /// Marks of unfinished work, cut in two so that this file is not its own finding.
@@ -170,34 +170,18 @@ fn first_match(code: &[Token<'_>], words: &str) -> Option<usize> {
         .map(|token| token.line)
 }
 
-/// The ratchet: nothing new grows past the limit, and what is past it only gets shorter.
+/// No file grows past the limit.
 pub fn length(tree: &Tree, findings: &mut Vec<Finding>) {
     for (path, text) in tree.rust() {
-        let lines = text.lines().count();
-        let entry = LONG_FILES.iter().find(|(long, ..)| *long == path).map(|(_, lines, _)| *lines);
-        if let Some(complaint) = judge_length(lines, entry) {
+        if let Some(complaint) = judge_length(text.lines().count()) {
             findings.push(Finding::new(path, 0, complaint));
-        }
-    }
-    for (path, ..) in LONG_FILES {
-        if !tree.files.contains_key(*path) {
-            findings.push(Finding::new(*path, 0, "gone: take it out of LONG_FILES"));
         }
     }
 }
 
-fn judge_length(lines: usize, entry: Option<usize>) -> Option<String> {
-    match entry {
-        None if lines > FILE_LINES_MAX => {
-            Some(format!("{lines} lines, more than {FILE_LINES_MAX}: what is the second idea in it?"))
-        }
-        Some(_) if lines <= FILE_LINES_MAX => Some(format!("{lines} lines: take it out of LONG_FILES")),
-        Some(allowed) if lines > allowed => Some(format!("{lines} lines, was {allowed}: long files only get shorter")),
-        Some(allowed) if lines + LENGTH_SLACK < allowed => {
-            Some(format!("{lines} lines: lower its entry from {allowed}"))
-        }
-        _ => None,
-    }
+fn judge_length(lines: usize) -> Option<String> {
+    let too_long = || format!("{lines} lines, more than {FILE_LINES_MAX}: what is the second idea in it?");
+    (lines > FILE_LINES_MAX).then(too_long)
 }
 
 #[cfg(test)]
