@@ -1,5 +1,7 @@
-//! Starting a command: everything that allocates happens before `fork`, so that the child only makes system calls.
+//! Starting a command: everything that allocates happens before the child is there, so that it only makes system calls.
 //!
+//! The child borrows this process's memory until it is its program, and this process stands still meanwhile (`CLONE_VM | CLONE_VFORK`): no
+//! page tables are copied only to be thrown away, which under gVisor costs more than the program's own start.
 //! Each command leads its own session, and so its own process group, which is what a timeout kills.
 //! Read next: `process.rs`, `terminal.rs`.
 
@@ -12,6 +14,9 @@ use livery_guest::wire::terminal::Open;
 
 use crate::sys::check;
 use crate::{output, pty};
+
+/// The child's stack until it has its program's: its calls are few and flat.
+const STACK_BYTES: usize = 64 * 1024;
 
 /// A command that runs.
 pub(crate) struct Child {
@@ -111,38 +116,51 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Failed> {
     }
 }
 
+/// What the child reads of its parent's memory, and where it writes what failed.
+struct Start<'a> {
+    prepared: &'a Prepared,
+    argv: &'a [*const libc::c_char],
+    env: &'a [*const libc::c_char],
+    stdio: [RawFd; 3],
+    terminal: Terminal,
+    failure: RawFd,
+}
+
 fn fork_exec(prepared: &Prepared, stdio: [RawFd; 3], terminal: Terminal, failure: RawFd) -> io::Result<i32> {
     let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
         list.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
     };
-    let argv = pointers(&prepared.argv);
-    let env = pointers(&prepared.env);
-    // SAFETY: this process has one thread, so the child is a full copy; it only makes system calls on memory
-    // prepared above (every pointer array ends with null and its strings outlive the call) and then leaves.
+    let (argv, env) = (pointers(&prepared.argv), pointers(&prepared.env));
+    let mut start = Start { prepared, argv: &argv, env: &env, stdio, terminal, failure };
+    let mut stack = vec![0_u8; STACK_BYTES];
+    // The kernel wants its upper end, on a boundary of sixteen.
+    let end = stack.as_mut_ptr_range().end;
+    let top = end.wrapping_sub(end.addr() % 16);
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: this process has one thread and waits until the child has left its memory, so the child may read all of `start`, which
+    // outlives the call, and runs on a stack that nobody else uses. It makes system calls only and never returns into this frame.
+    unsafe { check(libc::clone(in_child, top.cast(), flags, (&raw mut start).cast())) }
+}
+
+/// The child's whole life before it is its program.
+extern "C" fn in_child(start: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `fork_exec` gives a `Start` that lives until this process has left its memory.
     unsafe {
-        let pid = check(libc::fork())?;
-        if pid == 0 {
-            let (step, errno) = become_command(prepared, &argv, &env, stdio, terminal);
-            let [a, b, c, d] = errno.to_le_bytes();
-            let report = [step, a, b, c, d];
-            libc::write(failure, report.as_ptr().cast(), report.len());
-            libc::_exit(127);
-        }
-        Ok(pid)
+        let start = &*start.cast::<Start<'_>>();
+        let (step, errno) = become_command(start);
+        let [a, b, c, d] = errno.to_le_bytes();
+        let report = [step, a, b, c, d];
+        libc::write(start.failure, report.as_ptr().cast(), report.len());
+        libc::_exit(127);
     }
 }
 
 /// In the child. Comes back only with the step that failed and its error.
 ///
 /// # Safety
-/// Only right after `fork` in a single-threaded process; `argv` and `env` end with null.
-unsafe fn become_command(
-    prepared: &Prepared,
-    argv: &[*const libc::c_char],
-    env: &[*const libc::c_char],
-    stdio: [RawFd; 3],
-    terminal: Terminal,
-) -> (u8, i32) {
+/// Only in a new process with one thread; `argv` and `env` end with null.
+unsafe fn become_command(start: &Start<'_>) -> (u8, i32) {
+    let Start { prepared, argv, env, stdio, terminal, .. } = *start;
     let errno = || io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
     // SAFETY: see the function's contract; the rest are system calls on integers and valid C strings.
     unsafe {
@@ -153,14 +171,15 @@ unsafe fn become_command(
         for (fd, target) in stdio.into_iter().zip(0..) {
             libc::dup2(fd, target);
         }
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+        // Dispositions are the child's own, unlike its memory.
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         libc::umask(0o022);
         if libc::chdir(prepared.cwd.as_ptr()) == -1 {
             return (b'c', errno());
         }
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
         let mut worst = libc::ENOENT;
         for program in &prepared.programs {
             let program: &CStr = program;

@@ -57,7 +57,9 @@ pub(crate) fn ordinary_user(wanted: Option<&str>) -> anyhow::Result<Option<User>
 /// The sandboxes of this host, with the carriers the operator names.
 pub(crate) fn sandboxes(state_dir: &Path, carriers: &cli::Carriers) -> anyhow::Result<SandboxConfig> {
     let mut config = SandboxConfig::new(state_dir);
-    let cli::Carriers { runsc, runsc_sha256, isolate_host, isolate_host_sha256, machines } = carriers;
+    let cli::Carriers { runsc, runsc_sha256, isolate_host, isolate_host_sha256, waiting_sandboxes, machines } =
+        carriers;
+    config.waiting = waiting_sandboxes.map(usize::from);
     config.runsc = tool("--runsc", runsc.as_deref(), runsc_sha256.as_deref())?;
     config.isolate_host = tool("--isolate-host", isolate_host.as_deref(), isolate_host_sha256.as_deref())?;
     let cli::Machines { qemu, qemu_sha256, guest_kernel, guest_kernel_sha256, .. } = machines;

@@ -4,7 +4,7 @@
 //! are kept at once. The programs of other tiers are those of `cargo xtask setup`.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "a measuring program")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use livery_sandbox::{
@@ -45,28 +45,37 @@ fn main() -> std::process::ExitCode {
     };
     let size = Size::of(tier);
     let live = std::env::args().nth(2).and_then(|n| n.parse().ok()).unwrap_or(size.live);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let measured = runtime.block_on(async {
+        cold(tier, &size, live).await?;
+        if tier == Tier::Container { Ok(()) } else { warm(tier, size.rounds).await }
+    });
+    if let Err(why) = measured {
+        eprintln!("{tier}: {why}");
+        return std::process::ExitCode::FAILURE;
+    }
+    std::process::ExitCode::SUCCESS
+}
+
+/// Each sandbox is started when it is wanted.
+async fn cold(tier: Tier, size: &Size, live: usize) -> Result<(), String> {
     let temp = tempfile::tempdir().unwrap();
     let began = Instant::now();
-    let config = config(tier, temp.path());
-    let process = spawn_launcher(&config).unwrap();
-    let pid = process.pid();
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let sandboxes = Sandboxes::connect(process).unwrap();
-        println!("{:?}", sandboxes.grants().await.unwrap());
-        println!("launcher ready after {:?}", began.elapsed());
-        let report = sandboxes.tier(tier).await.unwrap();
-        if report.trial.is_none() && tier != Tier::Container {
-            eprintln!("{tier}: {}", report.detail);
-            return std::process::ExitCode::FAILURE;
-        }
-        let bench = Bench { sandboxes, tier };
-        bench.sequential(size.rounds).await;
-        bench.parallel(size.lives).await;
-        bench.many(live, pid).await;
-        let sandboxes = bench.sandboxes;
-        sandboxes.shutdown().await.unwrap();
-        std::process::ExitCode::SUCCESS
-    })
+    let (bench, launcher) = Bench::open(tier, temp.path(), Some(0)).await?;
+    println!("{:?}", bench.sandboxes.grants().await.unwrap());
+    println!("launcher ready after {:?}", began.elapsed());
+    bench.sequential(size.rounds).await;
+    bench.parallel(size.lives).await;
+    bench.many(live, launcher).await;
+    bench.sandboxes.shutdown().await.map_err(|error| error.to_string())
+}
+
+/// Each was started before it was wanted.
+async fn warm(tier: Tier, rounds: u32) -> Result<(), String> {
+    let temp = tempfile::tempdir().unwrap();
+    let (bench, _) = Bench::open(tier, temp.path(), None).await?;
+    bench.waiting(rounds).await;
+    bench.sandboxes.shutdown().await.map_err(|error| error.to_string())
 }
 
 /// With the tier's program, where it was installed.
@@ -103,11 +112,17 @@ fn tool(name: &str) -> Option<Tool> {
 struct Bench {
     sandboxes: Sandboxes,
     tier: Tier,
+    /// Where one sees that sandboxes wait.
+    workspaces: PathBuf,
 }
 
-async fn first_command(sandboxes: &Sandboxes, tier: Tier, id: String) -> (Sandbox, Duration, Duration) {
-    let began = Instant::now();
-    let sandbox = sandboxes.create(Spec { tier, ..Spec::new(id) }).await.unwrap();
+/// How long one may take until it waits, and what its programs take to be ready after that.
+const WAITS_MAX: Duration = Duration::from_secs(30);
+const SETTLED: Duration = Duration::from_millis(400);
+
+async fn first_command(sandboxes: &Sandboxes, spec: Spec) -> (Sandbox, Duration, Duration) {
+    let (began, tier) = (Instant::now(), spec.tier);
+    let sandbox = sandboxes.create(spec).await.unwrap();
     let created = began.elapsed();
     command(&sandbox, tier).await;
     (sandbox, created, began.elapsed())
@@ -125,12 +140,59 @@ async fn command(sandbox: &Sandbox, tier: Tier) {
 }
 
 impl Bench {
+    /// With the launcher's process number. The error says why there is no such tier here.
+    async fn open(tier: Tier, folder: &Path, waiting: Option<usize>) -> Result<(Self, u32), String> {
+        let config = SandboxConfig { waiting, ..config(tier, folder) };
+        let process = spawn_launcher(&config).unwrap();
+        let launcher = process.pid();
+        let sandboxes = Sandboxes::connect(process).unwrap();
+        let report = sandboxes.tier(tier).await.unwrap();
+        if report.trial.is_none() && tier != Tier::Container {
+            return Err(report.detail);
+        }
+        Ok((Self { sandboxes, tier, workspaces: config.state_dir.join("workspaces") }, launcher))
+    }
+
+    fn spec(&self, id: &str) -> Spec {
+        Spec { tier: self.tier, ..Spec::new(id) }
+    }
+
+    async fn waiting(&self, rounds: u32) {
+        let (sandbox, ..) = first_command(&self.sandboxes, self.spec("warm")).await;
+        sandbox.kill("done").await.unwrap();
+        let mut firsts = Vec::new();
+        for round in 0..rounds {
+            self.until_one_waits().await;
+            let id = format!("warm-{round}");
+            let (sandbox, _, first) = first_command(&self.sandboxes, self.spec(&id)).await;
+            firsts.push(first);
+            sandbox.kill("done").await.unwrap();
+            self.sandboxes.remove_workspace(&id).await.unwrap();
+        }
+        print_times("create to first output of one that waited", firsts);
+    }
+
+    /// Until every one that is to wait does: nothing is started then.
+    async fn until_one_waits(&self) {
+        let began = Instant::now();
+        let mut steady = (0, Instant::now());
+        while steady.0 == 0 || steady.1.elapsed() < SETTLED {
+            assert!(began.elapsed() < WAITS_MAX, "none waits");
+            let names = std::fs::read_dir(&self.workspaces).unwrap().flatten().map(|entry| entry.file_name());
+            let now = names.filter(|name| name.to_string_lossy().starts_with("waiting-")).count();
+            if now != steady.0 {
+                steady = (now, Instant::now());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     async fn sequential(&self, rounds: u32) {
         let (mut creates, mut firsts, mut seconds) = (Vec::new(), Vec::new(), Vec::new());
         let (mut kills, mut removes) = (Vec::new(), Vec::new());
         for round in 0..rounds {
             let id = format!("seq-{round}");
-            let (sandbox, created, first) = first_command(&self.sandboxes, self.tier, id.clone()).await;
+            let (sandbox, created, first) = first_command(&self.sandboxes, self.spec(&id)).await;
             creates.push(created);
             firsts.push(first);
             // A moment, as between two calls of a model.
@@ -162,10 +224,10 @@ impl Bench {
             if tasks.len() >= at_once {
                 times.push(tasks.join_next().await.unwrap().unwrap());
             }
-            let (sandboxes, tier) = (self.sandboxes.clone(), self.tier);
+            let id = format!("par-{round}");
+            let (sandboxes, spec) = (self.sandboxes.clone(), self.spec(&id));
             tasks.spawn(async move {
-                let id = format!("par-{round}");
-                let (sandbox, _, first) = first_command(&sandboxes, tier, id.clone()).await;
+                let (sandbox, _, first) = first_command(&sandboxes, spec).await;
                 sandbox.kill("done").await.unwrap();
                 sandboxes.remove_workspace(&id).await.unwrap();
                 first
@@ -184,7 +246,7 @@ impl Bench {
         let mut all = Vec::new();
         let began = Instant::now();
         for number in 0..live {
-            all.push(first_command(&self.sandboxes, self.tier, format!("live-{number}")).await.0);
+            all.push(first_command(&self.sandboxes, self.spec(&format!("live-{number}"))).await.0);
         }
         println!("{live} sandboxes at once after {:?}", began.elapsed());
         let each = (before.saturating_sub(memory_available_kb())) / live.max(1) as u64;

@@ -26,6 +26,9 @@ pub struct SandboxConfig {
     pub image_owner: Option<u32>,
     /// Sandboxes alive at once; more are refused.
     pub sandboxes_max: usize,
+    /// How many sandboxes of a tier that is slow to start wait for the next run, after a first one came; by default as many as are
+    /// worth their memory (two, one machine), with 0 none.
+    pub waiting: Option<usize>,
     /// Free space every file system with workspaces keeps; below it the largest sandbox is stopped.
     pub disk_reserve_mb: u64,
     /// Of a file system's files, how many in a hundred are kept free; below it the sandbox with the most is stopped.
@@ -61,6 +64,7 @@ impl SandboxConfig {
             image_dirs: Vec::new(),
             image_owner: None,
             sandboxes_max: 4096,
+            waiting: None,
             disk_reserve_mb: 512,
             inode_reserve_percent: 2,
             fast_cgroup_moves: true,

@@ -18,13 +18,39 @@ const LIVES: &str = "whole lives, ";
 /// The line with the memory of one of many that live at once.
 const MEMORY: &str = "host memory each: ";
 
-/// A tier, and the names of its figures: min, median and p99 of the first command, median of the next, lives, memory.
-type Tier = (&'static str, [&'static str; 6]);
+/// The line with the times of sandboxes that waited for whoever comes.
+const WARM: &str = "create to first output of one that waited: ";
+
+/// Where a figure is in what the example says.
+type Read = fn(&str) -> anyhow::Result<f64>;
+
+/// What is read of each tier.
+const READ: [Read; 6] = [
+    |text| time(line(text, TIMES)?, "min "),
+    |text| time(line(text, TIMES)?, "median "),
+    |text| time(line(text, TIMES)?, "p99 "),
+    |text| time(line(text, NEXT)?, "median "),
+    lives,
+    memory,
+];
+/// And of those that wait, where they do.
+const READ_WARM: [Read; 3] = [
+    |text| time(line(text, WARM)?, "min "),
+    |text| time(line(text, WARM)?, "median "),
+    |text| time(line(text, WARM)?, "p99 "),
+];
+
+/// A tier and the names of its figures, in the order of what is read.
+struct Tier {
+    name: &'static str,
+    keys: [&'static str; 6],
+    warm: Option<[&'static str; 3]>,
+}
 
 const TIERS: [Tier; 4] = [
-    (
-        "container",
-        [
+    Tier {
+        name: "container",
+        keys: [
             "sandbox_min_ms",
             "sandbox_median_ms",
             "sandbox_p99_ms",
@@ -32,14 +58,23 @@ const TIERS: [Tier; 4] = [
             "sandbox_per_s",
             "sandbox_memory_mib",
         ],
-    ),
-    (
-        "gvisor",
-        ["gvisor_min_ms", "gvisor_median_ms", "gvisor_p99_ms", "gvisor_next_ms", "gvisor_per_s", "gvisor_memory_mib"],
-    ),
-    (
-        "isolate",
-        [
+        warm: None,
+    },
+    Tier {
+        name: "gvisor",
+        keys: [
+            "gvisor_min_ms",
+            "gvisor_median_ms",
+            "gvisor_p99_ms",
+            "gvisor_next_ms",
+            "gvisor_per_s",
+            "gvisor_memory_mib",
+        ],
+        warm: Some(["gvisor_warm_min_ms", "gvisor_warm_ms", "gvisor_warm_p99_ms"]),
+    },
+    Tier {
+        name: "isolate",
+        keys: [
             "isolate_min_ms",
             "isolate_median_ms",
             "isolate_p99_ms",
@@ -47,10 +82,11 @@ const TIERS: [Tier; 4] = [
             "isolate_per_s",
             "isolate_memory_mib",
         ],
-    ),
-    (
-        "microvm",
-        [
+        warm: Some(["isolate_warm_min_ms", "isolate_warm_ms", "isolate_warm_p99_ms"]),
+    },
+    Tier {
+        name: "microvm",
+        keys: [
             "microvm_min_ms",
             "microvm_median_ms",
             "microvm_p99_ms",
@@ -58,34 +94,34 @@ const TIERS: [Tier; 4] = [
             "microvm_per_s",
             "microvm_memory_mib",
         ],
-    ),
+        warm: Some(["microvm_warm_min_ms", "microvm_warm_ms", "microvm_warm_p99_ms"]),
+    },
 ];
 
-/// Adds six figures of each tier; what a host cannot is said in a note.
+/// Adds the figures of each tier; what a host cannot is said in a note.
 pub fn tiers(binary: &Path, figures: &mut Figures) {
-    for (tier, keys) in TIERS {
-        progress(&format!("sandboxes of the tier {tier}"));
-        match said_by(binary, EXAMPLE, &[tier]).and_then(|text| read(&text)) {
-            Ok(values) => keys.iter().zip(values).for_each(|(key, value)| figures.add(key, value)),
-            Err(error) => keys.iter().for_each(|key| figures.absent(key, format!("{error:#}"))),
+    for Tier { name, keys, warm } in TIERS {
+        progress(&format!("sandboxes of the tier {name}"));
+        let said = said_by(binary, EXAMPLE, &[name]).map_err(|error| format!("{error:#}"));
+        let warm = warm.into_iter().flat_map(|keys| keys.into_iter().zip(READ_WARM));
+        for (key, read) in keys.into_iter().zip(READ).chain(warm) {
+            let value = said.as_ref().map_err(Clone::clone);
+            match value.and_then(|text| read(text).map_err(|error| format!("{error:#}"))) {
+                Ok(value) => figures.add(key, value),
+                Err(why) => figures.absent(key, why),
+            }
         }
     }
 }
 
-/// In the order of a tier's figures.
-fn read(text: &str) -> anyhow::Result<[f64; 6]> {
-    let times = line(text, TIMES)?;
+fn lives(text: &str) -> anyhow::Result<f64> {
     let lives = line(text, LIVES)?.rsplit_once(": ").and_then(|(_, rate)| rate.strip_suffix(" /s")?.parse().ok());
-    let memory =
-        line(text, MEMORY)?.split_once(" KiB").and_then(|(kib, _)| kib.parse::<f64>().ok()).context("no memory")?;
-    Ok([
-        time(times, "min ")?,
-        time(times, "median ")?,
-        time(times, "p99 ")?,
-        time(line(text, NEXT)?, "median ")?,
-        lives.context("no lives")?,
-        memory / 1024.0,
-    ])
+    lives.context("no lives")
+}
+
+fn memory(text: &str) -> anyhow::Result<f64> {
+    let kib = line(text, MEMORY)?.split_once(" KiB").and_then(|(kib, _)| kib.parse::<f64>().ok());
+    Ok(kib.context("no memory")? / 1024.0)
 }
 
 #[cfg(test)]

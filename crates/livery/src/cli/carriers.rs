@@ -19,6 +19,9 @@ pub(crate) struct Carriers {
     /// The SHA-256 that file must have; otherwise it is not used.
     #[arg(long, value_name = "HEX", env = "LIVERY_ISOLATE_HOST_SHA256", requires = "isolate_host")]
     pub(crate) isolate_host_sha256: Option<String>,
+    /// How many sandboxes of each slow tier are started before a run wants them, 0 to 64 (default: 2, and of microVMs 1).
+    #[arg(long, value_name = "N", env = "LIVERY_WAITING_SANDBOXES", value_parser = clap::value_parser!(u8).range(..=64))]
+    pub(crate) waiting_sandboxes: Option<u8>,
     #[command(flatten)]
     pub(crate) machines: Machines,
 }

@@ -90,7 +90,7 @@ impl Sandboxes {
     /// # Errors
     /// The runtime cannot watch the socket.
     pub fn connect(launcher: LauncherProcess) -> Result<Self, Error> {
-        let LauncherProcess { control, child } = launcher;
+        let LauncherProcess { control, child, waiting } = launcher;
         let started = Control::start(control).map_err(|source| Error::Io { doing: "watching the launcher", source });
         let (control, task) = started?;
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -102,7 +102,7 @@ impl Sandboxes {
             turns,
             by_id: Mutex::new(HashMap::new()),
             trials: tiers::Trials::default(),
-            pool: pool::Pool::default(),
+            pool: pool::Pool::new(waiting),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

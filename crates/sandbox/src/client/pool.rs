@@ -1,8 +1,10 @@
 //! Sandboxes that wait for a run: started before anybody wants them, where a start is slow beside what a run does first.
 //!
-//! There are none until a run has asked for such a sandbox, at most [`READY_MAX`], all of the shape that was asked for last, and none any
-//! more when nobody has asked for [`IDLE_MAX`]. Each becomes one run's and nobody else's. They are started in a task of their own, never
+//! There are none until a run has asked for such a sandbox, at most [`Pool::most`] of each of the [`SHAPES_MAX`] shapes that were asked for
+//! last, and none any more when nobody has asked for [`IDLE_MAX`]. Each becomes one run's and nobody else's. They are started in a task of their own, never
 //! while a run waits. Read next: `../launcher/server/adopt.rs`.
+
+mod image;
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 use livery_core::agent::Tier;
 use tokio::sync::{Notify, watch};
 
+use self::image::Image;
 use super::control::LossSender;
 use super::tiers::TRIAL_PREFIX;
 use super::{Inner, QUESTION_MAX, Sandbox, Sandboxes};
@@ -19,8 +22,8 @@ use crate::error::Lost;
 use crate::protocol::{Answer, Request};
 use crate::report::Grants;
 
-/// How many wait.
-pub(super) const READY_MAX: usize = 2;
+/// Kinds of sandbox that wait: a tier with its limits and its image.
+const SHAPES_MAX: usize = 3;
 /// How long they wait after the last run that wanted one.
 const IDLE_MAX: Duration = Duration::from_secs(300);
 /// Their own wall clock: longer than they ever wait.
@@ -31,8 +34,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Those that wait, and for what.
-#[derive(Default)]
 pub(super) struct Pool {
+    /// How many the operator wants of each tier.
+    wanted: Option<usize>,
     state: Mutex<State>,
     /// Somebody asked.
     asked: Arc<Notify>,
@@ -41,8 +45,8 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct State {
     ready: Vec<Ready>,
-    /// What was asked for last, and when.
-    wanted: Option<(Spec, Instant)>,
+    /// The shapes that were asked for last, and when; the latest at the end.
+    wanted: Vec<(Spec, Instant)>,
     is_tended: bool,
     number: u64,
 }
@@ -50,6 +54,7 @@ struct State {
 /// One that waits. Nothing is read from its guest yet.
 struct Ready {
     spec: Spec,
+    image: Image,
     grants: Grants,
     channel: OwnedFd,
     loss: LossSender,
@@ -59,9 +64,28 @@ impl Ready {
     fn is_lost(&self) -> bool {
         self.loss.borrow().is_some()
     }
+
+    /// Whether it is what a run of this shape would be given now.
+    fn is(&self, shape: &Spec) -> bool {
+        let now = Image::of(&shape.image);
+        self.spec.shape() == *shape && now != Image::Gone && self.image == now
+    }
 }
 
 impl Pool {
+    pub(super) fn new(wanted: Option<usize>) -> Self {
+        Self { wanted, state: Mutex::default(), asked: Arc::default() }
+    }
+
+    /// How many sandboxes of a tier wait. A container starts as fast as one is handed over; a machine keeps much memory.
+    fn most(&self, tier: Tier) -> usize {
+        match tier {
+            Tier::Container => 0,
+            Tier::Gvisor | Tier::Isolate => self.wanted.unwrap_or(2),
+            Tier::Microvm => self.wanted.unwrap_or(1),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,48 +94,56 @@ impl Pool {
     fn take(&self, shape: &Spec) -> Option<Ready> {
         let mut state = self.state();
         state.ready.retain(|ready| !ready.is_lost());
-        let index = state.ready.iter().position(|ready| ready.spec.shape() == *shape)?;
+        let index = state.ready.iter().position(|ready| ready.is(shape))?;
         Some(state.ready.remove(index))
     }
 
     /// What is to be done next: started, or taken down, or nothing more.
     fn next(&self) -> Step {
         let mut state = self.state();
-        state.ready.retain(|ready| !ready.is_lost());
-        let wanted = state.wanted.clone().filter(|(_, at)| at.elapsed() <= IDLE_MAX);
-        let Some((spec, _)) = wanted else {
-            (state.wanted, state.is_tended) = (None, false);
-            return Step::Clear(std::mem::take(&mut state.ready));
-        };
-        if let Some(index) = state.ready.iter().position(|ready| ready.spec.shape() != spec) {
-            return Step::Replace(state.ready.remove(index));
+        let State { ready, wanted, is_tended, number } = &mut *state;
+        ready.retain(|ready| !ready.is_lost());
+        wanted.retain(|(_, at)| at.elapsed() <= IDLE_MAX);
+        if wanted.is_empty() {
+            *is_tended = false;
+            return Step::Clear(std::mem::take(ready));
         }
-        if state.ready.len() >= READY_MAX {
-            return Step::Rest;
+        if let Some(index) = ready.iter().position(|ready| !wanted.iter().any(|(shape, _)| ready.is(shape))) {
+            return Step::Discard(ready.remove(index));
         }
-        state.number += 1;
-        let id = format!("{WAITING_PREFIX}{}-{}", std::process::id(), state.number);
-        Step::Start(Spec { id, wall_clock: WAIT_MAX, ..spec })
+        let lacks = |shape: &&Spec| ready.iter().filter(|ready| ready.is(shape)).count() < self.most(shape.tier);
+        let Some(shape) = wanted.iter().rev().map(|(shape, _)| shape).find(lacks) else { return Step::Rest };
+        *number += 1;
+        let id = format!("{WAITING_PREFIX}{}-{number}", std::process::id());
+        Step::Start(Spec { id, wall_clock: WAIT_MAX, ..shape.clone() })
+    }
+
+    fn want(&self, shape: Spec) {
+        let mut state = self.state();
+        state.wanted.retain(|(wanted, _)| *wanted != shape);
+        if state.wanted.len() >= SHAPES_MAX {
+            state.wanted.remove(0);
+        }
+        state.wanted.push((shape, Instant::now()));
+    }
+
+    fn give_up(&self, shape: &Spec) {
+        self.state().wanted.retain(|(wanted, _)| wanted != shape);
     }
 }
 
 enum Step {
     Start(Spec),
-    Replace(Ready),
+    Discard(Ready),
     Clear(Vec<Ready>),
     Rest,
-}
-
-/// Whether sandboxes of this tier are kept waiting.
-const fn is_kept(tier: Tier) -> bool {
-    matches!(tier, Tier::Isolate)
 }
 
 impl Sandboxes {
     /// A sandbox that waited, now this run's; and the word that such ones are wanted.
     pub(super) async fn waiting(&self, spec: &Spec) -> Option<Sandbox> {
         // A trial is to see a start, and is no sign that runs come.
-        if !is_kept(spec.tier) || spec.id.starts_with(TRIAL_PREFIX) {
+        if self.inner.pool.most(spec.tier) == 0 || spec.id.starts_with(TRIAL_PREFIX) {
             return None;
         }
         let shape = spec.shape();
@@ -134,8 +166,8 @@ impl Sandboxes {
     }
 
     fn want(&self, shape: Spec) {
+        self.inner.pool.want(shape);
         let mut state = self.inner.pool.state();
-        state.wanted = Some((shape, Instant::now()));
         if !std::mem::replace(&mut state.is_tended, true) {
             tokio::spawn(tend(Arc::downgrade(&self.inner), Arc::clone(&self.inner.pool.asked)));
         }
@@ -154,12 +186,14 @@ impl Sandboxes {
 
     async fn start_waiting(&self, spec: Spec) {
         let (loss, _) = watch::channel::<Option<Lost>>(None);
+        // Seen before it is used: one that is exchanged meanwhile is another one then.
+        let image = Image::of(&spec.image);
         match self.ask_to_create(&spec, &loss).await {
-            Ok((grants, channel)) => self.inner.pool.state().ready.push(Ready { spec, grants, channel, loss }),
+            Ok((grants, channel)) => self.inner.pool.state().ready.push(Ready { spec, image, grants, channel, loss }),
             Err(error) => {
                 tracing::debug!(%error, "a sandbox that was to wait did not start");
                 // A run that comes says it better.
-                self.inner.pool.state().wanted = None;
+                self.inner.pool.give_up(&spec.shape());
             }
         }
     }
@@ -173,7 +207,7 @@ async fn tend(sandboxes: Weak<Inner>, asked: Arc<Notify>) {
         let sandboxes = Sandboxes { inner };
         match sandboxes.inner.pool.next() {
             Step::Start(spec) => sandboxes.start_waiting(spec).await,
-            Step::Replace(ready) => sandboxes.discard(ready).await,
+            Step::Discard(ready) => sandboxes.discard(ready).await,
             Step::Clear(all) => {
                 for ready in all {
                     sandboxes.discard(ready).await;

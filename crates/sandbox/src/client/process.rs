@@ -17,6 +17,7 @@ use crate::socket;
 pub struct LauncherProcess {
     pub(crate) control: OwnedFd,
     pub(crate) child: Child,
+    pub(crate) waiting: Option<usize>,
 }
 
 impl LauncherProcess {
@@ -59,5 +60,5 @@ pub fn spawn_launcher(config: &SandboxConfig) -> io::Result<LauncherProcess> {
         });
     }
     let child = command.spawn()?;
-    Ok(LauncherProcess { control, child })
+    Ok(LauncherProcess { control, child, waiting: config.waiting })
 }

@@ -24,8 +24,8 @@ use crate::report::{Status, TierReport};
 
 /// What this launcher has for each tier.
 pub(crate) struct Tiers {
-    pub(crate) gvisor: Result<gvisor::Installed, gvisor::Absent>,
-    pub(crate) isolate: Result<isolate::Installed, isolate::Absent>,
+    pub(crate) gvisor: Result<gvisor::Installed, tool::Absent>,
+    pub(crate) isolate: Result<isolate::Installed, tool::Absent>,
     pub(crate) microvm: Result<microvm::Installed, tool::Absent>,
 }
 
@@ -92,7 +92,7 @@ impl Allowance {
     pub(crate) fn of(spec: &Spec) -> Self {
         match spec.tier {
             Tier::Gvisor => gvisor::allowance(spec),
-            Tier::Isolate => isolate::allowance(spec),
+            Tier::Isolate => isolate::allowance(),
             Tier::Microvm => microvm::allowance(spec),
             // Process 1.
             Tier::Container => Self { memory_mb: 0, pids: 1, disk_bytes: 0 },

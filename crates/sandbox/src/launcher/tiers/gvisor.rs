@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use livery_guest::seccomp;
 
-pub(crate) use self::install::{Absent, Installed, install, report};
+pub(crate) use self::install::{Installed, install, report};
 use super::Allowance;
 use crate::config::Spec;
 use crate::launcher::child::{self, Birth, Never, Said};

@@ -13,7 +13,7 @@ use std::os::fd::BorrowedFd;
 use livery_guest::isolate::ISOLATE;
 use livery_guest::seccomp;
 
-pub(crate) use self::install::{Absent, Installed, install, report};
+pub(crate) use self::install::{Installed, install, report};
 use super::Allowance;
 use super::container::{Limits, Plan};
 use crate::config::Spec;
@@ -29,8 +29,7 @@ pub(crate) const TMP_MB: u64 = 16;
 /// Where programs may write, and from where the guest starts hosts.
 const PLACES: Places = Places { writable: &["/workspace", "/tmp"], executable: &["/host", "/lib64"] };
 
-pub(crate) const fn allowance(spec: &Spec) -> Allowance {
-    let _ = spec;
+pub(crate) const fn allowance() -> Allowance {
     Allowance { memory_mb: OWN_MEMORY_MB, pids: OWN_PIDS, disk_bytes: 0 }
 }
 

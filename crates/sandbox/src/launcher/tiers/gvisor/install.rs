@@ -14,6 +14,7 @@ use livery_guest::seccomp;
 use crate::config::SandboxConfig;
 use crate::launcher::setup::{GUEST, ROOTS};
 use crate::launcher::tiers::program;
+use crate::launcher::tiers::tool::{self, Absent};
 use crate::report::{Status, TierReport};
 
 /// The verified copy.
@@ -33,12 +34,6 @@ pub(crate) struct Installed {
     pub(super) uid_count: u32,
 }
 
-/// Why there is none.
-pub(crate) struct Absent {
-    why: String,
-    fix: Option<String>,
-}
-
 impl Installed {
     pub(super) fn program(&self) -> BorrowedFd<'_> {
         self.program.as_fd()
@@ -52,16 +47,16 @@ impl Installed {
 
 /// Takes what the configuration names, or says why not.
 pub(crate) fn install(config: &SandboxConfig, privileged: bool) -> Result<Installed, Absent> {
-    let absent = |why: String, fix: &str| Absent { why, fix: (!fix.is_empty()).then(|| fix.to_owned()) };
-    let Some(tool) = &config.runsc else { return Err(absent("no runsc is configured".to_owned(), FETCH)) };
+    let Some(runsc) = &config.runsc else { return Err(Absent::new("no runsc is configured", FETCH)) };
     if !privileged {
-        let why = "runsc needs three ids of its own for each run, and this launcher has one".to_owned();
-        return Err(absent(why, "start livery as root: only its launcher stays root"));
+        let why = "runsc needs three ids of its own for each run, and this launcher has one";
+        return Err(Absent::new(why, "start livery as root: only its launcher stays root"));
     }
-    let name = tool.path.display();
-    let copied = program::copy(tool, Path::new(PROGRAM)).map_err(|(why, fix)| absent(why, fix))?;
+    let name = runsc.path.display();
+    let copied = tool::take(runsc, Path::new(PROGRAM), 0o555)?;
     let installed = settle(config, copied);
-    installed.map_err(|error| absent(format!("{name}: {error}"), "configure the runsc of this machine's architecture"))
+    installed
+        .map_err(|error| Absent::new(format!("{name}: {error}"), "configure the runsc of this machine's architecture"))
 }
 
 /// Everything a carrier needs beside the program.
@@ -94,8 +89,6 @@ pub(crate) fn report(found: &Result<Installed, Absent>) -> TierReport {
             sha256: Some(sha256.clone()),
             ..TierReport::new(Tier::Gvisor, Status::Ok, "runsc with systrap and no network")
         },
-        Err(Absent { why, fix }) => {
-            TierReport { fix: fix.clone(), ..TierReport::new(Tier::Gvisor, Status::Unusable, why) }
-        }
+        Err(absent) => absent.report(Tier::Gvisor),
     }
 }

@@ -12,6 +12,7 @@ use crate::config::SandboxConfig;
 use crate::launcher::root::{self, RootPlan};
 use crate::launcher::setup::ROOTS;
 use crate::launcher::tiers::program;
+use crate::launcher::tiers::tool::{self, Absent};
 use crate::report::{Status, TierReport};
 
 /// What is `/host` in a sandbox.
@@ -34,27 +35,21 @@ pub(crate) struct Installed {
     version: String,
 }
 
-/// Why there is none.
-pub(crate) struct Absent {
-    why: String,
-    fix: Option<String>,
-}
-
 /// Takes what the configuration names, or says why not.
 pub(crate) fn install(config: &SandboxConfig, privileged: bool) -> Result<Installed, Absent> {
-    let absent = |why: String, fix: &str| Absent { why, fix: (!fix.is_empty()).then(|| fix.to_owned()) };
-    let Some(tool) = &config.isolate_host else {
-        return Err(absent("no isolate host is configured".to_owned(), FETCH));
+    let Some(deno) = &config.isolate_host else {
+        return Err(Absent::new("no isolate host is configured", FETCH));
     };
-    let name = tool.path.display();
-    fs::create_dir(FOLDER).map_err(|error| absent(format!("{FOLDER}: {error}"), ""))?;
+    let name = deno.path.display();
+    fs::create_dir(FOLDER).map_err(|error| Absent::new(format!("{FOLDER}: {error}"), ""))?;
     let program = Path::new(FOLDER).join("deno");
-    let sha256 = program::copy(tool, &program).map_err(|(why, fix)| absent(why, fix))?;
+    let sha256 = tool::take(deno, &program, 0o555)?;
     let user = privileged.then_some(config.uid_first);
     let version = File::open(&program).map_err(|error| error.to_string());
     let version = version.and_then(|program| program::version(&program, "deno ", user));
-    let version = version.map_err(|why| absent(format!("{name}: it is no deno of this machine: {why}"), FETCH))?;
-    let root = lay_out().map_err(|error| absent(format!("{name}: {error}"), "install the GNU C library (glibc)"))?;
+    let version = version.map_err(|why| Absent::new(format!("{name}: it is no deno of this machine: {why}"), FETCH))?;
+    let root =
+        lay_out().map_err(|error| Absent::new(format!("{name}: {error}"), "install the GNU C library (glibc)"))?;
     Ok(Installed { root, sha256, version })
 }
 
@@ -86,8 +81,6 @@ pub(crate) fn report(found: &Result<Installed, Absent>) -> TierReport {
                 "deno behind a container's walls, one process for each program",
             )
         },
-        Err(Absent { why, fix }) => {
-            TierReport { fix: fix.clone(), ..TierReport::new(Tier::Isolate, Status::Unusable, why) }
-        }
+        Err(absent) => absent.report(Tier::Isolate),
     }
 }
