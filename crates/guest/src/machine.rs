@@ -9,12 +9,12 @@ mod tree;
 
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use livery_guest::seccomp::{self, Kernel};
-use livery_guest::vm::{DEVICES_MAX, Given, MODULES};
+use livery_guest::vm::{DEVICES_MAX, Given, HOST_PORT, MODULES, Stream, VSOCK_MODULES};
 
 use crate::sys;
 
@@ -46,10 +46,10 @@ pub(crate) fn settle(arguments: &[String], channel: i32) -> io::Result<()> {
     let given = Given::parse(arguments).ok_or(io::ErrorKind::InvalidInput)?;
     step("devices", calls::mount("devtmpfs", DEVICES, "devtmpfs", libc::MS_NOSUID, ""))?;
     step("/proc", calls::mount("proc", "/proc", "proc", 0, ""))?;
-    step("modules", load_modules())?;
+    step("modules", load_modules(given.stream))?;
     let disks = step("disks", disks())?;
     tree::grow(&given, &disks)?;
-    step("channel", open_channel(channel))?;
+    step("channel", open_channel(given.stream, channel))?;
     for (knob, value) in KNOBS {
         // Not every kernel has each of them.
         let _ = fs::write(Path::new("/proc/sys").join(knob), value);
@@ -68,16 +68,31 @@ fn step<T>(name: &str, outcome: io::Result<T>) -> io::Result<T> {
     outcome.map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))
 }
 
-fn open_channel(channel: i32) -> io::Result<()> {
-    let port = wait_for(|| first(DEVICES, "vport"))?;
-    let port = fs::File::options().read(true).write(true).open(port)?;
-    calls::place_descriptor(port.as_raw_fd(), channel)?;
-    std::mem::forget(port);
+fn open_channel(stream: Stream, channel: i32) -> io::Result<()> {
+    let stream: OwnedFd = match stream {
+        Stream::Port => {
+            let port = wait_for(|| first(DEVICES, "vport"))?;
+            fs::File::options().read(true).write(true).open(port)?.into()
+        }
+        // Until the device is there the host cannot be called.
+        Stream::Vsock => wait_for(|| calls::call_host(HOST_PORT).ok())?,
+    };
+    calls::place_descriptor(stream.as_raw_fd(), channel)?;
+    std::mem::forget(stream);
     Ok(())
 }
 
-fn load_modules() -> io::Result<()> {
-    let mut files: Vec<_> = fs::read_dir(MODULES)?.flatten().map(|entry| entry.path()).collect();
+/// Loads what every machine needs, and what this one's stream does.
+fn load_modules(stream: Stream) -> io::Result<()> {
+    load_folder(Path::new(MODULES))?;
+    let own = Path::new(MODULES).join(VSOCK_MODULES);
+    // A kernel that has them built in comes without the folder.
+    if stream == Stream::Vsock && own.is_dir() { load_folder(&own) } else { Ok(()) }
+}
+
+fn load_folder(folder: &Path) -> io::Result<()> {
+    let mut files: Vec<_> = fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| file.is_file());
     files.sort();
     for file in files {
         calls::load_module(&fs::File::open(&file)?)?;

@@ -10,6 +10,10 @@ pub const PROBE: &str = "probe";
 pub const BOOTED: &str = "the machine has booted";
 /// Where the first file system has the kernel's modules, in the order of their names.
 pub const MODULES: &str = "/modules";
+/// The folder in it with those that only a machine with a vsock needs.
+pub const VSOCK_MODULES: &str = "vsock";
+/// Where the host of a machine with a vsock takes the guest's one call.
+pub const HOST_PORT: u32 = 17_401;
 /// Entries of the devices' folder that are looked at.
 pub const DEVICES_MAX: usize = 4096;
 
@@ -22,22 +26,44 @@ pub struct Given {
     pub file_bytes: u64,
     /// `/tmp`, MiB.
     pub tmp_mb: u64,
+    /// Where its stream is.
+    pub stream: Stream,
+}
+
+/// What carries the bytes between host and guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// A port of virtio's console: it is there, and leads to the host.
+    Port,
+    /// A vsock: the guest calls its host on [`HOST_PORT`].
+    Vsock,
+}
+
+impl Stream {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Port => "port",
+            Self::Vsock => "vsock",
+        }
+    }
 }
 
 impl Given {
-    /// As arguments of process 1, behind `--` on the kernel's command line.
+    /// As arguments of process 1. On a kernel's command line they are words that mean nothing to it.
     #[must_use]
     pub fn encode(&self) -> String {
-        let Self { processes, file_bytes, tmp_mb } = self;
-        format!("{WORD} {processes} {file_bytes} {tmp_mb}")
+        let Self { processes, file_bytes, tmp_mb, stream } = self;
+        format!("{WORD} {processes} {file_bytes} {tmp_mb} {}", stream.word())
     }
 
     /// From the arguments behind [`WORD`]. `None`: they are something else.
     #[must_use]
     pub fn parse(arguments: &[String]) -> Option<Self> {
-        let numbers: Vec<u64> = arguments.iter().map(|text| text.parse()).collect::<Result<_, _>>().ok()?;
+        let (stream, numbers) = arguments.split_last()?;
+        let stream = [Stream::Port, Stream::Vsock].into_iter().find(|known| known.word() == stream)?;
+        let numbers: Vec<u64> = numbers.iter().map(|text| text.parse()).collect::<Result<_, _>>().ok()?;
         let [processes, file_bytes, tmp_mb] = numbers[..] else { return None };
-        Some(Self { processes, file_bytes, tmp_mb })
+        Some(Self { processes, file_bytes, tmp_mb, stream })
     }
 }
 
@@ -47,11 +73,15 @@ mod tests {
 
     #[test]
     fn what_is_given_arrives() {
-        let given = Given { processes: 257, file_bytes: 1 << 30, tmp_mb: 32 };
-        let text = given.encode();
-        let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
-        assert_eq!((words[0].as_str(), Given::parse(&words[1..])), (WORD, Some(given)));
-        assert_eq!(Given::parse(&words), None);
-        assert_eq!(Given::parse(&words[1..3]), None);
+        for stream in [Stream::Port, Stream::Vsock] {
+            let given = Given { processes: 257, file_bytes: 1 << 30, tmp_mb: 32, stream };
+            let text = given.encode();
+            let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+            assert_eq!((words[0].as_str(), Given::parse(&words[1..])), (WORD, Some(given)));
+            assert_eq!(Given::parse(&words), None);
+            assert_eq!(Given::parse(&words[1..4]), None);
+            assert_eq!(Given::parse(&words[2..]), None);
+        }
+        assert_eq!(Given::parse(&[]), None);
     }
 }

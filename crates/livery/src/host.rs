@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use livery_sandbox::{Microvm, SandboxConfig, Tool};
+use livery_sandbox::{Microvm, Monitor, SandboxConfig, Tool};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 
 use crate::{cli, exit};
@@ -62,16 +62,27 @@ pub(crate) fn sandboxes(state_dir: &Path, carriers: &cli::Carriers) -> anyhow::R
     config.waiting = waiting_sandboxes.map(usize::from);
     config.runsc = tool("--runsc", runsc.as_deref(), runsc_sha256.as_deref())?;
     config.isolate_host = tool("--isolate-host", isolate_host.as_deref(), isolate_host_sha256.as_deref())?;
-    let cli::Machines { qemu, qemu_sha256, guest_kernel, guest_kernel_sha256, .. } = machines;
-    let qemu = tool("--qemu", qemu.as_deref(), qemu_sha256.as_deref())?;
+    let cli::Machines { guest_kernel, guest_kernel_sha256, .. } = machines;
     let kernel = tool("--guest-kernel", guest_kernel.as_deref(), guest_kernel_sha256.as_deref())?;
-    if let (Some(qemu), Some(kernel)) = (qemu, kernel) {
+    if let (Some(monitor), Some(kernel)) = (monitor(machines)?, kernel) {
         let (modules, digest) = (machines.guest_modules.as_deref(), machines.guest_modules_sha256.as_deref());
         let modules = tool("--guest-modules", modules, digest)?;
-        config.microvm = Some(Microvm { qemu, kernel, modules, tcg: machines.microvm_tcg });
+        config.microvm = Some(Microvm { monitor, kernel, modules, tcg: machines.microvm_tcg });
         config.disks_dir = machines.disks.as_deref().map(std::path::absolute).transpose()?.or_else(disks_dir);
     }
     Ok(config)
+}
+
+/// The one monitor there can be: which of two would run a machine is not to be guessed.
+fn monitor(machines: &cli::Machines) -> anyhow::Result<Option<Monitor>> {
+    let cli::Machines { qemu, qemu_sha256, firecracker, firecracker_sha256, .. } = machines;
+    let qemu = tool("--qemu", qemu.as_deref(), qemu_sha256.as_deref())?;
+    match (qemu, tool("--firecracker", firecracker.as_deref(), firecracker_sha256.as_deref())?) {
+        (Some(_), Some(_)) => {
+            Err(exit::Usage("--qemu and --firecracker: machines have one monitor, so name one".to_owned()).into())
+        }
+        (qemu, firecracker) => Ok(qemu.map(Monitor::Qemu).or_else(|| firecracker.map(Monitor::Firecracker))),
+    }
 }
 
 /// A file of the operator's, with the digest it must have.

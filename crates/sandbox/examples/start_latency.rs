@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use livery_sandbox::{
-    Code, CodeOutcome, Exec, Language, Microvm, Sandbox, SandboxConfig, Sandboxes, Spec, Tier, Tool, launcher,
+    Code, CodeOutcome, Exec, Language, Microvm, Monitor, Sandbox, SandboxConfig, Sandboxes, Spec, Tier, Tool, launcher,
     spawn_launcher,
 };
 use sha2::Digest as _;
@@ -98,7 +98,8 @@ fn config(tier: Tier, folder: &Path) -> SandboxConfig {
 /// With a played processor where KVM does not run a guest.
 fn machine() -> Option<Microvm> {
     let qemu = tool("/usr/bin/qemu-system-x86_64")?;
-    Some(Microvm { qemu, kernel: tool("machines/vmlinux")?, modules: tool("machines/modules.cpio"), tcg: true })
+    let monitor = Monitor::Qemu(qemu);
+    Some(Microvm { monitor, kernel: tool("machines/vmlinux")?, modules: tool("machines/modules.cpio"), tcg: true })
 }
 
 /// Below the folder of tools, or with its whole path.

@@ -93,15 +93,35 @@ pub struct Tool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Microvm {
-    /// `qemu-system-x86_64`, with KVM or TCG.
-    pub qemu: Tool,
+    /// What runs them.
+    pub monitor: Monitor,
     /// The guest's kernel: an ELF file (`vmlinux`) or what QEMU takes for one.
     pub kernel: Tool,
     /// Its modules for virtio's bus and disks and for EROFS, where they are not built in: a cpio archive (`newc`, not compressed)
-    /// with a folder `modules`, whose files are loaded in the order of their names.
+    /// with a folder `modules`, whose files are loaded in the order of their names; those of its folder `vsock` only for Firecracker.
     pub modules: Option<Tool>,
-    /// Without KVM, let QEMU play the processor. No wall against an attacker: for development only.
+    /// Without KVM, let QEMU play the processor. No wall against an attacker: for development only. Firecracker plays none.
     pub tcg: bool,
+}
+
+/// The monitor of virtual machines: the same for all of a launcher's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Monitor {
+    /// `qemu-system-x86_64`, with KVM or TCG.
+    Qemu(Tool),
+    /// `firecracker` 1.10 or later, with KVM.
+    Firecracker(Tool),
+}
+
+impl Monitor {
+    /// The operator's program.
+    #[must_use]
+    pub const fn tool(&self) -> &Tool {
+        match self {
+            Self::Qemu(tool) | Self::Firecracker(tool) => tool,
+        }
+    }
 }
 
 /// The program that ends up in [`launcher::run_if_asked`](crate::launcher::run_if_asked).

@@ -48,7 +48,7 @@ pub use client::{
     SOURCE_BYTES_MAX, Sandbox, Sandboxes, Shown, Size, Stream, TERMINALS_MAX, Terminal, TerminalSpec, probe,
     spawn_launcher,
 };
-pub use config::{LauncherCommand, Microvm, RootFs, SandboxConfig, Spec, Tool};
+pub use config::{LauncherCommand, Microvm, Monitor, RootFs, SandboxConfig, Spec, Tool};
 pub use error::{Error, Lost, LostReason};
 pub use livery_core::agent::Tier;
 pub use protocol::{Teardown, Usage};

@@ -18,10 +18,16 @@ const RELEASE: &str = "bookworm-backports";
 const PACKAGE: &str = "linux-image-6.12.95+deb12-cloud-amd64=6.12.95-1~bpo12+1";
 /// Of the uncompressed kernel, which starts fastest, and of the archive of its modules.
 const KERNEL_SHA256: &str = "6e7bd5d9a92c1d43a891ca5d22c62b5069979bb79f092dcee9ab4b6d9c3ea4d9";
-const MODULES_SHA256: &str = "e2ff0b144130e2677b985eb988aa6f739906481cb7ce604a3f98c1a5e3ee5b3b";
+const MODULES_SHA256: &str = "3f1c9ba00fa70d7d039ec08b9e3c1b9f62589d43a22c4ba121494865bdc3a4bf";
 /// In the order in which they are loaded.
 const MODULES: [&str; 4] =
     ["drivers/virtio/virtio_mmio", "drivers/block/virtio_blk", "lib/libcrc32c", "fs/erofs/erofs"];
+/// What only a machine with a vsock loads, which is Firecracker's.
+const VSOCK_MODULES: [&str; 3] = [
+    "net/vmw_vsock/vsock",
+    "net/vmw_vsock/vmw_vsock_virtio_transport_common",
+    "net/vmw_vsock/vmw_vsock_virtio_transport",
+];
 
 /// Fetches both, if one is missing. Where apt cannot have them, they are left out, and the tests of their tier say so.
 ///
@@ -44,12 +50,12 @@ pub(super) fn install() -> anyhow::Result<()> {
     fs::write(&kernel, unpack(&["zstd", "-dcq"], payload(&image).context("this is no kernel as Linux packs it")?)?)?;
     let tree = found("lib/modules", "6.")?.join("kernel");
     let mut archive = Vec::new();
-    for (number, module) in MODULES.iter().enumerate() {
-        let bytes = unpack(&["xz", "-dcq"], &fs::read(tree.join(format!("{module}.ko.xz")))?)?;
-        if number == 0 {
-            entry(&mut archive, "modules", 0o040_755, &[]);
+    for (folder, modules) in [("modules", &MODULES[..]), ("modules/vsock", &VSOCK_MODULES)] {
+        entry(&mut archive, folder, 0o040_755, &[]);
+        for (number, module) in modules.iter().enumerate() {
+            let bytes = unpack(&["xz", "-dcq"], &fs::read(tree.join(format!("{module}.ko.xz")))?)?;
+            entry(&mut archive, &format!("{folder}/{number:03}.ko"), 0o100_644, &bytes);
         }
-        entry(&mut archive, &format!("modules/{number:03}.ko"), 0o100_644, &bytes);
     }
     entry(&mut archive, "TRAILER!!!", 0, &[]);
     fs::write(&modules, archive)?;

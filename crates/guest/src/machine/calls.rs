@@ -69,6 +69,21 @@ pub(super) fn place_descriptor(descriptor: RawFd, target: RawFd) -> io::Result<(
     }
 }
 
+/// Calls the host of this machine, whose number is the same for all; the stream that leads to it.
+pub(super) fn call_host(port: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the socket is owned from here; all zero is a valid `sockaddr_vm`, which outlives the call with its size.
+    unsafe {
+        let socket = check(libc::socket(libc::AF_VSOCK, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0))?;
+        let socket = OwnedFd::from_raw_fd(socket);
+        let mut host: libc::sockaddr_vm = std::mem::zeroed();
+        host.svm_family = u16::try_from(libc::AF_VSOCK).unwrap_or(0);
+        (host.svm_cid, host.svm_port) = (libc::VMADDR_CID_HOST, port);
+        let length = u32::try_from(size_of_val(&host)).unwrap_or(0);
+        check(libc::connect(socket.as_raw_fd(), (&raw const host).cast(), length))?;
+        Ok(socket)
+    }
+}
+
 pub(super) fn name_host(name: &[u8]) -> io::Result<()> {
     // SAFETY: pointer and length describe the slice.
     check(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }).map(drop)

@@ -30,13 +30,25 @@ pub(crate) struct Carriers {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Machines {
     /// Offer the tier microvm with this QEMU (`qemu-system-x86_64`).
-    #[arg(long, value_name = "FILE", env = "LIVERY_QEMU", requires_all = ["qemu_sha256", "guest_kernel"])]
+    #[arg(long, value_name = "FILE", env = "LIVERY_QEMU", group = "monitor", requires_all = ["qemu_sha256", "guest_kernel"])]
     pub(crate) qemu: Option<PathBuf>,
     /// The SHA-256 that file must have; otherwise it is not used.
     #[arg(long, value_name = "HEX", env = "LIVERY_QEMU_SHA256", requires = "qemu")]
     pub(crate) qemu_sha256: Option<String>,
+    /// Offer the tier microvm with this Firecracker (1.10 or later, with KVM) instead.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LIVERY_FIRECRACKER",
+        group = "monitor",
+        requires_all = ["firecracker_sha256", "guest_kernel"]
+    )]
+    pub(crate) firecracker: Option<PathBuf>,
+    /// The SHA-256 that file must have; otherwise it is not used.
+    #[arg(long, value_name = "HEX", env = "LIVERY_FIRECRACKER_SHA256", requires = "firecracker")]
+    pub(crate) firecracker_sha256: Option<String>,
     /// The kernel of its machines (`vmlinux`).
-    #[arg(long, value_name = "FILE", env = "LIVERY_GUEST_KERNEL", requires_all = ["guest_kernel_sha256", "qemu"])]
+    #[arg(long, value_name = "FILE", env = "LIVERY_GUEST_KERNEL", requires_all = ["guest_kernel_sha256", "monitor"])]
     pub(crate) guest_kernel: Option<PathBuf>,
     /// The SHA-256 that file must have.
     #[arg(long, value_name = "HEX", env = "LIVERY_GUEST_KERNEL_SHA256", requires = "guest_kernel")]
@@ -51,6 +63,41 @@ pub(crate) struct Machines {
     #[arg(long, env = "LIVERY_MICROVM_TCG", requires = "qemu")]
     pub(crate) microvm_tcg: bool,
     /// Where images are kept as disks for machines (default: a folder `livery/disks` in the system's or your cache).
-    #[arg(long, value_name = "DIR", env = "LIVERY_DISKS", requires = "qemu")]
+    #[arg(long, value_name = "DIR", env = "LIVERY_DISKS", requires = "monitor")]
     pub(crate) disks: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(flags: &str) -> Result<(), (ErrorKind, String)> {
+        let command = Carriers::augment_args(Command::new("livery"));
+        let parsed = command.try_get_matches_from(flags.split(' ')).map(drop);
+        parsed.map_err(|error| (error.kind(), error.to_string()))
+    }
+
+    #[test]
+    fn machines_have_one_monitor_a_digest_for_each_file_and_a_kernel() {
+        let kernel = "--guest-kernel k --guest-kernel-sha256 b";
+        for monitor in ["qemu", "firecracker"] {
+            assert_eq!(parse(&format!("livery --{monitor} f --{monitor}-sha256 a {kernel} --disks d")), Ok(()));
+            for lacking in [format!("--{monitor} f --{monitor}-sha256 a"), format!("--{monitor} f {kernel}")] {
+                let (kind, _) = parse(&format!("livery {lacking}")).unwrap_err();
+                assert_eq!(kind, ErrorKind::MissingRequiredArgument, "{lacking}");
+            }
+        }
+        assert_eq!(parse(&format!("livery {kernel}")).unwrap_err().0, ErrorKind::MissingRequiredArgument);
+        let both = format!("livery --qemu f --qemu-sha256 a --firecracker f --firecracker-sha256 a {kernel}");
+        let (kind, said) = parse(&both).unwrap_err();
+        assert!(
+            kind == ErrorKind::ArgumentConflict && said.contains("--qemu") && said.contains("--firecracker"),
+            "{said}"
+        );
+        let tcg = format!("livery --firecracker f --firecracker-sha256 a {kernel} --microvm-tcg");
+        assert!(parse(&tcg).is_err(), "Firecracker plays no processor");
+    }
 }

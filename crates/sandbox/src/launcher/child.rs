@@ -196,6 +196,12 @@ pub(super) fn arrange_descriptors(birth: &Birth<'_>, program: RawFd, said: Said)
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// The program that is executed does not get the channel.
+pub(super) fn keep_channel() -> io::Result<()> {
+    // SAFETY: plain system call on a descriptor that [`arrange_descriptors`] left.
+    check(unsafe { libc::fcntl(CHANNEL_FD, libc::F_SETFD, libc::FD_CLOEXEC) })
+}
+
 /// Executes the program left by [`arrange_descriptors`], with an empty environment.
 pub(super) fn exec(arguments: &[&std::ffi::CStr]) -> io::Result<Never> {
     let mut argv: Vec<*const libc::c_char> = arguments.iter().map(|argument| argument.as_ptr()).collect();

@@ -60,9 +60,7 @@ impl Live {
     pub(crate) fn deadline(&self) -> Instant {
         match self.phase {
             Phase::Starting { sign: Sign::ReportEnds, .. } => self.born + SETUP_MAX.min(self.spec.wall_clock),
-            Phase::Starting { sign: Sign::FirstWord, .. } => {
-                (self.ready + BOOT_MAX).min(self.born + IMAGE_MAX.min(self.spec.wall_clock))
-            }
+            Phase::Starting { .. } => (self.ready + BOOT_MAX).min(self.born + IMAGE_MAX.min(self.spec.wall_clock)),
             _ => self.born + self.spec.wall_clock,
         }
     }

@@ -5,6 +5,7 @@
 mod adopt;
 mod birth;
 mod death;
+mod door;
 mod images;
 mod watch;
 mod workspaces;

@@ -44,6 +44,10 @@ pub(crate) enum Sign {
     ReportEnds,
     /// The guest says its first word: until then there is a kernel to boot.
     FirstWord,
+    /// The carrier hands over a socket to listen on; the guest calls there, once, and says its first word.
+    Door,
+    /// The same, with the socket here.
+    Call,
 }
 
 /// What a tier takes for itself, beside what it gives to the guest.
@@ -112,7 +116,8 @@ impl Carrier<'_> {
     pub(crate) const fn sign(&self) -> Sign {
         match self {
             Self::Container(_) => Sign::ReportEnds,
-            Self::Gvisor(_) | Self::Microvm(_) => Sign::FirstWord,
+            Self::Gvisor(_) => Sign::FirstWord,
+            Self::Microvm(plan) => plan.sign(),
         }
     }
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use livery_sandbox::{
-    Exec, ExecResult, LauncherCommand, Microvm, Sandbox, SandboxConfig, Sandboxes, Spec, Tier, Tool, spawn_launcher,
+    Exec, ExecResult, LauncherCommand, Microvm, Monitor, Sandbox, SandboxConfig, Sandboxes, Spec, Tier, Tool,
+    spawn_launcher,
 };
 
 /// How long a state may take to come before a test fails. Generous: a loaded machine is slow, and no test measures time.
@@ -84,7 +85,7 @@ pub(crate) fn machines() -> Result<Microvm, String> {
     };
     let [kernel, modules] = ["vmlinux", "modules.cpio"].map(|name| PathBuf::from(format!("{tools}/{name}")));
     let qemu = tool(PathBuf::from("/usr/bin/qemu-system-x86_64"))?;
-    Ok(Microvm { qemu, kernel: tool(kernel)?, modules: Some(tool(modules)?), tcg: true })
+    Ok(Microvm { monitor: Monitor::Qemu(qemu), kernel: tool(kernel)?, modules: Some(tool(modules)?), tcg: true })
 }
 
 /// The runsc of `cargo xtask setup`, or another one named by `LIVERY_TEST_RUNSC`.

@@ -14,6 +14,7 @@ mod checks;
 mod crowd;
 mod doctor;
 mod escape;
+mod firecracker;
 mod house;
 mod image;
 mod isolate;

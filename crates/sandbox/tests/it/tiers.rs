@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use livery_sandbox::{Error, Microvm, Spec, Status, Tier, Tool};
+use livery_sandbox::{Error, Microvm, Monitor, Spec, Status, Tier, Tool};
 
 use crate::checks;
 use crate::house::{As, House, USER, Wall, everyone, machines, output, runsc};
@@ -14,7 +14,7 @@ fn gvisor() -> Option<Tool> {
     runsc().inspect_err(|why| eprintln!("SKIPPED: the tier gvisor, because {why}")).ok()
 }
 
-async fn refusal(house: &House, tier: Tier) -> String {
+pub(crate) async fn refusal(house: &House, tier: Tier) -> String {
     let spec = Spec { tier, ..Spec::new("refused") };
     match house.sandboxes.create(spec).await {
         Err(Error::Tier { tier: of, detail }) if of == tier => detail,
@@ -154,12 +154,12 @@ fn microvm() -> Option<Microvm> {
 
 #[tokio::test]
 async fn a_machines_own_kernel_answers() {
-    let Some(Microvm { qemu, .. }) = microvm() else { return };
+    let Some(Microvm { monitor, .. }) = microvm() else { return };
     for user in everyone() {
         let house = House::open(Wall { tier: Tier::Microvm, user });
         let report = house.sandboxes.tier(Tier::Microvm).await.unwrap();
         assert!(report.status != Status::Unusable && report.trial.is_some(), "{report:?}");
-        assert!(report.sha256 == Some(qemu.sha256.clone()) && report.version.is_some(), "{report:?}");
+        assert!(report.sha256 == Some(monitor.tool().sha256.clone()) && report.version.is_some(), "{report:?}");
         // Where QEMU plays the processor, whoever asks for a machine has one, and no minimum is met by it.
         assert_eq!(report.dev_only, report.status == Status::Degraded, "{report:?}");
         assert_eq!(house.sandboxes.choose(Tier::Microvm, false, None).await.unwrap(), Tier::Microvm);
@@ -171,7 +171,7 @@ async fn a_machines_own_kernel_answers() {
         // Its devices: two disks, a console, a stream, and nothing that leads out.
         assert_eq!(output(&sandbox, "ls /proc/sys/net/ipv4/conf").await, "all\ndefault\nlo");
         assert_eq!(output(&sandbox, "awk '{print $4}' /proc/partitions; ls /proc/bus /proc/tty | wc -w").await, "2");
-        let monitor = Monitor::of(&house);
+        let monitor = Process::under(&house);
         assert_eq!((monitor.no_new_privs.as_str(), monitor.seccomp.as_str(), monitor.capabilities), ("1", "2", 0));
         let expected = if user == As::Root {
             house.config.uid_first..house.config.uid_first + house.config.uid_count
@@ -184,16 +184,18 @@ async fn a_machines_own_kernel_answers() {
 }
 
 /// The process of the host's in which a machine runs.
-struct Monitor {
-    uid: u32,
-    no_new_privs: String,
-    seccomp: String,
-    capabilities: u64,
-    own_namespaces: bool,
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+    pub(crate) no_new_privs: String,
+    pub(crate) seccomp: String,
+    pub(crate) capabilities: u64,
+    pub(crate) own_namespaces: bool,
 }
 
-impl Monitor {
-    fn of(house: &House) -> Self {
+impl Process {
+    /// The youngest of the launcher's.
+    pub(crate) fn under(house: &House) -> Self {
         let children = fs::read_dir(format!("/proc/{}/task", house.launcher_pid)).unwrap().flatten();
         let children = children.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap());
         let pid: u32 = children.collect::<String>().split_whitespace().last().unwrap().parse().unwrap();
@@ -204,6 +206,7 @@ impl Monitor {
         let namespace = |pid: &std::path::Path, kind: &str| fs::read_link(pid.join("ns").join(kind)).unwrap();
         let own = |kind: &&str| namespace(&folder, kind) != namespace(std::path::Path::new("/proc/self"), kind);
         Self {
+            pid,
             uid: field("Uid:").split_whitespace().next().unwrap().parse().unwrap(),
             no_new_privs: field("NoNewPrivs:"),
             seccomp: field("Seccomp:"),
@@ -219,10 +222,10 @@ async fn a_monitor_or_kernel_that_is_not_the_one_that_was_meant_is_refused() {
     let other = Tool { path: "/bin/true".into(), sha256: crate::house::sha256(&fs::read("/bin/true").unwrap()) };
     let wrong = |tool: &Tool| Tool { sha256: "0".repeat(64), ..tool.clone() };
     let cases = [
-        (Microvm { qemu: wrong(&microvm.qemu), ..microvm.clone() }, "has the SHA-256"),
+        (Microvm { monitor: Monitor::Qemu(wrong(microvm.monitor.tool())), ..microvm.clone() }, "has the SHA-256"),
         (Microvm { kernel: wrong(&microvm.kernel), ..microvm.clone() }, "has the SHA-256"),
         (Microvm { modules: microvm.modules.as_ref().map(wrong), ..microvm.clone() }, "has the SHA-256"),
-        (Microvm { qemu: other, ..microvm.clone() }, "it is no QEMU"),
+        (Microvm { monitor: Monitor::Qemu(other), ..microvm.clone() }, "it is no QEMU"),
         (
             Microvm { kernel: Tool { path: "/no/such/kernel".into(), ..microvm.kernel.clone() }, ..microvm.clone() },
             "No such file",

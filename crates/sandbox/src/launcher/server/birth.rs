@@ -26,7 +26,6 @@ use crate::launcher::tiers::container::{self, Limits};
 use crate::launcher::tiers::{Carrier, Sign, Tiers, gvisor, isolate, microvm};
 use crate::launcher::validate;
 use crate::protocol::{Answer, Message, Refusal};
-use crate::socket;
 
 impl Server {
     pub(super) fn create(&mut self, seq: u64, spec: Spec) -> Result<(), Refusal> {
@@ -139,7 +138,7 @@ impl Server {
             .and_then(|()| Ok(epoll::add(&self.epoll, &report, token(serial, REPORT), EventFlags::IN)?))
             .and_then(|()| match sign {
                 Sign::ReportEnds => Ok(()),
-                Sign::FirstWord => Ok(epoll::add(&self.epoll, &channel, token(serial, FIRST_WORD), EventFlags::IN)?),
+                _ => Ok(epoll::add(&self.epoll, &channel, token(serial, FIRST_WORD), EventFlags::IN)?),
             });
         if let Err(error) = watched {
             start::kill(pidfd.as_fd());
@@ -187,16 +186,6 @@ impl Server {
         root.map_err(|error| Refusal::Failed { step: "image".to_owned(), detail: error.to_string() })
     }
 
-    /// The guest's kernel has booted, or the guest is gone, which its death says better.
-    pub(super) fn first_word(&mut self, serial: u64) {
-        let Some(live) = self.live.get(&serial) else { return };
-        let Phase::Starting { channel, .. } = &live.phase else { return };
-        let _ = epoll::delete(&self.epoll, channel);
-        if socket::has_spoken(channel.as_fd()) {
-            self.hand_out(serial);
-        }
-    }
-
     /// A starting process reported a failed step, or became the guest.
     pub(super) fn report(&mut self, serial: u64) {
         let Some(live) = self.live.get_mut(&serial) else { return };
@@ -223,7 +212,7 @@ impl Server {
     }
 
     /// The guest runs: its channel goes to the platform.
-    fn hand_out(&mut self, serial: u64) {
+    pub(super) fn hand_out(&mut self, serial: u64) {
         let Some(live) = self.live.get_mut(&serial) else { return };
         if let Phase::Starting { seq, channel, report, .. } = std::mem::replace(&mut live.phase, Phase::Running) {
             // Before it closes: gone already where its end was the sign.

@@ -6,8 +6,10 @@
 //! machine; the host reads neither. Its end is that of process 1, like a container's.
 //!
 //! With KVM the processor holds the machine in. Without it QEMU plays a processor (TCG), which nobody made to hold an attacker:
-//! that is for development, must be switched on, and satisfies no minimum. Read next: `microvm/install.rs`, `microvm/qemu.rs`.
+//! that is for development, must be switched on, and satisfies no minimum. The monitor is QEMU or Firecracker; all else is the same for
+//! both. Read next: `microvm/install.rs`, `microvm/qemu.rs`, `microvm/firecracker.rs`.
 
+mod firecracker;
 mod initramfs;
 mod install;
 mod kvm;
@@ -16,14 +18,16 @@ mod qemu;
 mod workspace;
 
 use std::ffi::CString;
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use livery_guest::seccomp;
-use livery_guest::vm::Given;
+use livery_guest::vm::{Given, Stream};
 
+use self::install::Kind;
 pub(crate) use self::install::{Installed, install, report};
-use super::Allowance;
+use super::{Allowance, Sign};
 use crate::config::Spec;
 use crate::launcher::child::{self, Birth, Never, Said};
 use crate::launcher::disks::cache::Disk;
@@ -63,7 +67,17 @@ impl<'a> Plan<'a> {
 
     fn given(&self) -> Given {
         let Spec { pids, disk_mb, .. } = self.spec;
-        Given { processes: u64::from(*pids) + 1, file_bytes: disk_mb << 20, tmp_mb: self.tmp_mb }
+        let stream = if self.installed.is_firecracker() { Stream::Vsock } else { Stream::Port };
+        Given { processes: u64::from(*pids) + 1, file_bytes: disk_mb << 20, tmp_mb: self.tmp_mb, stream }
+    }
+
+    /// Memory of the machine, MiB.
+    const fn memory_mb(&self) -> u64 {
+        self.spec.memory_mb + KERNEL_MB
+    }
+
+    pub(super) const fn sign(&self) -> Sign {
+        if self.installed.is_firecracker() { Sign::Door } else { Sign::FirstWord }
     }
 }
 
@@ -78,12 +92,21 @@ pub(super) fn become_monitor(plan: &Plan<'_>, birth: &Birth<'_>) -> Result<Never
     step::of("capabilities", child::bound_capabilities(&[]))?;
     step::of("no_new_privs", child::no_new_privs())?;
     step::of("tie to the launcher", child::die_with_launcher(birth.launcher))?;
+    let arguments: Vec<CString> = step::of("monitor", arguments(plan, birth))?;
     let program: BorrowedFd<'_> = plan.installed.program();
     step::of("descriptors", child::arrange_descriptors(birth, program.as_raw_fd(), Said::Everything))?;
+    if plan.installed.is_firecracker() {
+        step::of("descriptors", child::keep_channel())?;
+    }
     step::of("seccomp", seccomp::install(plan.installed.filter()))?;
-    let arguments: Vec<CString> = step::of("monitor", qemu::arguments(plan))?;
     let arguments: Vec<_> = arguments.iter().map(CString::as_c_str).collect();
     step::of("monitor", child::exec(&arguments))
+}
+
+/// The monitor's command line; what it finds beside it is made here.
+fn arguments(plan: &Plan<'_>, birth: &Birth<'_>) -> io::Result<Vec<CString>> {
+    let Kind::Qemu { accelerator, .. } = plan.installed.kind() else { return firecracker::arrange(plan, birth) };
+    qemu::arguments(plan, *accelerator)
 }
 
 /// The carrier's own root: the monitor with its libraries, the kernel, the disks, and next to no devices.

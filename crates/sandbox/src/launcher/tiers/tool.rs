@@ -35,6 +35,11 @@ impl Absent {
         Self { why: why.into(), fix: (!fix.is_empty()).then(|| fix.to_owned()) }
     }
 
+    /// The same, with the file it is about in front.
+    pub(super) fn of(self, path: &Path) -> Self {
+        Self { why: format!("{}: {}", path.display(), self.why), ..self }
+    }
+
     pub(super) fn report(&self, tier: Tier) -> TierReport {
         TierReport { fix: self.fix.clone(), ..TierReport::new(tier, Status::Unusable, &self.why) }
     }

@@ -1,4 +1,4 @@
-//! A monitor's own small root: the program, the libraries it names, and what it loads by itself.
+//! QEMU's part of the carrier's root: the libraries it names, and what it loads by itself. Firecracker needs nothing.
 //!
 //! The program is copied while it is hashed, so what was hashed is what runs. Its libraries are the host's own, found by the
 //! dynamic loader, which reads the program but does not run it. Read next: `install.rs`.
@@ -21,6 +21,10 @@ const FIRMWARE: [&str; 3] = ["bios-microvm.bin", "pvh.bin", "linuxboot_dma.bin"]
 
 /// Copies what the monitor needs below `root`; it runs nothing.
 pub(super) fn furnish(root: &Path, program: &Path) -> io::Result<()> {
+    // Its own parts are found from where it would lie, which has to exist.
+    for folder in ["firmware", "usr/bin"] {
+        fs::create_dir_all(root.join(folder))?;
+    }
     let parts: Vec<&Path> = QEMU_PARTS.iter().map(Path::new).filter(|part| part.exists()).collect();
     let mut needed: Vec<PathBuf> = parts.iter().map(|part| (*part).to_owned()).collect();
     for object in std::iter::once(program).chain(parts) {

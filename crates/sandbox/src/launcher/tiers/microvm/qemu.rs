@@ -7,8 +7,8 @@ use std::ffi::CString;
 use std::io;
 use std::path::Path;
 
+use super::Plan;
 use super::workspace::DISK;
-use super::{KERNEL_MB, Plan};
 use crate::launcher::child::CHANNEL_FD;
 
 /// What the kernel is told in any case: to say little, to end the machine when it fails, and not to look for what is not there.
@@ -40,15 +40,13 @@ impl Accelerator {
 }
 
 /// The whole command line. Everything is said, so that no default of another version decides.
-pub(super) fn arguments(plan: &Plan<'_>) -> io::Result<Vec<CString>> {
-    let accelerator = plan.installed.accelerator();
-    let memory = plan.spec.memory_mb + KERNEL_MB;
+pub(super) fn arguments(plan: &Plan<'_>, accelerator: Accelerator) -> io::Result<Vec<CString>> {
     let disks = [
         disk("image", "/image", "read-only=on,cache.no-flush=on"),
         // What is written is in the host's memory at once, and outlives the machine from then on.
         disk("workspace", &format!("/workspace/{DISK}"), "discard=unmap,cache.no-flush=on"),
     ];
-    let mut all = machine(accelerator, memory, "");
+    let mut all = machine(accelerator, plan.memory_mb(), "");
     let stream = ["-device", "virtio-serial-device,max_ports=2", "-device", "virtserialport,chardev=guest,name=guest"];
     all.extend(["-chardev".to_owned(), format!("socket,id=guest,fd={CHANNEL_FD}")]);
     all.extend(stream.map(str::to_owned));
@@ -58,13 +56,13 @@ pub(super) fn arguments(plan: &Plan<'_>) -> io::Result<Vec<CString>> {
     all.into_iter().map(|argument| Ok(CString::new(argument)?)).collect()
 }
 
-/// A machine without disks and stream, whose process 1 only says that it is there; `folder` has what it starts from.
-pub(super) fn probe(folder: &Path, word: &str) -> Vec<String> {
-    let mut all = machine(Accelerator::Kvm, PROBE_MB, &folder.display().to_string());
+/// A machine without disks and stream, whose process 1 only says that it is there; QEMU finds what it starts from at `seen`.
+pub(super) fn probe(_: &Path, seen: &Path, word: &str) -> io::Result<Vec<String>> {
+    let mut all = machine(Accelerator::Kvm, PROBE_MB, &seen.display().to_string());
     // The name of the program is not among its arguments here.
     all.remove(0);
     all.extend(["-append".to_owned(), format!("{KERNEL} {MEASURED} -- {word}")]);
-    all
+    Ok(all)
 }
 
 /// What every machine has; `folder` is empty, or a path that ends without a slash.

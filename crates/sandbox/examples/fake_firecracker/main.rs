@@ -1,0 +1,82 @@
+//! A stand-in for Firecracker where there is none, or no KVM: its command line, its configuration file and its vsock's sockets, as strict as
+//! its OpenAPI description, and the real guest behind it, as an ordinary process.
+//!
+//! What it does not have is a machine. The "kernel" is a static busybox, which becomes the guest's only program; the guest comes out of
+//! the initramfs that a machine would start from. It needs the standard library alone, so that a test can build it as one static file
+//! with `rustc`: a carrier's root holds nothing else. Read next: `config.rs`, `machine.rs`, `../../tests/it/firecracker.rs`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its console is its standard output")]
+
+mod config;
+mod json;
+mod machine;
+
+use std::process::ExitCode;
+
+/// What a test appends to this program's file to change what it says of itself.
+const MARK: &[u8] = b"\nFAKE:";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = Options::read(&arguments).and_then(|options| {
+        if options.version {
+            println!("Firecracker v{}\n", version());
+            return Ok(());
+        }
+        let text = std::fs::read_to_string(&options.config_file).map_err(|error| error.to_string())?;
+        let machine = config::read(&text)?;
+        machine::run(&machine)
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[derive(Default)]
+struct Options {
+    version: bool,
+    config_file: String,
+}
+
+impl Options {
+    /// The flags of Firecracker that Livery uses, and no others.
+    fn read(arguments: &[String]) -> Result<Self, String> {
+        let (mut options, mut no_api) = (Self::default(), false);
+        let mut left = arguments.iter();
+        while let Some(flag) = left.next() {
+            let mut value = || left.next().cloned().ok_or(format!("Arguments parsing error: {flag} needs a value"));
+            match flag.as_str() {
+                "--version" => options.version = true,
+                "--no-api" => no_api = true,
+                "--config-file" => options.config_file = value()?,
+                "--level" => {
+                    let level = value()?;
+                    if !["Off", "Error", "Warn", "Info"].contains(&level.as_str()) {
+                        return Err(format!("Invalid value for logger level: {level}"));
+                    }
+                }
+                other => {
+                    return Err(format!("Arguments parsing error: found argument '{other}' which wasn't expected"));
+                }
+            }
+        }
+        if !options.version && (!no_api || options.config_file.is_empty()) {
+            return Err("this stand-in has no API: --no-api and --config-file".to_owned());
+        }
+        Ok(options)
+    }
+}
+
+fn version() -> String {
+    std::fs::read("/proc/self/exe").ok().and_then(|own| mark(&own)).unwrap_or_else(|| "1.12.0".to_owned())
+}
+
+/// What stands behind the last mark of a file, if it has one near its end.
+fn mark(bytes: &[u8]) -> Option<String> {
+    let end = &bytes[bytes.len().saturating_sub(64)..];
+    let at = end.windows(MARK.len()).rposition(|part| part == MARK)?;
+    String::from_utf8(end[at + MARK.len()..].to_vec()).ok()
+}
