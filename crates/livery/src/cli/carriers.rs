@@ -69,13 +69,12 @@ pub(crate) struct Machines {
 
 #[cfg(test)]
 mod tests {
-    use clap::Command;
     use clap::error::ErrorKind;
 
     use super::*;
 
     fn parse(flags: &str) -> Result<(), (ErrorKind, String)> {
-        let command = Carriers::augment_args(Command::new("livery"));
+        let command = Carriers::augment_args(clap::Command::default());
         let parsed = command.try_get_matches_from(flags.split(' ')).map(drop);
         parsed.map_err(|error| (error.kind(), error.to_string()))
     }
