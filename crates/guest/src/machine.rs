@@ -29,8 +29,10 @@ const LOCKED_BYTES: u64 = 8 * 1024 * 1024;
 /// The run's user and group.
 const USER: u32 = 1000;
 
-/// Settings of this kernel: data reach the disk within about a second, none is loaded into it any more, and none is started from it.
-const KNOBS: [(&str, &str); 8] = [
+/// Settings of this kernel: data reach the disk within about a second, none is loaded into it any more, none is started from it, and
+/// a run that needs more memory than there is ends whole, as in every tier: what is left of it would not be what it started.
+const KNOBS: [(&str, &str); 9] = [
+    ("vm/panic_on_oom", "2"),
     ("vm/dirty_background_bytes", "4194304"),
     ("vm/dirty_bytes", "33554432"),
     ("vm/dirty_expire_centisecs", "50"),

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::cgroup::Group;
+use super::console::Console;
 use super::disk;
 use super::tiers::{Allowance, Sign};
 use crate::config::Spec;
@@ -50,6 +51,8 @@ pub(crate) struct Live {
     /// When everything it starts from was there.
     pub(crate) ready: Instant,
     pub(crate) phase: Phase,
+    /// A machine's, from when it runs.
+    pub(crate) console: Option<Console>,
     pub(crate) disk: disk::Watch,
     pub(crate) resident: Option<u64>,
     pub(crate) resident_peak: Option<u64>,
@@ -74,7 +77,7 @@ impl Live {
             memory_bytes: group.and_then(Group::memory_now).or(self.resident),
             pids_peak: group.and_then(Group::pids_peak),
             disk_bytes: self.disk.last.map(|measure| measure.bytes),
-            oom_kills: group.and_then(Group::oom_kills),
+            oom_kills: self.oom_kills(),
         }
     }
 
@@ -83,9 +86,16 @@ impl Live {
         (self.spec.memory_mb + Allowance::of(&self.spec).memory_mb) << 20
     }
 
-    /// Whether the kernel killed something in it for memory.
+    /// Whether a kernel, the host's or its own, ended something in it for memory.
     pub(crate) fn is_out_of_memory(&self) -> bool {
-        self.group.as_ref().and_then(Group::oom_kills).is_some_and(|kills| kills > 0)
+        self.oom_kills().is_some_and(|kills| kills > 0)
+    }
+
+    /// What the host's kernel counted, and the one end that a machine's own has.
+    fn oom_kills(&self) -> Option<u64> {
+        let own = self.console.as_ref().map(|console| u64::from(console.is_out_of_memory()));
+        let counted = self.group.as_ref().and_then(Group::oom_kills);
+        counted.map_or(own, |counted| Some(counted + own.unwrap_or(0)))
     }
 
     /// The sentence for a run that ran out of memory.

@@ -9,6 +9,7 @@
 
 mod cgroup;
 mod child;
+mod console;
 mod disk;
 mod disks;
 mod favour;

@@ -5,14 +5,14 @@ use std::time::Duration;
 use livery_sandbox::{Error, Exec, LauncherCommand, Stream};
 
 use crate::checks;
-use crate::house::{As, House, is_root, output, shell, until_running, walls, walls_with_machines};
+use crate::house::{As, House, is_root, output, shell, until_running, walls, walls_with_a_machine, walls_with_machines};
 
 /// Longer than any end takes, and far shorter than the commands that are ended would.
 const LONG: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn runs_commands_and_moves_files() {
-    for wall in walls_with_machines() {
+    for wall in walls_with_a_machine() {
         let house = House::open(wall);
         let sandbox = house.sandbox("one").await;
         assert_eq!(
@@ -64,7 +64,7 @@ async fn a_closed_umask_closes_no_sandbox() {
 
 #[tokio::test]
 async fn commands_end_as_they_should() {
-    for wall in walls_with_machines() {
+    for wall in walls_with_a_machine() {
         let house = House::open(wall);
         let sandbox = house.sandbox("one").await;
         let result = shell(&sandbox, "echo out; echo err >&2; exit 3").await;
@@ -103,7 +103,7 @@ async fn commands_end_as_they_should() {
 
 #[tokio::test]
 async fn long_output_keeps_head_and_tail_and_the_whole_in_a_file() {
-    for wall in walls() {
+    for wall in walls_with_machines() {
         let house = House::open(wall);
         let sandbox = house.sandbox("one").await;
         let mut live = Vec::new();
@@ -131,7 +131,7 @@ async fn long_output_keeps_head_and_tail_and_the_whole_in_a_file() {
 
 #[tokio::test]
 async fn many_commands_share_a_channel_and_a_dropped_one_is_killed() {
-    for wall in walls() {
+    for wall in walls_with_a_machine() {
         let house = House::open(wall);
         let sandbox = house.sandbox("one").await;
         let mut tasks = tokio::task::JoinSet::new();

@@ -7,7 +7,7 @@ use std::fs;
 use livery_sandbox::{Exec, Spec, Tier};
 
 use crate::checks;
-use crate::house::{As, House, Wall, output, until, walls};
+use crate::house::{As, House, Wall, output, until, walls, walls_with_machines};
 use crate::lifetime::{cgroups, is_alive, mounts_below, of_threads, run, traces};
 
 fn is_long() -> bool {
@@ -49,7 +49,7 @@ fn idle(wall: Wall) -> usize {
 async fn many_rounds_leave_nothing() {
     let own = || fs::read_dir("/proc/self/fd").unwrap().count();
     let own_before = own();
-    for wall in walls() {
+    for wall in walls_with_machines() {
         let house = House::open(wall);
         house.sandbox("warm").await.kill("test").await.unwrap();
         let launcher = house.launcher_pid;
@@ -81,7 +81,7 @@ async fn many_rounds_leave_nothing() {
 
 #[tokio::test]
 async fn the_platforms_end_takes_the_launcher_and_every_sandbox() {
-    for wall in walls() {
+    for wall in walls_with_machines() {
         let house = House::open(wall);
         let mark = format!("6{}", std::process::id());
         let many = at_the_end(wall);

@@ -65,14 +65,25 @@ pub(crate) fn walls() -> Vec<Wall> {
     walls
 }
 
-/// The same with a machine: for tests that make few, as each may cost seconds of a played processor.
+/// The same with machines: for tests that make few, as each may cost seconds of a played processor.
 pub(crate) fn walls_with_machines() -> Vec<Wall> {
-    let mut walls = walls();
+    [walls(), machine_walls()].concat()
+}
+
+/// The same with one user's machines: where the launcher's user makes no difference to what is tried.
+pub(crate) fn walls_with_a_machine() -> Vec<Wall> {
+    [walls(), machine_walls().into_iter().take(1).collect()].concat()
+}
+
+/// Every wall around a machine that this host can put up. What it cannot is said.
+pub(crate) fn machine_walls() -> Vec<Wall> {
     match machines() {
-        Ok(_) => walls.push(Wall { tier: Tier::Microvm, user: everyone()[0] }),
-        Err(why) => eprintln!("SKIPPED: the tier microvm, because {why}"),
+        Ok(_) => everyone().into_iter().map(|user| Wall { tier: Tier::Microvm, user }).collect(),
+        Err(why) => {
+            eprintln!("SKIPPED: the tier microvm, because {why}");
+            Vec::new()
+        }
     }
-    walls
 }
 
 /// The machine's own QEMU and the kernel of `cargo xtask setup`. The processor may be played: what is tested is ours.
@@ -169,12 +180,7 @@ impl House {
         }
         if tier == Tier::Microvm {
             config.microvm = Some(machines().unwrap());
-            // An image becomes a disk once, for all tests and users.
-            let folder = std::env::temp_dir().join("livery-test-disks");
-            std::fs::create_dir_all(&folder).unwrap();
-            // Refused where another user made it, who opened it.
-            let _ = std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o777));
-            config.disks_dir = Some(folder);
+            config.disks_dir = Some(disks_dir(user));
         }
         change(&mut config);
         let (sandboxes, launcher_pid) = connect(&config);
@@ -219,6 +225,23 @@ fn state_dir(temp: &tempfile::TempDir, user: As) -> PathBuf {
     std::fs::create_dir(&folder).unwrap();
     if user == As::User && is_root() {
         std::os::unix::fs::chown(&folder, Some(USER), Some(USER)).unwrap();
+    }
+    folder
+}
+
+/// Where an image becomes a disk once, for all tests with a launcher of this user, and nobody else's business.
+fn disks_dir(user: As) -> PathBuf {
+    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+    let own = rustix::process::geteuid().as_raw();
+    let owner = if user == As::User && is_root() { USER } else { own };
+    let folder = std::env::temp_dir().join(format!("livery-test-disks-{owner}"));
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&folder);
+    assert!(made.is_ok() || folder.symlink_metadata().is_ok(), "{}: {made:?}", folder.display());
+    let found = folder.symlink_metadata().unwrap();
+    let whose = [owner, own].contains(&found.uid());
+    assert!(found.is_dir() && whose && found.mode() & 0o077 == 0, "{} is not this test's own", folder.display());
+    if found.uid() != owner {
+        std::os::unix::fs::lchown(&folder, Some(owner), Some(owner)).unwrap();
     }
     folder
 }

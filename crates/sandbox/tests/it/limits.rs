@@ -5,7 +5,7 @@ use std::time::Duration;
 use livery_sandbox::{Error, Exec, LostReason, Sandbox, Spec, Tier};
 
 use crate::checks;
-use crate::house::{As, House, PATIENCE, output, shell, until_running, walls};
+use crate::house::{As, House, PATIENCE, machine_walls, output, shell, until_running, walls, walls_with_machines};
 
 async fn reason(sandbox: &Sandbox) -> (LostReason, String) {
     let mut lost = sandbox.lost();
@@ -20,7 +20,7 @@ async fn is_well(neighbour: &Sandbox) {
 
 #[tokio::test]
 async fn a_memory_bomb_ends_its_run_with_a_clear_reason() {
-    for wall in walls() {
+    for wall in walls_with_machines() {
         let house = House::open(wall);
         let neighbour = house.sandbox("neighbour").await;
         let spec = Spec { memory_mb: 64, ..house.spec("bomb") };
@@ -37,7 +37,7 @@ async fn a_memory_bomb_ends_its_run_with_a_clear_reason() {
         let one = house.sandboxes.create(spec).await.unwrap();
         match one.exec(Exec::shell("head -c 900000000 /dev/zero | tail -n 1 | wc -c; [ $(head -c 900000000 /dev/zero | tail -n 1 | wc -c) = 900000001 ]"), |_, _| {}).await {
             Err(Error::Lost(lost)) => assert_eq!(lost.reason, LostReason::OutOfMemory),
-            Ok(result) => assert!(wall.user == As::User && result.exit_code == Some(1), "{wall:?} {result:?}"),
+            Ok(result) => assert!(wall == As::User.into() && result.exit_code == Some(1), "{wall:?} {result:?}"),
             Err(error) => panic!("{error}"),
         }
         is_well(&neighbour).await;
@@ -65,7 +65,7 @@ async fn temporary_files_count_as_memory() {
 
 #[tokio::test]
 async fn a_fork_bomb_is_held_and_its_run_goes_on() {
-    for wall in walls() {
+    for wall in walls_with_machines() {
         let house = House::open(wall);
         let neighbour = house.sandbox("neighbour").await;
         let spec = Spec { pids: 32, ..house.spec("forks") };
@@ -79,7 +79,7 @@ async fn a_fork_bomb_is_held_and_its_run_goes_on() {
         assert!(result.exit_code != Some(0), "{wall:?} {result:?}");
         is_well(&neighbour).await;
         let usage = sandbox.usage().await.unwrap();
-        // Beside the run's own: process 1, or gVisor's threads.
+        // Beside the run's own: process 1, or the threads of what carries it.
         let most = if wall.tier == Tier::Container { 33 } else { 128 + 3 * 32 };
         assert!(usage.pids_peak.is_none_or(|peak| peak <= most), "{usage:?}");
         assert!(sandbox.lost().borrow().is_none());
@@ -128,6 +128,34 @@ async fn a_full_disk_ends_its_run() {
     }
 }
 
+/// A machine's disk ends where it ends: the command hears of it, and nobody outside has to count.
+#[tokio::test]
+async fn a_machines_full_disk_is_an_error_to_its_commands() {
+    for wall in machine_walls() {
+        let house = House::open(wall);
+        let neighbour = house.sandbox("neighbour").await;
+        let sandbox = house.sandboxes.create(Spec { disk_mb: 8, ..house.spec("small") }).await.unwrap();
+        let fill = "head -c 20000000 /dev/zero > big; stat -c %s big; rm big; \
+                    for i in 1 2 3 4 5 6; do head -c 4000000 /dev/zero > f$i || echo full; done; \
+                    mkdir d; i=0; while touch d/$i; do i=$((i+1)); [ $i -lt 20000 ] || exit 9; done 2>/dev/null; echo over";
+        let result = shell(&sandbox, fill).await;
+        let said = String::from_utf8_lossy(&result.stdout).into_owned();
+        let first: u64 = said.lines().next().unwrap().parse().unwrap();
+        assert!((7 << 20..=8 << 20).contains(&first) && said.contains("full") && said.ends_with("over\n"), "{said}");
+        assert!(String::from_utf8_lossy(&result.stderr).contains("No space left"), "{wall:?} {result:?}");
+        // On the host it is one file, that has no more than was promised.
+        let disk = std::fs::metadata(house.config.state_dir.join("workspaces/small/workspace.ext4")).unwrap();
+        assert!(disk.len() < 64 << 20 && std::os::unix::fs::MetadataExt::blocks(&disk) * 512 <= disk.len(), "{disk:?}");
+        // Room that is given back can be used again, and the run goes on.
+        assert_eq!(output(&sandbox, "rm -r d f*; echo fine > file; cat file").await, "fine");
+        is_well(&neighbour).await;
+        let written = output(&neighbour, "head -c 20000000 /dev/zero > big; stat -c %s big").await;
+        assert_eq!(written, "20000000", "where there is room it is whole");
+        checks::held(wall, &[38]);
+        checks::control(&[38]);
+    }
+}
+
 #[tokio::test]
 async fn the_hosts_reserve_ends_the_largest() {
     for wall in walls() {
@@ -143,12 +171,15 @@ async fn the_hosts_reserve_ends_the_largest() {
 
 #[tokio::test]
 async fn the_wall_clock_ends_a_run_whatever_it_does() {
-    for wall in walls() {
+    for wall in walls_with_machines() {
         let house = House::open(wall);
-        let spec = Spec { wall_clock: Duration::from_millis(2500), ..house.spec("late") };
+        // The time that a kernel takes to boot counts.
+        let wall_clock = Duration::from_millis(if wall.tier == Tier::Microvm { 20_500 } else { 2500 });
+        let spec = Spec { wall_clock, ..house.spec("late") };
         let sandbox = house.sandboxes.create(spec).await.unwrap();
         let error = sandbox.exec(Exec::shell("trap '' TERM INT; while :; do :; done"), |_, _| {}).await.unwrap_err();
-        assert_eq!(error.to_string(), "the sandbox was lost: its wall clock of 2.5 s ran out", "{wall:?}");
+        let expected = format!("the sandbox was lost: its wall clock of {} s ran out", wall_clock.as_secs_f64());
+        assert_eq!(error.to_string(), expected, "{wall:?}");
         assert_eq!(reason(&sandbox).await.0, LostReason::WallClock);
         assert!(matches!(sandbox.get("x", 0, 1).await, Err(Error::Lost(_))));
         checks::held(wall, &[42]);
@@ -166,7 +197,7 @@ async fn the_wall_clock_ends_a_run_whatever_it_does() {
 
 #[tokio::test]
 async fn descriptors_and_unread_input_are_bounded() {
-    for wall in walls() {
+    for wall in walls_with_machines() {
         let house = House::open(wall);
         let sandbox = house.sandbox("one").await;
         assert_eq!(output(&sandbox, "ulimit -n; ulimit -c").await, "4096\n0");

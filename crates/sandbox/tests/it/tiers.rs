@@ -48,7 +48,7 @@ async fn a_tier_that_is_not_there_is_a_refusal_and_never_a_weaker_one() {
     }
     checks::control(&[46]);
     // What is refused is refused before there is a wall.
-    for wall in crate::house::walls().into_iter().chain(crate::house::isolates()) {
+    for wall in crate::house::walls_with_machines().into_iter().chain(crate::house::isolates()) {
         checks::held(wall, &[46]);
     }
 }

@@ -15,6 +15,7 @@ use super::workspaces::open_workspace;
 use super::{DEATH, FIRST_WORD, REPORT, Server, TICK, token};
 use crate::config::{RootFs, Spec, WAITING_PREFIX};
 use crate::launcher::cgroup::Group;
+use crate::launcher::console::Console;
 use crate::launcher::disk;
 use crate::launcher::disks::cache::{self, Disk};
 use crate::launcher::journal::Identity;
@@ -159,6 +160,7 @@ impl Server {
             born: Instant::now(),
             ready: Instant::now(),
             phase,
+            console: None,
             disk: disk::Watch::default(),
             resident: None,
             resident_peak: None,
@@ -189,7 +191,12 @@ impl Server {
     /// A starting process reported a failed step, or became the guest.
     pub(super) fn report(&mut self, serial: u64) {
         let Some(live) = self.live.get_mut(&serial) else { return };
-        let Phase::Starting { report, text, sign, .. } = &mut live.phase else { return };
+        let Phase::Starting { report, text, sign, .. } = &mut live.phase else {
+            if let Some(console) = &mut live.console {
+                console.listen();
+            }
+            return;
+        };
         let mut buffer = [0; 1024];
         match rustix::io::read(&*report, &mut buffer) {
             Ok(0) => {}
@@ -215,8 +222,13 @@ impl Server {
     pub(super) fn hand_out(&mut self, serial: u64) {
         let Some(live) = self.live.get_mut(&serial) else { return };
         if let Phase::Starting { seq, channel, report, .. } = std::mem::replace(&mut live.phase, Phase::Running) {
-            // Before it closes: gone already where its end was the sign.
-            let _ = epoll::delete(&self.epoll, &report);
+            if live.spec.tier == Tier::Microvm {
+                // Its kernel may have a word to say later, and stays watched.
+                live.console = Some(Console::new(report));
+            } else {
+                // Before it closes: gone already where its end was the sign.
+                let _ = epoll::delete(&self.epoll, &report);
+            }
             let answer = Answer::Created { grants: self.p.grants.clone() };
             self.say_with(&Message::Answer { seq, answer }, Some(channel));
         }

@@ -47,6 +47,9 @@ impl Server {
             return;
         }
         let _ = epoll::delete(&self.epoll, &live.pidfd);
+        if let Some(console) = &mut live.console {
+            console.listen();
+        }
         let usage = live.usage();
         let oom = live.is_out_of_memory().then(|| live.out_of_memory());
         let now = Instant::now();
