@@ -5,7 +5,9 @@ use std::time::Duration;
 use livery_sandbox::{Error, Exec, LauncherCommand, Stream};
 
 use crate::checks;
-use crate::house::{As, House, is_root, output, shell, until_running, walls, walls_with_a_machine, walls_with_machines};
+use crate::house::{
+    As, House, is_root, output, shell, until_running, walls, walls_with_a_machine, walls_with_machines,
+};
 
 /// Longer than any end takes, and far shorter than the commands that are ended would.
 const LONG: Duration = Duration::from_secs(120);

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use livery_sandbox::{Error, Microvm, Monitor, Spec, Status, Tier, Tool};
 
 use crate::house::{As, House, PATIENCE, USER, everyone, machines, output, sha256};
-use crate::tiers::{Process, refusal};
+use crate::machines::monitor::Process;
+use crate::tiers::refusal;
 
 /// Where its source is.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fake_firecracker/main.rs");
@@ -86,10 +87,10 @@ async fn answers(user: As, microvm: &Microvm) {
     sandbox.put("note", b"kept", 0o644).await.unwrap();
     assert_eq!(output(&sandbox, "cat note").await, "kept");
     let monitor = Process::under(&house);
-    assert_eq!((monitor.no_new_privs.as_str(), monitor.seccomp.as_str(), monitor.capabilities), ("1", "2", 0));
+    monitor.assert_has_no_rights();
     let first = house.config.uid_first;
     let expected = if user == As::Root { first..first + house.config.uid_count } else { USER..USER + 1 };
-    assert!(expected.contains(&monitor.uid) && monitor.own_namespaces, "{}", monitor.uid);
+    assert!(expected.contains(&monitor.uid), "{}", monitor.uid);
     let mut root: Vec<String> = fs::read_dir(format!("/proc/{}/root", monitor.pid)).unwrap().map(name).collect();
     root.sort();
     assert_eq!(

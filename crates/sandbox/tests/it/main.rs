@@ -22,6 +22,7 @@ mod isolate_escape;
 mod isolate_walls;
 mod lifetime;
 mod limits;
+mod machines;
 mod probe;
 mod quota;
 mod relay;

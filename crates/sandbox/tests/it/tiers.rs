@@ -1,11 +1,11 @@
-//! What is special about each tier: that it is the one asked for, or a refusal that says what to do.
+//! What is special about each tier: that it is the one asked for, or a refusal that says what to do. Machines have `machines.rs`.
 
 use std::fs;
 
-use livery_sandbox::{Error, Microvm, Monitor, Spec, Status, Tier, Tool};
+use livery_sandbox::{Error, Spec, Status, Tier, Tool};
 
 use crate::checks;
-use crate::house::{As, House, USER, Wall, everyone, machines, output, runsc};
+use crate::house::{As, House, Wall, everyone, output, runsc};
 
 const GVISOR: Wall = Wall { tier: Tier::Gvisor, user: As::Root };
 
@@ -145,100 +145,4 @@ async fn gvisors_own_kernel_answers_behind_a_wall_of_its_own() {
     assert!(kernels > 0, "gVisor's kernel confines itself");
     checks::held(GVISOR, &[48]);
     checks::control(&[48]);
-}
-
-/// Machines here, or a loud word that they were not tried.
-fn microvm() -> Option<Microvm> {
-    machines().inspect_err(|why| eprintln!("SKIPPED: the tier microvm, because {why}")).ok()
-}
-
-#[tokio::test]
-async fn a_machines_own_kernel_answers() {
-    let Some(Microvm { monitor, .. }) = microvm() else { return };
-    for user in everyone() {
-        let house = House::open(Wall { tier: Tier::Microvm, user });
-        let report = house.sandboxes.tier(Tier::Microvm).await.unwrap();
-        assert!(report.status != Status::Unusable && report.trial.is_some(), "{report:?}");
-        assert!(report.sha256 == Some(monitor.tool().sha256.clone()) && report.version.is_some(), "{report:?}");
-        // Where QEMU plays the processor, whoever asks for a machine has one, and no minimum is met by it.
-        assert_eq!(report.dev_only, report.status == Status::Degraded, "{report:?}");
-        assert_eq!(house.sandboxes.choose(Tier::Microvm, false, None).await.unwrap(), Tier::Microvm);
-        let stronger = house.sandboxes.choose(Tier::Gvisor, true, None).await;
-        assert_eq!(stronger.is_ok(), !report.dev_only, "{stronger:?}");
-        let sandbox = house.sandbox("one").await;
-        let host = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-        assert_ne!(output(&sandbox, "uname -r").await, host.trim());
-        // Its devices: two disks, a console, a stream, and nothing that leads out.
-        assert_eq!(output(&sandbox, "ls /proc/sys/net/ipv4/conf").await, "all\ndefault\nlo");
-        assert_eq!(output(&sandbox, "awk '{print $4}' /proc/partitions; ls /proc/bus /proc/tty | wc -w").await, "2");
-        let monitor = Process::under(&house);
-        assert_eq!((monitor.no_new_privs.as_str(), monitor.seccomp.as_str(), monitor.capabilities), ("1", "2", 0));
-        let expected = if user == As::Root {
-            house.config.uid_first..house.config.uid_first + house.config.uid_count
-        } else {
-            USER..USER + 1
-        };
-        assert!(expected.contains(&monitor.uid), "{}", monitor.uid);
-        assert!(monitor.own_namespaces, "the host's namespaces");
-    }
-}
-
-/// The process of the host's in which a machine runs.
-pub(crate) struct Process {
-    pub(crate) pid: u32,
-    pub(crate) uid: u32,
-    pub(crate) no_new_privs: String,
-    pub(crate) seccomp: String,
-    pub(crate) capabilities: u64,
-    pub(crate) own_namespaces: bool,
-}
-
-impl Process {
-    /// The youngest of the launcher's.
-    pub(crate) fn under(house: &House) -> Self {
-        let children = fs::read_dir(format!("/proc/{}/task", house.launcher_pid)).unwrap().flatten();
-        let children = children.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap());
-        let pid: u32 = children.collect::<String>().split_whitespace().last().unwrap().parse().unwrap();
-        let folder = std::path::PathBuf::from(format!("/proc/{pid}"));
-        let status = fs::read_to_string(folder.join("status")).unwrap();
-        let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap().trim().to_owned();
-        let sets = ["CapEff:", "CapPrm:", "CapBnd:"].map(|name| u64::from_str_radix(&field(name), 16).unwrap());
-        let namespace = |pid: &std::path::Path, kind: &str| fs::read_link(pid.join("ns").join(kind)).unwrap();
-        let own = |kind: &&str| namespace(&folder, kind) != namespace(std::path::Path::new("/proc/self"), kind);
-        Self {
-            pid,
-            uid: field("Uid:").split_whitespace().next().unwrap().parse().unwrap(),
-            no_new_privs: field("NoNewPrivs:"),
-            seccomp: field("Seccomp:"),
-            capabilities: sets.into_iter().fold(0, |all, set| all | set),
-            own_namespaces: ["user", "mnt", "pid", "net", "ipc", "uts"].iter().all(own),
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_monitor_or_kernel_that_is_not_the_one_that_was_meant_is_refused() {
-    let Some(microvm) = microvm() else { return };
-    let other = Tool { path: "/bin/true".into(), sha256: crate::house::sha256(&fs::read("/bin/true").unwrap()) };
-    let wrong = |tool: &Tool| Tool { sha256: "0".repeat(64), ..tool.clone() };
-    let cases = [
-        (Microvm { monitor: Monitor::Qemu(wrong(microvm.monitor.tool())), ..microvm.clone() }, "has the SHA-256"),
-        (Microvm { kernel: wrong(&microvm.kernel), ..microvm.clone() }, "has the SHA-256"),
-        (Microvm { modules: microvm.modules.as_ref().map(wrong), ..microvm.clone() }, "has the SHA-256"),
-        (Microvm { monitor: Monitor::Qemu(other), ..microvm.clone() }, "it is no QEMU"),
-        (
-            Microvm { kernel: Tool { path: "/no/such/kernel".into(), ..microvm.kernel.clone() }, ..microvm.clone() },
-            "No such file",
-        ),
-    ];
-    for (microvm, why) in cases {
-        let house = House::open_with(everyone()[0], |config| config.microvm = Some(microvm));
-        let detail = refusal(&house, Tier::Microvm).await;
-        assert!(detail.contains(why), "{detail}");
-        assert!(house.sandboxes.choose(Tier::Microvm, true, None).await.is_err());
-    }
-    // Without KVM, nothing is given that was not switched on.
-    let house = House::open_with(everyone()[0], |config| config.microvm = Some(Microvm { tcg: false, ..microvm }));
-    let report = house.sandboxes.tier(Tier::Microvm).await.unwrap();
-    assert!(!report.dev_only && (report.status == Status::Ok || report.fix.unwrap().contains("--microvm-tcg")));
 }

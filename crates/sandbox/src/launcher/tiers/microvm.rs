@@ -9,6 +9,7 @@
 //! that is for development, must be switched on, and satisfies no minimum. The monitor is QEMU or Firecracker; all else is the same for
 //! both. Read next: `microvm/install.rs`, `microvm/qemu.rs`, `microvm/firecracker.rs`.
 
+mod clock;
 mod firecracker;
 mod initramfs;
 mod install;

@@ -12,7 +12,7 @@ use livery_core::agent::Tier;
 use livery_guest::seccomp;
 
 use super::qemu::{self, Accelerator};
-use super::{firecracker, initramfs, kvm, monitor};
+use super::{clock, firecracker, initramfs, kvm, monitor};
 use crate::config::{Microvm, Monitor, SandboxConfig};
 use crate::launcher::setup::GUEST;
 use crate::launcher::tiers::program;
@@ -64,7 +64,7 @@ impl Installed {
     }
 
     pub(super) const fn uses_kvm(&self) -> bool {
-        !matches!(self.kind, Kind::Qemu { accelerator: Accelerator::Tcg, .. })
+        !matches!(self.kind, Kind::Qemu { accelerator: Accelerator::Tcg { .. }, .. })
     }
 }
 
@@ -142,7 +142,7 @@ fn settle(
         if has("kvm") { kvm::boots(path, user, qemu::probe) } else { Err("this QEMU is built without KVM".to_owned()) };
     let (accelerator, without_kvm) = match tried {
         Ok(()) => (Accelerator::Kvm, None),
-        Err(why) if microvm.tcg && has("tcg") => (Accelerator::Tcg, Some(why)),
+        Err(why) if microvm.tcg && has("tcg") => (Accelerator::Tcg { clock_khz: clock::khz() }, Some(why)),
         Err(why) if microvm.tcg => return Ok(Err(Absent::new(format!("{why}, and without TCG too"), PLAY))),
         Err(why) => return Ok(Err(Absent::new(why, PLAY))),
     };
