@@ -229,7 +229,7 @@ fn terminal_ledger() {
 fn guest_wire() {
     use livery_guest::wire::terminal::{Open, Output, Read, Size};
     use livery_guest::wire::{Kind, encode};
-    let open = Open { argv: vec![b"sh".to_vec()], env: vec![], cwd: b"/workspace".to_vec(), size: Size::default() };
+    let open = Open { argv: vec![b"sh".to_vec()], env: vec![], cwd: b"/workspace".to_vec(), size: Size::default(), plain: false };
     let mut terminals = vec![30];
     encode(&mut terminals, Kind::TerminalOpen, 3, &open.encode().unwrap());
     encode(&mut terminals, Kind::TerminalResize, 3, &Size { rows: 40, columns: 120 }.encode());

@@ -17,8 +17,8 @@ pub(crate) mod handshake;
 pub mod message;
 mod wire;
 
-pub use bridge::{End, Ended, Side, Stream, Sum};
-pub use handshake::accept;
+pub use bridge::{End, Ended, Side, Stream, Sum, encoded};
+pub use handshake::{Opening, accept, asked};
 pub use message::{Event, Inlet, Kind, Sender, Violation};
 
 pub(crate) use bridge::{Bridge, bridge};

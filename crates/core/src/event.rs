@@ -105,6 +105,10 @@ event_types! {
     SandboxStarted = "sandbox.started";
     /// The run's sandbox is gone before its time.
     SandboxLost = "sandbox.lost";
+    /// A person opened a shell in the run's sandbox.
+    ShellOpened = "shell.opened";
+    /// It is closed.
+    ShellClosed = "shell.closed";
     /// A budget is nearly used up.
     BudgetWarning = "budget.warning";
     /// A line for the reader of the log.

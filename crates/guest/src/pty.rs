@@ -34,6 +34,23 @@ pub(crate) fn open(size: Size) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((master, slave))
 }
 
+/// Makes it pass bytes on, line by line: nothing is echoed or changed, and no key does anything but Ctrl-D, which ends the input.
+pub(crate) fn make_plain(slave: &OwnedFd) -> io::Result<()> {
+    // SAFETY: the descriptor is open; the structure is plain integers, which the first call fills and the second reads.
+    unsafe {
+        let mut settings: libc::termios = std::mem::zeroed();
+        check(libc::tcgetattr(slave.as_raw_fd(), &raw mut settings))?;
+        settings.c_iflag &= !(libc::ICRNL | libc::INLCR | libc::IGNCR | libc::ISTRIP | libc::IXON | libc::IXOFF);
+        settings.c_oflag &= !libc::OPOST;
+        settings.c_lflag &= !(libc::ECHO | libc::ECHOE | libc::ECHOK | libc::ECHONL | libc::ISIG | libc::IEXTEN);
+        settings.c_lflag |= libc::ICANON;
+        for key in [libc::VERASE, libc::VKILL, libc::VEOL, libc::VEOL2, libc::VWERASE] {
+            settings.c_cc[key] = 0;
+        }
+        check(libc::tcsetattr(slave.as_raw_fd(), libc::TCSANOW, &raw const settings)).map(drop)
+    }
+}
+
 /// Says how large it is; the programs before it are told.
 pub(crate) fn resize(master: &OwnedFd, size: Size) -> io::Result<()> {
     let size = libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };

@@ -144,6 +144,9 @@ impl Terminals {
 impl Terminal {
     fn start(stream: u32, open: &Open) -> Result<Self, (io::Error, &'static str)> {
         let (master, slave) = pty::open(open.size).map_err(|error| (error, "opening a terminal"))?;
+        if open.plain {
+            pty::make_plain(&slave).map_err(|error| (error, "setting a terminal"))?;
+        }
         let pid = spawn::before_terminal(open, slave)?;
         Ok(Self {
             stream,

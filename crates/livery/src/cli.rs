@@ -334,6 +334,16 @@ pub(crate) enum Runs {
         #[command(flatten)]
         server: Server,
     },
+    /// Open a shell in the sandbox of a run that works now. `~.` at the beginning of a line leaves it.
+    Shell {
+        /// `run_…`
+        id: String,
+        /// A command line for `sh -c` instead of the image's shell.
+        #[arg(long, value_name = "COMMAND")]
+        command: Option<String>,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Stop a run.
     Cancel {
         /// `run_…`

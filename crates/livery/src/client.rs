@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::{Method, Request, Response, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use livery_broker::ws::Opening;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -109,6 +111,19 @@ impl Client {
         Ok(self.send(Method::GET, &path, &headers, Bytes::new()).await?.into_body())
     }
 
+    /// Opens the WebSocket at `path`, of this subprotocol. Both ends of what follows are bytes; see `livery_broker::ws`.
+    pub(crate) async fn websocket(&self, path: &str, protocol: &str) -> anyhow::Result<TokioIo<Upgraded>> {
+        let mut request = self.request(Method::GET, path).header("sec-websocket-protocol", protocol).body(Full::default())?;
+        let mut opening = Opening::new()?;
+        opening.put(request.headers_mut())?;
+        let answer = self.answer(request).await?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(problem_of(answer).await);
+        }
+        opening.check(answer.headers()).context("the server opened something else than was asked for")?;
+        Ok(TokioIo::new(hyper::upgrade::on(answer).await?))
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -116,6 +131,16 @@ impl Client {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> anyhow::Result<Response<Incoming>> {
+        let mut request = self.request(method, path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = self.answer(request.body(Full::new(body))?).await?;
+        if answer.status().is_success() { Ok(answer) } else { Err(problem_of(answer).await) }
+    }
+
+    /// A request with what every request of ours has.
+    fn request(&self, method: Method, path: &str) -> http::request::Builder {
         let host = self.base.host().unwrap_or_default();
         let authority = self.base.authority().map_or(host, http::uri::Authority::as_str);
         let mut request = Request::builder()
@@ -126,14 +151,13 @@ impl Client {
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
         }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(body))?;
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(request))
+        request
+    }
+
+    async fn answer(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
+        tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(request))
             .await
-            .with_context(|| format!("{} did not answer in {} s", self.base, ANSWER_TIMEOUT.as_secs()))??;
-        if answer.status().is_success() { Ok(answer) } else { Err(problem_of(answer).await) }
+            .with_context(|| format!("{} did not answer in {} s", self.base, ANSWER_TIMEOUT.as_secs()))?
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
@@ -169,7 +193,7 @@ where
 {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // Ends with the answer: one connection serves one request. Its error shows in the answer as well.
-    tokio::spawn(connection);
+    tokio::spawn(connection.with_upgrades());
     Ok(sender.send_request(request).await?)
 }
 

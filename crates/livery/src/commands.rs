@@ -19,6 +19,7 @@ mod replay;
 mod run;
 mod runs;
 mod schedules;
+mod shell;
 mod transfer;
 mod triggers;
 mod up;

@@ -42,6 +42,7 @@ pub mod replay;
 pub mod retention;
 pub mod runs;
 pub mod schedules;
+pub mod shell;
 mod startup;
 #[cfg(test)]
 mod testing;

@@ -30,6 +30,8 @@ scopes! {
     RunsRead = "runs:read";
     /// Start and cancel runs.
     RunsWrite = "runs:write";
+    /// Open a shell in the sandbox of a run: as much as its agent may do there. No other right includes it.
+    RunsShell = "runs:shell";
     /// See agents.
     AgentsRead = "agents:read";
     /// Create versions of agents.

@@ -16,6 +16,7 @@ mod setdown;
 mod setup;
 mod snapshot;
 mod spill;
+mod standing;
 mod step;
 mod tools;
 mod waiting;
@@ -29,6 +30,7 @@ use tokio::task::JoinSet;
 pub(crate) use self::running::Running;
 pub(crate) use self::setup::{models_of, setup_of};
 pub(crate) use self::spill::spilled_file;
+pub(crate) use self::standing::{Place, RunLog};
 use crate::Platform;
 use crate::effects::{EffectKind, Phase};
 

@@ -30,7 +30,9 @@ mod rate;
 mod routes;
 mod schemas;
 mod serve;
+mod shell;
 mod streams;
+mod upgrade;
 mod visitor;
 
 pub use edge::Edge;

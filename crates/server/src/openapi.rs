@@ -101,7 +101,8 @@ fn complete_operation(method: &Method, operation: &mut Operation) {
         sends: matches!(*method, Method::POST | Method::PATCH),
         body: operation.request_body.is_some(),
         readiness: operation.operation_id.as_deref() == Some("get_readiness"),
-        acts: *method != Method::GET,
+        // A shell is opened with GET, as every WebSocket is.
+        acts: *method != Method::GET || operation.operation_id.as_deref() == Some("open_run_shell"),
     };
     for problem in PROBLEMS.iter().filter(|problem| (problem.when)(&trait_of)) {
         let reference = RefOr::Ref(Ref::from_response_name(problem.name));

@@ -29,6 +29,11 @@ pub const EVENT_RETRY_MS: u64 = 1000;
 /// Most keys whose rate is remembered; beyond it the idle ones are forgotten.
 pub const RATE_KEYS_MAX: usize = 100_000;
 
+/// Largest message from the person at a shell, in bytes.
+pub const SHELL_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Heartbeats for which a person's side of a shell may say nothing at all.
+pub const SHELL_SILENT_BEATS_MAX: u32 = 3;
+
 /// Messages one trigger takes a second, and at once before that counts.
 pub const TRIGGER_RATE: (u32, u32) = (50, 100);
 /// Messages to triggers from one network address a second, and at once before that counts.
@@ -61,6 +66,10 @@ pub struct Options {
     pub event_streams_per_org_max: usize,
     /// How often an event stream without events shows that it lives.
     pub heartbeat: Duration,
+    /// How long in a shell nothing may be typed or shown.
+    pub shell_idle: Duration,
+    /// The longest one shell may last.
+    pub shell_time: Duration,
     /// Requests per second of one API key.
     pub rate_per_s: u32,
     /// Requests one API key may make at once before the rate counts.
@@ -84,6 +93,8 @@ impl Default for Options {
             connections_max: 10_000,
             event_streams_per_org_max: 1_000,
             heartbeat: Duration::from_secs(15),
+            shell_idle: Duration::from_secs(30 * 60),
+            shell_time: Duration::from_secs(8 * 60 * 60),
             rate_per_s: 100,
             rate_burst: 200,
             drain: Duration::from_secs(10),

@@ -21,6 +21,7 @@ pub(crate) struct Phase(Arc<State>);
 struct State {
     step: AtomicU8,
     unread: AtomicBool,
+    switched: AtomicBool,
 }
 
 impl Phase {
@@ -40,9 +41,14 @@ impl Phase {
         let _ = self.0.step.compare_exchange(ANSWERED, IDLE, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Whether no request is under way.
+    /// The connection speaks another protocol from here on.
+    pub(crate) fn switch(&self) {
+        self.0.switched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no request is under way, and another may come.
     pub(crate) fn is_idle(&self) -> bool {
-        self.0.step.load(Ordering::Relaxed) == IDLE
+        self.0.step.load(Ordering::Relaxed) == IDLE && !self.0.switched.load(Ordering::Relaxed)
     }
 
     /// The client may still be sending what nobody will read.

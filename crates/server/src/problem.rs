@@ -31,19 +31,26 @@ pub const CODES: &[(&str, &str)] = &[
     ("malformed_json", "The body is not JSON"),
     ("malformed_request", "The request is not HTTP"),
     ("method_not_allowed", "The route does not have this method"),
+    ("no_sandbox", "The run has no sandbox now"),
+    ("no_shell", "The sandbox has no shell"),
     ("not_acceptable", "No such representation"),
     ("not_found", "There is no such thing"),
     ("quota_exceeded", "A quota is used up"),
     ("rate_limited", "Too many requests"),
     ("request_timeout", "The request did not arrive in time"),
+    ("run_elsewhere", "Another node works on the run"),
+    ("run_over", "The run is over"),
+    ("shell_failed", "The shell could not be started"),
     ("tier_below_minimum", "A stronger sandbox is demanded"),
     ("tier_unavailable", "This server does not have the tier"),
     ("too_large", "The body is too large"),
+    ("too_many_shells", "The run has too many shells"),
     ("unauthenticated", "No valid API key"),
     ("unavailable", "Not available now"),
     ("unknown_field", "The body has a field nobody knows"),
     ("unknown_parameter", "The query has a parameter nobody knows"),
     ("unsupported_media_type", "The body has the wrong type"),
+    ("upgrade_required", "The route is a WebSocket"),
     ("uri_too_long", "The address is too long"),
 ];
 
@@ -109,6 +116,11 @@ impl Problem {
     /// A header field has a value that cannot be used.
     pub(crate) fn invalid_header(name: &'static str, what: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_header", format!("the header field {name} {what}"))
+    }
+
+    /// The route is a WebSocket, and the request opens none.
+    pub(crate) fn upgrade_required(detail: &'static str) -> Self {
+        Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
     }
 
     /// The body is of another type than the route reads.

@@ -18,6 +18,7 @@ mod replay;
 mod runs;
 mod sandboxes;
 mod schedules;
+mod shell;
 mod system;
 mod triggers;
 mod vault;
@@ -42,6 +43,7 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(runs::egress))
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::artifacts))
+        .routes(routes!(shell::open))
         .routes(routes!(replay::replay))
         .routes(routes!(replay::export))
         .routes(routes!(replay::fork))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -24,6 +24,7 @@ use crate::guarded::Guarded;
 use crate::inbound::Peer;
 use crate::options::{HEAD_BYTES_MAX, Options};
 use crate::phase::{Arriving, Phase, Tracked};
+use crate::upgrade::Afterwards;
 
 /// Connections that may wait to be accepted; the kernel's `net.core.somaxconn` may say fewer. With the library's 128, a
 /// thousand readers that come back at once after a restart find some of theirs reset.
@@ -136,10 +137,12 @@ async fn connection(socket: TcpStream, edge: Edge, shutdown: CancellationToken) 
     // Small answers and events leave at once; a socket that cannot do it works all the same.
     let _ = socket.set_nodelay(true);
     let peer = socket.peer_addr().ok().map(|address| Peer(address.ip()));
-    let phase = Phase::default();
+    let (phase, afterwards) = (Phase::default(), Afterwards::default());
     let options = edge.options().clone();
     let guarded = Guarded::new(socket, phase.clone(), options.write_stall, edge.mint());
+    let next = afterwards.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(next.clone());
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
@@ -149,7 +152,8 @@ async fn connection(socket: TcpStream, edge: Edge, shutdown: CancellationToken) 
         .timer(TokioTimer::new())
         .header_read_timeout(options.head_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(guarded), service);
+        .serve_connection(TokioIo::new(guarded), service)
+        .with_upgrades();
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
@@ -160,6 +164,10 @@ async fn connection(socket: TcpStream, edge: Edge, shutdown: CancellationToken) 
     };
     if let Err(error) = outcome {
         tracing::debug!(%error, "a connection ended early");
+    }
+    // What it became is served in the same task: at shutdown it is waited for, and cut, like any connection.
+    if let Some(next) = afterwards.take() {
+        next.await;
     }
 }
 
@@ -172,6 +180,9 @@ fn answer(
     async move {
         let request = request.map(|body| Body::new(Arriving::new(body, phase.clone())));
         let response = edge.answer(request).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            phase.switch();
+        }
         Ok(response.map(|body| Tracked::new(body, phase)))
     }
 }

@@ -236,7 +236,7 @@ async fn write<S: AsyncWrite>(mut stream: WriteHalf<S>, sender: Sender, mut said
 }
 
 /// As bytes, with masks nobody can guess; `None` where there is no randomness.
-fn encoded(event: &Event, sender: Sender) -> Option<Vec<u8>> {
+pub fn encoded(event: &Event, sender: Sender) -> Option<Vec<u8>> {
     let mut is_random = true;
     let bytes = event.encode(sender, || {
         let mut key = [0; 4];

@@ -22,7 +22,7 @@ const PROTOCOLS_MAX: usize = 16;
 ///
 /// # Errors
 /// What is wrong with one that does.
-pub(crate) fn asked<B>(request: &Request<B>) -> Result<Option<HeaderValue>, &'static str> {
+pub fn asked<B>(request: &Request<B>) -> Result<Option<HeaderValue>, &'static str> {
     let headers = request.headers();
     if !tokens(headers, &UPGRADE).any(|token| token.eq_ignore_ascii_case("websocket")) {
         return Ok(None);
@@ -51,22 +51,30 @@ pub(crate) fn asked<B>(request: &Request<B>) -> Result<Option<HeaderValue>, &'st
     accept(key).map(Some).ok_or("the key of a WebSocket is 16 bytes in base64")
 }
 
-/// What the broker asks with; made for one opening.
-pub(crate) struct Opening {
+/// What a client asks with; made for one opening.
+#[derive(Debug)]
+pub struct Opening {
     key: String,
     /// The subprotocols the request names.
     offered: Vec<String>,
 }
 
 impl Opening {
-    pub(crate) fn new() -> Result<Self> {
+    /// With a key of its own.
+    ///
+    /// # Errors
+    /// There is no randomness.
+    pub fn new() -> Result<Self> {
         let mut bytes = [0; KEY_BYTES];
         getrandom::fill(&mut bytes).map_err(|_| Error::BadRequest { why: "no key can be made for a WebSocket" })?;
         Ok(Self { key: STANDARD.encode(bytes), offered: Vec::new() })
     }
 
-    /// Puts it into a request. Extensions are never offered.
-    pub(crate) fn put(&mut self, headers: &mut HeaderMap) -> Result<()> {
+    /// Puts it into a request, and notes the subprotocols named there. Extensions are never offered.
+    ///
+    /// # Errors
+    /// None that can be met: the key is text.
+    pub fn put(&mut self, headers: &mut HeaderMap) -> Result<()> {
         let key = HeaderValue::from_str(&self.key).map_err(|_| Error::BadRequest { why: "a key that is none" })?;
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -77,7 +85,10 @@ impl Opening {
     }
 
     /// Whether a `101` with these headers answers it.
-    pub(crate) fn check(&self, answer: &HeaderMap) -> Result<()> {
+    ///
+    /// # Errors
+    /// Another upgrade, another key's answer, or an extension or subprotocol that was not offered.
+    pub fn check(&self, answer: &HeaderMap) -> Result<()> {
         let refused = |why| Err(Error::BadGateway { why });
         let is_websocket = only(answer, &UPGRADE).is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
             && tokens(answer, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));

@@ -86,13 +86,22 @@ pub struct Inlet {
     /// The message under way, and how many frames it has so far.
     open: Option<(Kind, Vec<u8>, usize)>,
     is_closed: bool,
+    /// Bytes of one message.
+    message_max: usize,
 }
 
 impl Inlet {
     /// From its first byte after the opening.
     #[must_use]
     pub fn new(sender: Sender) -> Self {
-        Self { sender, bytes: BytesMut::new(), open: None, is_closed: false }
+        Self::within(sender, MESSAGE_BYTES_MAX)
+    }
+
+    /// The same for messages of so many bytes, where fewer than [`MESSAGE_BYTES_MAX`] are enough.
+    #[must_use]
+    pub fn within(sender: Sender, message_max: usize) -> Self {
+        let message_max = message_max.min(MESSAGE_BYTES_MAX);
+        Self { sender, bytes: BytesMut::new(), open: None, is_closed: false, message_max }
     }
 
     /// More bytes. At most one frame of them is kept while [`Inlet::take`] is asked until it says `None`.
@@ -129,15 +138,15 @@ impl Inlet {
         if head.is_control() {
             return Ok(());
         }
-        match (&self.open, head.opcode == CONTINUATION) {
-            (None, true) | (Some(_), false) => Err(Violation::Order),
-            (Some((_, message, frames)), true)
-                if message.len() + head.length > MESSAGE_BYTES_MAX || *frames >= FRAGMENTS_MAX =>
-            {
-                Err(Violation::TooLarge)
-            }
-            _ => Ok(()),
+        let (so_far, frames) = match (&self.open, head.opcode == CONTINUATION) {
+            (None, true) | (Some(_), false) => return Err(Violation::Order),
+            (Some((_, message, frames)), true) => (message.len(), *frames),
+            (None, false) => (0, 0),
+        };
+        if so_far + head.length > self.message_max || frames >= FRAGMENTS_MAX {
+            return Err(Violation::TooLarge);
         }
+        Ok(())
     }
 
     fn data(&mut self, head: Head, payload: Vec<u8>) -> Result<Option<Event>, Violation> {

@@ -79,6 +79,8 @@ pub struct Open {
     pub cwd: Vec<u8>,
     /// How large it begins.
     pub size: Size,
+    /// Whether it only passes bytes on: no echo, no key that signals, ends or erases anything but Ctrl-D, which ends the input.
+    pub plain: bool,
 }
 
 impl Open {
@@ -90,6 +92,7 @@ impl Open {
         let mut w = Writer::new();
         w.bytes(&self.cwd);
         self.size.write(&mut w);
+        w.u8(self.plain.into());
         command(w, &self.argv, &self.env)
     }
 
@@ -101,13 +104,18 @@ impl Open {
         let mut r = Reader::new(payload);
         let cwd = path(&mut r)?;
         let size = Size::read(&mut r)?;
+        let plain = match r.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Error::Malformed),
+        };
         let argv = strings(&mut r)?;
         let env = strings(&mut r)?;
         r.finish()?;
         if argv.is_empty() || argv.len() + env.len() > STRINGS_MAX {
             return Err(Error::Malformed);
         }
-        Ok(Self { argv, env, cwd, size })
+        Ok(Self { argv, env, cwd, size, plain })
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::{cell, client, print, print_json, replay, say, table};
+use super::{cell, client, print, print_json, replay, say, shell, table};
 use crate::cli::Runs;
 use crate::client::Client;
 use crate::show::{Paint, event_line, label_model, one_line, summary};
@@ -27,6 +27,9 @@ pub(super) async fn runs(command: Runs) -> anyhow::Result<ExitCode> {
             events(&client(&server)?, &escape(&id), follow, after, json).await?
         }
         Runs::Egress { id, json, server } => egress(&client(&server)?, &escape(&id), json).await?,
+        Runs::Shell { id, command, server } => {
+            return shell::shell(&client(&server)?, &escape(&id), command.as_deref()).await;
+        }
         Runs::Cancel { id, server } => {
             let run = client(&server)?.post(&format!("/v1/runs/{}/cancel", escape(&id)), &json!({})).await?;
             say(&format!(

@@ -47,6 +47,8 @@ pub(super) enum Signal {
     Event(EventType, serde_json::Value),
     /// Several of them in one commit, with what becomes of an approval; told when they are written.
     Log(Vec<(EventType, serde_json::Value)>, Option<ApprovalChange>, Option<oneshot::Sender<()>>),
+    /// Somebody else than the worker did something: for the log, and told when it is written.
+    Acted { actor: String, event_type: EventType, data: serde_json::Value, done: oneshot::Sender<()> },
     /// A call waits for a person; nothing of it was done.
     Held,
 }
@@ -166,12 +168,14 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
         None if log.started => Input::Recovered { sandbox, recovery },
         None => Input::Start,
     };
+    let hands = Arc::new(hands);
+    platform.running.standing.enter(row.id, &hands);
     let drive = Drive {
         outbox: Outbox::of_run(platform.clone(), &row).map_err(internal)?,
         tool_slots: Arc::new(Semaphore::new(platform.config.parallel_tools_max)),
         deadline: Instant::now() + left,
         head: row.last_seq,
-        hands: Arc::new(hands),
+        hands,
         copies: Arc::new(Copies::default()),
         tasks: JoinSet::new(),
         tools: 0,
@@ -409,6 +413,13 @@ impl Drive {
                     if event_type == EventType::SandboxStarted {
                         self.platform.reached(EffectKind::SandboxFill, Phase::Committed);
                     }
+                }
+                Some(Signal::Acted { actor, event_type, data, done }) => {
+                    let mut written = self.writing(&self.state);
+                    written.event_of(actor, event_type, data.to_string()).await.map_err(|error| lost(&error.into()))?;
+                    self.write(written, None, Vec::new()).await?;
+                    // Who asked may have been given up meanwhile.
+                    let _ = done.send(());
                 }
                 Some(Signal::Held) => {
                     self.tools = self.tools.saturating_sub(1);

@@ -13,13 +13,13 @@ use livery_images::Lease;
 use livery_sandbox::{LostReason, Sandbox, Sandboxes, Spec};
 use livery_store::{FileRole, Lease as RunLease, RunRow, SnapshotRow};
 use serde_json::json;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{OnceCell, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::drive::Signal;
 use super::egress::{Door, Earlier, Egress};
 use super::patience::{patiently, read_patiently};
-use super::snapshot;
+use super::{snapshot, standing};
 use super::tools::terminal::Terminals;
 use crate::Platform;
 use crate::agents::LoadedAgent;
@@ -78,7 +78,7 @@ pub(super) struct Hands {
     workspace: Left,
     /// How long the run may still take.
     time: Duration,
-    signals: mpsc::Sender<Signal>,
+    pub(super) signals: mpsc::Sender<Signal>,
     sandbox: OnceCell<Arc<Sandbox>>,
     /// Keeps its image on disk.
     image: OnceLock<Lease>,
@@ -90,6 +90,8 @@ pub(super) struct Hands {
     pub(super) door: Arc<Door>,
     /// What keeps running in it between calls.
     pub(super) terminals: Terminals,
+    /// Seats for people's shells in it.
+    pub(super) shells: Arc<Semaphore>,
 }
 
 impl Hands {
@@ -122,6 +124,7 @@ impl Hands {
             stood_at,
             door,
             terminals,
+            shells: standing::seats(),
         }
     }
 

@@ -110,6 +110,9 @@ impl Log {
             }
             EventType::RunWaiting => self.waiting_since = Some(at),
             EventType::RunResumed => self.waited_ms = self.waited_until(at).0,
+            // Nobody knows what was done there; it may be missing in a copy.
+            EventType::ShellOpened => self.changes.push((seq, "a person's shell (opened)".to_owned())),
+            EventType::ShellClosed => self.changes.push((seq, "a person's shell (closed)".to_owned())),
             EventType::EgressRedacted => self.redacted = self.redacted.saturating_add(1),
             EventType::SandboxStarted => {
                 self.had_sandbox = true;

@@ -10,6 +10,7 @@ use livery_store::Lease;
 use tokio_util::sync::CancellationToken;
 
 use super::egress::Doors;
+use super::standing::Standing;
 
 /// Shared between the commands and the worker.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +20,8 @@ pub(crate) struct Running {
     renewed_at: Arc<AtomicI64>,
     /// The ways out of these runs.
     pub(crate) doors: Doors,
+    /// Their sandboxes.
+    pub(crate) standing: Standing,
 }
 
 /// How a run is reached.

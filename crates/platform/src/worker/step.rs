@@ -112,13 +112,18 @@ pub(super) struct Written {
 impl Written {
     /// Adds an event; a payload too large for the log is stored as a file first.
     pub(super) async fn event(&mut self, event_type: EventType, data: String) -> Result<()> {
+        self.event_of(ACTOR.to_owned(), event_type, data).await
+    }
+
+    /// The same of somebody else.
+    pub(super) async fn event_of(&mut self, actor: String, event_type: EventType, data: String) -> Result<()> {
         let fit = |_| {
             let fitted = self.platform.fit(self.org, self.application, data.clone());
             async { Ok(fitted.await?) }
         };
         let (data, spilled) = patiently(self.run, "an event", &self.lost, fit).await?;
         self.spilled.extend(spilled);
-        self.events.push(NewEvent { event_type, actor: ACTOR.to_owned(), on_behalf_of: None, at: self.now, data });
+        self.events.push(NewEvent { event_type, actor, on_behalf_of: None, at: self.now, data });
         Ok(())
     }
 }

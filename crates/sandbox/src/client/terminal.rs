@@ -36,6 +36,9 @@ pub struct TerminalSpec {
     pub env: Vec<(String, String)>,
     /// How large it begins.
     pub size: Size,
+    /// Whether it only passes bytes on, for programs that feed it: nothing is echoed or changed, and of all keys Ctrl-D alone
+    /// does something: it ends the input.
+    pub plain: bool,
 }
 
 impl TerminalSpec {
@@ -43,7 +46,7 @@ impl TerminalSpec {
     #[must_use]
     pub fn new(argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let argv = argv.into_iter().map(Into::into).collect();
-        Self { argv, cwd: None, env: Vec::new(), size: Size::default() }
+        Self { argv, cwd: None, env: Vec::new(), size: Size::default(), plain: false }
     }
 }
 
@@ -128,6 +131,7 @@ impl Sandbox {
             env: environment(&self.inner.spec.env, &own),
             cwd: absolute(spec.cwd.as_deref().unwrap_or("/workspace"))?,
             size: checked(spec.size)?,
+            plain: spec.plain,
         };
         if open.argv.is_empty() || open.argv.iter().chain(&open.env).any(|s| s.contains(&0)) {
             return Err(invalid("a terminal needs a program, and no NUL in its arguments or environment"));

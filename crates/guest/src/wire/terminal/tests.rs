@@ -64,12 +64,13 @@ proptest! {
     }
 
     #[test]
-    fn openings_round_trip(argv in proptest::collection::vec("[^\0]{0,20}", 1..5), rows in 1..=SIDE_MAX, columns in 1..=SIDE_MAX) {
+    fn openings_round_trip(argv in proptest::collection::vec("[^\0]{0,20}", 1..5), rows in 1..=SIDE_MAX, columns in 1..=SIDE_MAX, plain: bool) {
         let open = Open {
             argv: argv.into_iter().map(String::into_bytes).collect(),
             env: vec![b"TERM=xterm".to_vec()],
             cwd: b"/workspace".to_vec(),
             size: Size { rows, columns },
+            plain,
         };
         prop_assert_eq!(Open::decode(&open.encode().unwrap()).unwrap(), open);
     }
