@@ -113,7 +113,8 @@ impl Client {
 
     /// Opens the WebSocket at `path`, of this subprotocol. Both ends of what follows are bytes; see `livery_broker::ws`.
     pub(crate) async fn websocket(&self, path: &str, protocol: &str) -> anyhow::Result<TokioIo<Upgraded>> {
-        let mut request = self.request(Method::GET, path).header("sec-websocket-protocol", protocol).body(Full::default())?;
+        let mut request =
+            self.request(Method::GET, path).header("sec-websocket-protocol", protocol).body(Full::default())?;
         let mut opening = Opening::new()?;
         opening.put(request.headers_mut())?;
         let answer = self.answer(request).await?;

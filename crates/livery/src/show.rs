@@ -108,7 +108,9 @@ pub(crate) fn event_line(event: &Value, paint: Paint) -> Option<String> {
         "tool.outcome_unknown" => format!("  {} {}: interrupted, outcome unknown", paint.bad("←"), text("tool")),
         "sandbox.started" => paint.dim(&format!("  sandbox ({}) ready in {} ms", text("tier"), data["start_ms"])),
         "sandbox.lost" => format!("  {} {}", paint.bad("sandbox lost:"), text("message")),
-        "shell.opened" => format!("  {} {}", paint.bold("shell opened by"), one_line(event["actor"].as_str().unwrap_or("?"))),
+        "shell.opened" => {
+            format!("  {} {}", paint.bold("shell opened by"), one_line(event["actor"].as_str().unwrap_or("?")))
+        }
         "shell.closed" => format!("  {} ({})", paint.dim("shell closed"), text("reason")),
         "artifact.created" => format!("  {} {} ({} bytes)", paint.dim("artifact"), text("path"), data["bytes"]),
         "run.recovered" => paint.bad("recovered after an interruption"),

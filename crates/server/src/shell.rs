@@ -128,7 +128,8 @@ impl Session {
         let Over(end, code) = over;
         // Hung up first: what is said about it may take a moment.
         self.shell.close(end);
-        let last = json!({"type": "closed", "reason": end.as_str(), "exit_code": end.exit_code(), "signal": end.signal()});
+        let last =
+            json!({"type": "closed", "reason": end.as_str(), "exit_code": end.exit_code(), "signal": end.signal()});
         let goodbye = async {
             let _ = words.send(control(&last)).await;
             let _ = words.send(Event::Close(Some(code.unwrap_or(1000)), end.as_str().to_owned())).await;
@@ -307,8 +308,12 @@ mod tests {
 
     #[test]
     fn what_is_said_has_one_form() {
-        let read = |text: &str| json::parse(text.as_bytes()).ok().and_then(|value| serde_json::from_value::<Said>(value).ok());
-        assert!(matches!(read(r#"{"type":"resize","columns":97,"rows":31}"#), Some(Said::Resize { columns: 97, rows: 31 })));
+        let read =
+            |text: &str| json::parse(text.as_bytes()).ok().and_then(|value| serde_json::from_value::<Said>(value).ok());
+        assert!(matches!(
+            read(r#"{"type":"resize","columns":97,"rows":31}"#),
+            Some(Said::Resize { columns: 97, rows: 31 })
+        ));
         assert!(matches!(read(r#"{"type":"close"}"#), Some(Said::Close {})));
         for wrong in [
             "",

@@ -10,12 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{
-    CONNECTION, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
-};
+use http::header::{CONNECTION, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
-use livery_core::Error;
 use livery_platform::shell::ws;
 
 use crate::problem::{Problem, Result};
@@ -53,7 +50,8 @@ impl Asked {
     /// It opens none, or not properly; it is a page of another origin's; it does not offer the protocol.
     pub(crate) fn of(mut request: Request, protocol: &'static str) -> Result<Self> {
         let accept = ws::asked(&request).map_err(Problem::upgrade_required)?;
-        let accept = accept.ok_or_else(|| Problem::upgrade_required("this route is a WebSocket: send Upgrade: websocket"))?;
+        let accept =
+            accept.ok_or_else(|| Problem::upgrade_required("this route is a WebSocket: send Upgrade: websocket"))?;
         own_origin(request.headers())?;
         let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
         let mut offered = offered.filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(','));
@@ -93,7 +91,7 @@ fn own_origin(headers: &HeaderMap) -> Result<()> {
     if authority.is_some() && authority == host {
         return Ok(());
     }
-    Err(Error::Forbidden { detail: "a page of another origin opens no WebSocket here".to_owned() }.into())
+    Err(Problem::invalid_header("Origin", "is another origin's, whose pages open no WebSocket here"))
 }
 
 #[cfg(test)]
@@ -108,7 +106,9 @@ mod tests {
             own_origin(&headers).is_ok()
         };
         assert!(allowed(None) && allowed(Some("https://livery.example:8080")));
-        for other in ["https://livery.example", "https://evil.example:8080", "null", "", "livery.example", "https://a@b/"] {
+        for other in
+            ["https://livery.example", "https://evil.example:8080", "null", "", "livery.example", "https://a@b/"]
+        {
             assert!(!allowed(Some(other)), "{other}");
         }
     }

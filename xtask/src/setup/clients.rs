@@ -9,7 +9,8 @@ use super::verifiers;
 /// The Python that a sandbox has, too.
 const PYTHON: &str = "/usr/bin/python3";
 /// Packages on PyPI.
-const PACKAGES: &[&str] = &["requests==2.34.2", "openai==3.54.0", "boto3==1.44.5", "stripe==16.1.0"];
+const PACKAGES: &[&str] =
+    &["requests==2.34.2", "openai==3.54.0", "boto3==1.44.5", "stripe==16.1.0", "websockets==17.4"];
 
 /// A benchmark of agents whose tools' answers give orders, played against the broker.
 const AGENTDOJO: &str = "agentdojo==0.1.35";

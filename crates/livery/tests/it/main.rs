@@ -26,6 +26,7 @@ mod providers;
 mod retention;
 mod server;
 mod settings;
+mod shells;
 mod support;
 mod terminals;
 mod tiers;

@@ -14,6 +14,7 @@ mod pages;
 mod policies;
 mod providers;
 mod schedules;
+mod shells;
 mod site;
 mod sockets;
 mod triggers;

@@ -112,7 +112,10 @@ mod tests {
         assert_eq!(feed.pass(b"a\nb"), b"a\nb");
         let long = vec![b'x'; LINE_BYTES_MAX];
         let out = feed.pass(&long);
-        assert_eq!((out.len(), out.iter().position(|byte| *byte == EOT)), (LINE_BYTES_MAX + 1, Some(LINE_BYTES_MAX - 1)));
+        assert_eq!(
+            (out.len(), out.iter().position(|byte| *byte == EOT)),
+            (LINE_BYTES_MAX + 1, Some(LINE_BYTES_MAX - 1))
+        );
         assert_eq!(feed.finish(), [EOT, EOT]);
         assert_eq!(Feed::default().finish(), [EOT]);
     }
