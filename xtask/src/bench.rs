@@ -13,6 +13,7 @@ mod example;
 pub mod http;
 pub mod load;
 pub mod memory;
+mod neighbours;
 pub mod phases;
 pub mod postgres;
 pub mod readers;
@@ -36,7 +37,7 @@ pub struct Options {
     /// Fewer runs and shorter phases: a first look, not figures to quote.
     #[arg(long)]
     pub quick: bool,
-    /// Measure this binary in place of a fresh release build; `examples/start_latency` and `examples/overhead` are looked for beside it.
+    /// Measure this binary in place of a fresh release build; `examples/start_latency`, `neighbours` and `overhead` are looked for beside it.
     #[arg(long, value_name = "FILE")]
     pub binary: Option<PathBuf>,
 }
@@ -61,7 +62,7 @@ fn build() -> anyhow::Result<PathBuf> {
         // Together, because features of dependencies are settled per build. The second holds the Postgres server for the
         // phases that need one.
         &["--package", "livery", "--package", "livery-chaos"],
-        &["--package", "livery-sandbox", "--example", "start_latency"],
+        &["--package", "livery-sandbox", "--example", "start_latency", "--example", "neighbours"],
         &["--package", "livery-broker", "--example", "overhead"],
     ];
     for what in wanted {

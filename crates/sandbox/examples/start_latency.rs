@@ -4,17 +4,16 @@
 //! are kept at once. The programs of other tiers are those of `cargo xtask setup`.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "a measuring program")]
 
+mod shared;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use livery_sandbox::{
-    Code, CodeOutcome, Exec, Language, Microvm, Monitor, Sandbox, SandboxConfig, Sandboxes, Spec, Tier, Tool, launcher,
-    spawn_launcher,
+    Code, CodeOutcome, Exec, Language, Sandbox, SandboxConfig, Sandboxes, Spec, Tier, launcher, spawn_launcher,
 };
-use sha2::Digest as _;
 
-/// Where `cargo xtask setup` puts other people's programs.
-const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools");
+use shared::{config, print_times};
 
 /// How much is measured of a tier: one after the other, whole lives in parallel (how many, how many at a time), at once.
 struct Size {
@@ -27,8 +26,8 @@ impl Size {
     const fn of(tier: Tier) -> Self {
         match tier {
             Tier::Container => Self { rounds: 100, lives: (400, 50), live: 100 },
-            Tier::Gvisor => Self { rounds: 30, lives: (40, 8), live: 20 },
-            Tier::Isolate => Self { rounds: 50, lives: (100, 8), live: 20 },
+            Tier::Gvisor => Self { rounds: 30, lives: (40, 8), live: 100 },
+            Tier::Isolate => Self { rounds: 50, lives: (100, 8), live: 100 },
             Tier::Microvm => Self { rounds: 10, lives: (8, 2), live: 4 },
         }
     }
@@ -76,38 +75,6 @@ async fn warm(tier: Tier, rounds: u32) -> Result<(), String> {
     let (bench, _) = Bench::open(tier, temp.path(), None).await?;
     bench.waiting(rounds).await;
     bench.sandboxes.shutdown().await.map_err(|error| error.to_string())
-}
-
-/// With the tier's program, where it was installed.
-fn config(tier: Tier, folder: &Path) -> SandboxConfig {
-    let mut config = SandboxConfig::new(folder.join("state"));
-    match tier {
-        Tier::Gvisor => config.runsc = tool("runsc/runsc"),
-        Tier::Isolate => config.isolate_host = tool("deno/deno"),
-        Tier::Microvm => {
-            config.microvm = machine();
-            // The image becomes a disk once, not at each measurement.
-            let disks = Path::new(TOOLS).join("machines/disks");
-            config.disks_dir = (config.microvm.is_some() && std::fs::create_dir_all(&disks).is_ok()).then_some(disks);
-        }
-        Tier::Container => {}
-    }
-    config
-}
-
-/// With a played processor where KVM does not run a guest.
-fn machine() -> Option<Microvm> {
-    let qemu = tool("/usr/bin/qemu-system-x86_64")?;
-    let monitor = Monitor::Qemu(qemu);
-    Some(Microvm { monitor, kernel: tool("machines/vmlinux")?, modules: tool("machines/modules.cpio"), tcg: true })
-}
-
-/// Below the folder of tools, or with its whole path.
-fn tool(name: &str) -> Option<Tool> {
-    let path = Path::new(TOOLS).join(name);
-    let bytes = std::fs::read(&path).ok()?;
-    let sha256 = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(Tool { path: path.canonicalize().ok()?, sha256 })
 }
 
 struct Bench {
@@ -244,12 +211,14 @@ impl Bench {
 
     async fn many(&self, live: usize, launcher: u32) {
         let before = memory_available_kb();
-        let mut all = Vec::new();
         let began = Instant::now();
+        let mut tasks = tokio::task::JoinSet::new();
         for number in 0..live {
-            all.push(first_command(&self.sandboxes, self.spec(&format!("live-{number}"))).await.0);
+            let (sandboxes, spec) = (self.sandboxes.clone(), self.spec(&format!("live-{number}")));
+            tasks.spawn(async move { first_command(&sandboxes, spec).await.0 });
         }
-        println!("{live} sandboxes at once after {:?}", began.elapsed());
+        let all = tasks.join_all().await;
+        println!("asked for at once, {live}, until each has answered: {:?}", began.elapsed());
         let each = (before.saturating_sub(memory_available_kb())) / live.max(1) as u64;
         println!("host memory each: {each} KiB; launcher RSS: {} KiB", status_kb(launcher, "VmRSS:"));
         let usage = all[0].usage().await.unwrap();
@@ -260,12 +229,6 @@ impl Bench {
         }
         println!("all ended after {:?}", began.elapsed());
     }
-}
-
-fn print_times(name: &str, mut times: Vec<Duration>) {
-    times.sort_unstable();
-    let at = |share: usize| times[(times.len() - 1) * share / 100];
-    println!("{name}: min {:?}, median {:?}, p99 {:?}", times[0], at(50), at(99));
 }
 
 fn memory_available_kb() -> u64 {

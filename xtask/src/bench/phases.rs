@@ -55,6 +55,7 @@ pub fn all(binary: &Path, quick: bool) -> anyhow::Result<Vec<Measured>> {
     let server = starts(binary, &data, &mut figures)?;
     idle(&server, &mut figures);
     super::sandbox::tiers(binary, &mut figures);
+    super::neighbours::beside(binary, &mut figures);
     super::broker::overhead(binary, &mut figures);
     push_agents(&server.target)?;
     lists(&server.target, size, &mut figures)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::example::{line, said_by, time};
+use super::example::{line, milliseconds, said_by, time};
 use super::{Figures, progress};
 
 /// The example, beside the binary that is measured.
@@ -18,6 +18,8 @@ const LIVES: &str = "whole lives, ";
 /// The line with the memory of one of many that live at once.
 const MEMORY: &str = "host memory each: ";
 
+/// The line with the time of many that were asked for at once.
+const AT_ONCE: &str = "asked for at once, ";
 /// The line with the times of sandboxes that waited for whoever comes.
 const WARM: &str = "create to first output of one that waited: ";
 
@@ -25,13 +27,14 @@ const WARM: &str = "create to first output of one that waited: ";
 type Read = fn(&str) -> anyhow::Result<f64>;
 
 /// What is read of each tier.
-const READ: [Read; 6] = [
+const READ: [Read; 7] = [
     |text| time(line(text, TIMES)?, "min "),
     |text| time(line(text, TIMES)?, "median "),
     |text| time(line(text, TIMES)?, "p99 "),
     |text| time(line(text, NEXT)?, "median "),
     lives,
     memory,
+    at_once,
 ];
 /// And of those that wait, where they do.
 const READ_WARM: [Read; 3] = [
@@ -43,7 +46,7 @@ const READ_WARM: [Read; 3] = [
 /// A tier and the names of its figures, in the order of what is read.
 struct Tier {
     name: &'static str,
-    keys: [&'static str; 6],
+    keys: [&'static str; 7],
     warm: Option<[&'static str; 3]>,
 }
 
@@ -57,6 +60,7 @@ const TIERS: [Tier; 4] = [
             "sandbox_next_ms",
             "sandbox_per_s",
             "sandbox_memory_mib",
+            "sandbox_at_once_ms",
         ],
         warm: None,
     },
@@ -69,6 +73,7 @@ const TIERS: [Tier; 4] = [
             "gvisor_next_ms",
             "gvisor_per_s",
             "gvisor_memory_mib",
+            "gvisor_at_once_ms",
         ],
         warm: Some(["gvisor_warm_min_ms", "gvisor_warm_ms", "gvisor_warm_p99_ms"]),
     },
@@ -81,6 +86,7 @@ const TIERS: [Tier; 4] = [
             "isolate_next_ms",
             "isolate_per_s",
             "isolate_memory_mib",
+            "isolate_at_once_ms",
         ],
         warm: Some(["isolate_warm_min_ms", "isolate_warm_ms", "isolate_warm_p99_ms"]),
     },
@@ -93,6 +99,7 @@ const TIERS: [Tier; 4] = [
             "microvm_next_ms",
             "microvm_per_s",
             "microvm_memory_mib",
+            "microvm_at_once_ms",
         ],
         warm: Some(["microvm_warm_min_ms", "microvm_warm_ms", "microvm_warm_p99_ms"]),
     },
@@ -122,6 +129,11 @@ fn lives(text: &str) -> anyhow::Result<f64> {
 fn memory(text: &str) -> anyhow::Result<f64> {
     let kib = line(text, MEMORY)?.split_once(" KiB").and_then(|(kib, _)| kib.parse::<f64>().ok());
     Ok(kib.context("no memory")? / 1024.0)
+}
+
+fn at_once(text: &str) -> anyhow::Result<f64> {
+    let time = line(text, AT_ONCE)?.rsplit_once(": ").and_then(|(_, time)| milliseconds(time));
+    time.context("no time of many at once")
 }
 
 #[cfg(test)]
