@@ -1,6 +1,7 @@
 //! Ordinary programs in a real sandbox reach the hosts their agent names, through the proxy, and nothing else.
 
 mod clients;
+mod fetch;
 mod keyed;
 mod same;
 mod upstream;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Server, livery, output, skip, text};
 
 /// The deno of `cargo xtask setup` and its digest.
-fn deno() -> Option<(PathBuf, String)> {
+pub(crate) fn deno() -> Option<(PathBuf, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/deno/deno");
     if !path.exists() {
         skip("there is no deno; `cargo xtask setup` brings it");
