@@ -127,8 +127,20 @@ pub struct Grants {
     pub cpu: String,
     /// How `disk_mb` is kept.
     pub disk: String,
-    /// The kernel's Landlock version, 0 where there is none or it is too old to be used.
+    /// The kernel's Landlock version, 0 where there is none, it is too old to be used, or another kernel answers the run.
     pub landlock_abi: u32,
+}
+
+impl Grants {
+    /// What a sandbox of this tier has of them.
+    pub(crate) fn of(&self, tier: Tier) -> Self {
+        let own = self.clone();
+        match tier {
+            Tier::Container | Tier::Isolate => own,
+            Tier::Gvisor => Self { landlock_abi: 0, ..own },
+            Tier::Microvm => Self { landlock_abi: 0, disk: "a disk of its own".to_owned(), ..own },
+        }
+    }
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ fn the_examples_agent_works_in_an_isolate() {
     let events = server.events(id);
     let started = events.iter().find(|event| event["type"] == "sandbox.started").unwrap();
     assert_eq!(started["data"]["tier"], "isolate");
+    let means = &started["data"]["means"];
+    assert!(means["landlock_abi"].is_u64() && means["memory"].is_string() && means["own_uid"].is_boolean(), "{means}");
 
     let (status, tiers) = server.get("/v1/sandboxes/tiers");
     assert_eq!(status, 200, "{tiers}");

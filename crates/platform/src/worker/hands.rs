@@ -224,6 +224,7 @@ impl Hands {
             "start_ms": now.millis_since(begun),
             "image": root.name,
             "node": self.platform.identity.id,
+            "means": sandbox.grants(),
         });
         self.platform.metrics.sandbox_started(Duration::from_millis(now.millis_since(begun)));
         if let Some(lease) = root.lease {

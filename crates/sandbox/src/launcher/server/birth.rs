@@ -229,7 +229,7 @@ impl Server {
                 // Before it closes: gone already where its end was the sign.
                 let _ = epoll::delete(&self.epoll, &report);
             }
-            let answer = Answer::Created { grants: self.p.grants.clone() };
+            let answer = Answer::Created { grants: self.p.grants.of(live.spec.tier) };
             self.say_with(&Message::Answer { seq, answer }, Some(channel));
         }
     }
