@@ -13,16 +13,16 @@ use crate::house::{As, House, PATIENCE, is_root, output, shell, until, until_run
 use crate::probe::{self, Facts};
 
 /// What the host has and the sandbox must not find, alive for as long as this is.
-struct Bait {
-    facts: Facts,
+pub(crate) struct Bait {
+    pub(crate) facts: Facts,
     _listener: TcpListener,
     _abstract: std::os::unix::net::UnixListener,
-    process: Child,
+    pub(crate) process: Child,
     shm: i32,
 }
 
 impl Bait {
-    fn lay(house: &House) -> Self {
+    pub(crate) fn lay(house: &House) -> Self {
         let listener = TcpListener::bind("[::]:0").unwrap();
         let id = std::process::id();
         let canary = format!("canary-{id}-{}", listener.local_addr().unwrap().port());
@@ -43,6 +43,7 @@ impl Bait {
             shm_key,
             own_kernel: house.wall.tier == Tier::Gvisor,
             machine: house.wall.tier == Tier::Microvm,
+            in_host: house.wall.tier == Tier::Isolate,
         };
         let _abstract = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
         Self { facts, _listener: listener, _abstract, process, shm }
@@ -76,7 +77,7 @@ impl Drop for Bait {
 const PROBE: [&str; 5] = ["--exact", "probe_process", "--nocapture", "--test-threads=1", "--quiet"];
 
 /// Each attempt's name with what it got, `None` if it was held.
-fn parse(text: &str) -> BTreeMap<String, Option<String>> {
+pub(crate) fn parse(text: &str) -> BTreeMap<String, Option<String>> {
     assert!(text.contains("probe done"), "{text}");
     let mut found = BTreeMap::new();
     for line in text.lines() {

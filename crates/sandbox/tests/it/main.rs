@@ -23,6 +23,7 @@ mod isolate_walls;
 mod lifetime;
 mod limits;
 mod machines;
+mod native;
 mod probe;
 mod quota;
 mod relay;

@@ -17,6 +17,9 @@ use self::processes::*;
 /// Set for the probe: host facts to look for, see [`Facts::parse`].
 pub(crate) const VARIABLE: &str = "LIVERY_PROBE";
 
+/// The argument with which this program, in the place of an isolate's host, shows its status.
+pub(crate) const STATUS: &str = "status";
+
 /// What is true on the host and must not be reachable. Secrets are written backwards, so that looking for them is no find.
 pub(crate) struct Facts {
     pub(crate) canary_reversed: String,
@@ -29,17 +32,24 @@ pub(crate) struct Facts {
     pub(crate) own_kernel: bool,
     /// Whether it is a machine's, in which the run's user needs no namespace.
     pub(crate) machine: bool,
+    /// Whether this is native code in the place of an isolate's host: there is no other program.
+    pub(crate) in_host: bool,
 }
 
 impl Facts {
     pub(crate) fn encode(&self) -> String {
-        let Self { canary_reversed, state_dir, port, udp_port, abstract_name, shm_key, own_kernel, machine } = self;
-        format!("{canary_reversed}|{state_dir}|{port}|{udp_port}|{abstract_name}|{shm_key}|{own_kernel}|{machine}")
+        let Self { canary_reversed, state_dir, port, udp_port, abstract_name, shm_key, own_kernel, machine, in_host } =
+            self;
+        format!(
+            "{canary_reversed}|{state_dir}|{port}|{udp_port}|{abstract_name}|{shm_key}|{own_kernel}|{machine}|{in_host}"
+        )
     }
 
     fn parse(text: &str) -> Self {
         let fields: Vec<&str> = text.split('|').collect();
-        let [canary, state_dir, port, udp_port, name, key, own_kernel, machine] = fields[..] else { panic!("{text}") };
+        let [canary, state_dir, port, udp_port, name, key, own_kernel, machine, in_host] = fields[..] else {
+            panic!("{text}")
+        };
         Self {
             canary_reversed: canary.to_owned(),
             state_dir: state_dir.to_owned(),
@@ -49,6 +59,7 @@ impl Facts {
             shm_key: key.parse().unwrap(),
             own_kernel: own_kernel == "true",
             machine: machine == "true",
+            in_host: in_host == "true",
         }
     }
 }
@@ -106,6 +117,11 @@ pub(crate) fn run(facts: &str) {
         }
     }
     println!("probe done");
+}
+
+/// What a child of this very program prints: the lines of its status that say how it is confined.
+pub(crate) fn show_status() {
+    print!("{}", std::fs::read_to_string("/proc/self/status").unwrap_or_default());
 }
 
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {

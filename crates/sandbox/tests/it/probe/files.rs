@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::Facts;
-use super::means::{held, none_readable};
+use super::means::{held, none_readable, program};
 use super::processes::confined_flags;
 
 pub(super) fn host_files(facts: &Facts) -> Result<(), String> {
@@ -94,9 +94,9 @@ pub(super) fn read_only_tree(_: &Facts) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn setuid_is_dead(_: &Facts) -> Result<(), String> {
+pub(super) fn setuid_is_dead(facts: &Facts) -> Result<(), String> {
     let copy = "/workspace/suid-id";
-    fs::copy("/usr/bin/id", copy).map_err(|e| e.to_string())?;
+    fs::copy(program(facts, "/usr/bin/id"), copy).map_err(|e| e.to_string())?;
     fs::set_permissions(copy, PermissionsExt::from_mode(0o6755)).map_err(|e| e.to_string())?;
     for program in [copy, "/usr/bin/su", "/usr/bin/passwd", "/usr/bin/mount"] {
         if !Path::new(program).exists() {
@@ -128,20 +128,34 @@ pub(super) fn mounts_are_nosuid(facts: &Facts) -> Result<(), String> {
     held(!text.contains("docker.sock"), || text.clone())
 }
 
-pub(super) fn inherited_descriptors(_: &Facts) -> Result<(), String> {
-    // As a fresh program sees them: the shell's own descriptor for the listing is the fourth.
-    let output = Command::new("/bin/ls").arg("/proc/self/fd").output().map_err(|e| e.to_string())?;
-    let text = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+pub(super) fn inherited_descriptors(facts: &Facts) -> Result<(), String> {
+    // As a fresh program sees them: its own descriptor for the listing is the fourth.
+    let text = if facts.in_host { own_descriptors() } else { descriptors_of_ls()? };
     held(text == "0 1 2 3", || text.clone())?;
     let kinds = [0, 1, 2]
         .map(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).map(|p| p.display().to_string()).unwrap_or_default());
     held(kinds.iter().all(|kind| kind.starts_with("pipe:")), || format!("{kinds:?}"))
 }
 
+fn descriptors_of_ls() -> Result<String, String> {
+    let output = Command::new("/bin/ls").arg("/proc/self/fd").output().map_err(|e| e.to_string())?;
+    Ok(String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+fn own_descriptors() -> String {
+    let mut all: Vec<u32> = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    all.sort_unstable();
+    all.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
+}
+
 /// A file with capabilities cannot be made, or gives none.
-pub(super) fn file_capabilities(_: &Facts) -> Result<(), String> {
+pub(super) fn file_capabilities(facts: &Facts) -> Result<(), String> {
     let copy = c"/workspace/capable";
-    fs::copy("/usr/bin/cat", "/workspace/capable").map_err(|e| e.to_string())?;
+    fs::copy(program(facts, "/usr/bin/cat"), "/workspace/capable").map_err(|e| e.to_string())?;
     // Version 2, effective: every capability of the first word permitted.
     let value: [u8; 20] = [1, 0, 0, 2, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     // SAFETY: two C strings and a value with its length.
@@ -151,7 +165,11 @@ pub(super) fn file_capabilities(_: &Facts) -> Result<(), String> {
     if set != 0 {
         return Ok(());
     }
-    let output = Command::new("/workspace/capable").arg("/proc/self/status").output().map_err(|e| e.to_string())?;
+    let output = Command::new("/workspace/capable").arg("/proc/self/status").output();
+    if facts.in_host {
+        return held(output.is_err(), || "what was written could be started".to_owned());
+    }
+    let output = output.map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let effective = text.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap_or_default().trim().to_owned();
     held(effective.bytes().all(|digit| digit == b'0'), || format!("a file gave {effective}"))

@@ -4,6 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::Facts;
+
+/// A program of the image, or where there is none this one, which shows its status.
+pub(super) fn program(facts: &Facts, ordinary: &'static str) -> &'static str {
+    if facts.in_host { livery_guest::isolate::HOST } else { ordinary }
+}
+
 pub(super) fn held(refused: bool, got: impl FnOnce() -> String) -> Result<(), String> {
     if refused { Ok(()) } else { Err(got()) }
 }

@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::Path;
 use std::process::Command;
 
-use super::means::{all_forbidden, errno_of, held, none_readable, status};
-use super::{Facts, VARIABLE};
+use super::means::{all_forbidden, errno_of, held, none_readable, program, status};
+use super::{Facts, STATUS, VARIABLE};
 
 pub(super) fn canary(facts: &Facts) -> Result<(), String> {
     let canary: String = facts.canary_reversed.chars().rev().collect();
@@ -74,9 +74,16 @@ pub(super) fn confined_flags(facts: &Facts) -> Result<(), String> {
     held(no_new_privs == 1, || "new privileges".to_owned())?;
     let mut seen = vec![format!("{} {}", status("Seccomp:"), status("NoNewPrivs:")).trim().to_owned()];
     let script = "sh -c 'grep -h -E \"^(Seccomp|NoNewPrivs):\" /proc/self/status'";
-    let output = Command::new("sh").args(["-c", script]).output().map_err(|e| e.to_string())?;
+    let mut child = Command::new(program(facts, "sh"));
+    if facts.in_host {
+        child.arg(STATUS)
+    } else {
+        child.args(["-c", script])
+    };
+    let output = child.output().map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut values: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    let lines = text.lines().filter(|line| line.starts_with("Seccomp:") || line.starts_with("NoNewPrivs:"));
+    let mut values: Vec<&str> = lines.filter_map(|line| line.split_whitespace().nth(1)).collect();
     values.sort_unstable_by(|a, b| b.cmp(a));
     seen.push(values.join(" "));
     // gVisor has no line for the second.
@@ -94,10 +101,14 @@ pub(super) fn memory_of_others(_: &Facts) -> Result<(), String> {
     ])
 }
 
-pub(super) fn environment(_: &Facts) -> Result<(), String> {
+/// What the guest tells an isolate's host.
+const HOSTS_OWN: [&str; 6] = ["LD_LIBRARY_PATH", "DENO_DIR", "DENO_NO_UPDATE_CHECK", "NO_COLOR", "HOME", "LANG"];
+
+pub(super) fn environment(facts: &Facts) -> Result<(), String> {
     let expected = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TERM", VARIABLE];
     // The test harness adds its own to this process, so the first environment counts.
     let text = fs::read("/proc/self/environ").unwrap();
+    let expected = if facts.in_host { &HOSTS_OWN[..] } else { &expected };
     let text = String::from_utf8_lossy(&text).into_owned();
     let names: Vec<&str> =
         text.split('\0').filter_map(|entry| entry.split('=').next()).filter(|name| !name.is_empty()).collect();
@@ -151,10 +162,10 @@ pub(super) fn system_v_memory(facts: &Facts) -> Result<(), String> {
 }
 
 /// A program that is in memory alone is as confined as any.
-pub(super) fn memory_program(_: &Facts) -> Result<(), String> {
+pub(super) fn memory_program(facts: &Facts) -> Result<(), String> {
     // SAFETY: a C string; the descriptor is owned by the file from here on.
     let mut file = unsafe { File::from_raw_fd(libc::memfd_create(c"program".as_ptr(), 0)) };
-    file.write_all(&fs::read("/usr/bin/cat").map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+    file.write_all(&fs::read(program(facts, "/usr/bin/cat")).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
     let program = format!("/proc/self/fd/{}", file.as_raw_fd());
     // A program that is open for writing cannot be run.
     let read_only = File::open(&program).map_err(|e| e.to_string())?;
@@ -162,7 +173,10 @@ pub(super) fn memory_program(_: &Facts) -> Result<(), String> {
     let program = format!("/proc/self/fd/{}", read_only.as_raw_fd());
     // SAFETY: clears close-on-exec of a descriptor of ours.
     unsafe { libc::fcntl(read_only.as_raw_fd(), libc::F_SETFD, 0) };
-    let Ok(output) = Command::new(program).arg("/proc/self/status").output() else { return Ok(()) };
+    let Ok(output) = Command::new(program).arg(if facts.in_host { STATUS } else { "/proc/self/status" }).output()
+    else {
+        return Ok(());
+    };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let field =
         |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
