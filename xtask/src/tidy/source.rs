@@ -29,7 +29,8 @@ fn is_inner_attribute_start(token: &Token<'_>) -> bool {
 /// No file lies about that the compiler never reads.
 pub fn reachable(tree: &Tree, findings: &mut Vec<Finding>) {
     for (path, _) in tree.rust() {
-        if !is_target(tree, path) && !parents(path).iter().any(|parent| declares(tree, parent, path)) {
+        let mut parents = parents(path).into_iter().chain(targets_beside(tree, path));
+        if !is_target(tree, path) && !parents.any(|parent| declares(tree, &parent, path)) {
             findings.push(Finding::new(path, 0, "no module declares this file: dead, delete it or declare it"));
         }
     }
@@ -56,13 +57,22 @@ fn is_target(tree: &Tree, path: &str) -> bool {
 
 /// Files that may declare the module in `path`, with the name it would be declared by.
 fn parents(path: &str) -> Vec<String> {
+    let folder = module_folder(path);
+    let usual = ["mod.rs", "lib.rs", "main.rs"].map(|name| format!("{folder}/{name}"));
+    usual.into_iter().chain([format!("{folder}.rs")]).collect()
+}
+
+/// Where the module in `path` is declared from.
+fn module_folder(path: &str) -> &str {
     let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
-    let folder = if file == "mod.rs" { folder.rsplit_once('/').map_or("", |(rest, _)| rest) } else { folder };
-    ["mod.rs", "lib.rs", "main.rs"]
-        .iter()
-        .map(|name| format!("{folder}/{name}"))
-        .chain([format!("{folder}.rs")])
-        .collect()
+    if file == "mod.rs" { folder.rsplit_once('/').map_or("", |(rest, _)| rest) } else { folder }
+}
+
+/// Targets in that folder: an example is one file, and may have a module beside it.
+fn targets_beside(tree: &Tree, path: &str) -> Vec<String> {
+    let folder = module_folder(path);
+    let is_beside = |file: &&String| file.rsplit_once('/').is_some_and(|(of, _)| of == folder) && is_target(tree, file);
+    tree.files.keys().filter(is_beside).cloned().collect()
 }
 
 fn declares(tree: &Tree, parent: &str, path: &str) -> bool {
