@@ -148,6 +148,10 @@ ids! {
     MemoryId = "mem";
     /// A node: one data directory and the process on it.
     NodeId = "nod";
+    /// A workspace that outlives its runs: of one agent for one end user.
+    WorkspaceId = "wsp";
+    /// A snapshot of one.
+    SnapshotId = "snp";
     /// A file: input or artifact.
     FileId = "fil";
     /// One HTTP request.

@@ -39,6 +39,7 @@ pub(crate) const ALL: &[(&str, &[Statement])] = &[
     ("triggers", crate::triggers::STATEMENTS),
     ("vault", crate::vault::STATEMENTS),
     ("webhooks", crate::webhooks::STATEMENTS),
+    ("workspaces", crate::workspaces::STATEMENTS),
 ];
 
 /// The statements with a text of their own for Postgres, and why one text does not do. Sorted.

@@ -61,6 +61,7 @@ mod triggers;
 mod tx;
 mod vault;
 mod webhooks;
+mod workspaces;
 mod writer;
 
 pub use agents::{AgentFile, AgentRow, AgentSelector, NewAgent, Saved};
@@ -102,3 +103,7 @@ pub use triggers::{TriggerDeliveryRow, TriggerOutcome, TriggerRow};
 pub use tx::Tx;
 pub use vault::DataKeyRow;
 pub use webhooks::{WebhookChange, WebhookRow};
+pub use workspaces::{
+    Kept, NewSnapshot, SNAPSHOTS_ASIDE_MAX, SNAPSHOTS_MAX, SnapshotOrigin, WorkspaceFilter, WorkspaceRow,
+    WorkspaceSnapshotRow,
+};

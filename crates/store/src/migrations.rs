@@ -41,6 +41,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations![
     "0009_connection_tokens",
     "0010_policies",
     "0011_minimum_tiers",
+    "0012_workspaces",
 ];
 
 /// Steps by version and name, in order.

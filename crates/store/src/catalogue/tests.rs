@@ -67,7 +67,15 @@ async fn one_row_is_found_by_its_id_before_there_are_statistics() {
         assert!(!walks, "{name} names one row by two columns");
         if one {
             let plan = generic_plan(&engine, statement).await;
-            let keys = ["runs_pkey", "deliveries_pkey", "policies_pkey", "approvals_pkey", "applications_pkey"];
+            let keys = [
+                "runs_pkey",
+                "deliveries_pkey",
+                "policies_pkey",
+                "approvals_pkey",
+                "applications_pkey",
+                "workspaces_pkey",
+                "snapshots_pkey",
+            ];
             assert!(keys.iter().any(|key| plan.contains(key)), "{name} walks:\n{plan}");
             found += 1;
         }
@@ -166,6 +174,10 @@ fn lists_and_claims_walk_an_index() {
     check("triggers::LIST", "triggers_page");
     check("triggers::LIST_DELIVERIES", "trigger_deliveries_page");
     check("webhooks::LIST", "webhooks_page");
+    check("workspaces::FIND", "workspaces_key");
+    check("workspaces::LIST", "workspaces_page");
+    check("workspaces::LIST_SNAPSHOTS", "snapshots_page");
+    check("workspaces::USED", "snapshots_application");
 }
 
 /// A look at the deliveries hops from destination to destination, however many each of them has.

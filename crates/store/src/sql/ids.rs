@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use livery_core::id::{
     AgentId, AppId, ApprovalId, ConnectionId, DeliveryId, EndUserId, FileId, KeyId, NodeId, OrgId, PolicyId,
-    ProviderId, RequestId, RunId, ScheduleId, TriggerId, WebhookEventId, WebhookId,
+    ProviderId, RequestId, RunId, ScheduleId, SnapshotId, TriggerId, WebhookEventId, WebhookId, WorkspaceId,
 };
 
 use crate::error::Result;
@@ -48,7 +48,9 @@ id_columns!(
     RequestId,
     RunId,
     ScheduleId,
+    SnapshotId,
     TriggerId,
     WebhookEventId,
     WebhookId,
+    WorkspaceId,
 );

@@ -26,6 +26,7 @@ mod tenancy;
 mod transfer;
 mod triggers;
 mod vault;
+mod workspaces;
 mod world;
 mod writes;
 
