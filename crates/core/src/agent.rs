@@ -18,6 +18,7 @@ pub mod sandbox;
 mod schemas;
 pub mod skills;
 pub mod tools;
+pub mod workspace;
 
 use std::collections::BTreeMap;
 
@@ -32,6 +33,7 @@ pub use self::sandbox::{Cpu, Network, SandboxOverride, SandboxSpec, Tier};
 pub use self::schemas::{any_object, text_output};
 pub use self::skills::Skill;
 pub use self::tools::OwnTool;
+pub use self::workspace::{Persist, WorkspaceOverride, WorkspaceSpec};
 pub use crate::finding::{Finding, Severity};
 
 use crate::finding::{Findings, Mark};
@@ -73,6 +75,9 @@ pub struct Agent {
     /// The sandbox it asks for.
     #[serde(default)]
     pub sandbox: SandboxSpec,
+    /// What becomes of its workspace.
+    #[serde(default, skip_serializing_if = "WorkspaceSpec::is_default")]
+    pub workspace: WorkspaceSpec,
     /// The connections it wants, by slot.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub connections: BTreeMap<String, Slot>,

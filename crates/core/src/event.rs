@@ -109,6 +109,12 @@ event_types! {
     ShellOpened = "shell.opened";
     /// It is closed.
     ShellClosed = "shell.closed";
+    /// The run works in the workspace that its agent has for its end user, and what it began with.
+    WorkspaceOpened = "workspace.opened";
+    /// What the run left in it was saved.
+    WorkspaceSaved = "workspace.saved";
+    /// What the run left in it was not saved, and why; the state before it stays.
+    WorkspaceUnsaved = "workspace.unsaved";
     /// A budget is nearly used up.
     BudgetWarning = "budget.warning";
     /// A line for the reader of the log.

@@ -22,6 +22,8 @@ pub struct Config {
     /// Whether copies of workspaces are kept there after each step that may have changed one, so that another node, or this
     /// one without its data directory, can go on with them.
     pub snapshots: bool,
+    /// What the snapshots of one application's workspaces may have together, in bytes.
+    pub workspace_bytes_max: u64,
     /// Where its API listens, for the list of nodes.
     pub address: Option<String>,
     /// Where browsers reach the API, `https://HOST[:PORT]` without a path: where authorization servers send people back.
@@ -61,6 +63,7 @@ impl Config {
             roles: Roles::ALL,
             objects: Place::Folder(data_dir.clone()),
             snapshots: false,
+            workspace_bytes_max: crate::workspaces::APPLICATION_BYTES_MAX,
             address: None,
             public_url: None,
             data_dir,

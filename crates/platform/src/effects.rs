@@ -120,6 +120,8 @@ effects! {
     SandboxCreate = "sandbox_create", Repeat, [Before, During, After];
     /// The agent's and the request's files are laid into its workspace.
     SandboxFill = "sandbox_fill", Repeat, [During, After, Committed];
+    /// The workspace that outlives its runs is opened, and what was saved is laid out.
+    WorkspaceOpen = "workspace_open", Repeat, [Before, After, Committed];
     /// A tool that changes nothing: `read_file`, `list_files`, `search_files`.
     ReadTool = "read_tool", Repeat, [BeforeIntent, Before, During, After, Committed];
     /// A command or a program of the model, or something it does with a terminal.
@@ -150,6 +152,8 @@ effects! {
     Spill = "spill", Repeat, [Before, After, Committed];
     /// What a run left in its outputs is kept.
     Artifact = "artifact", Repeat, [Before, After];
+    /// What a run left in its workspace is kept for the next; the state changes with the terminal write.
+    WorkspaceSave = "workspace_save", Repeat, [Before, After];
     /// The one terminal write.
     Finish = "finish", Repeat, [Before, Committed];
     /// Sandbox and workspace of a run that is over are taken down.

@@ -18,6 +18,7 @@ pub mod crash;
 pub mod database;
 mod duties;
 pub mod effects;
+pub mod end_users;
 pub mod files;
 mod housekeeping;
 pub mod ids;
@@ -52,6 +53,7 @@ pub mod triggers;
 mod vault;
 pub mod webhooks;
 mod worker;
+pub mod workspaces;
 
 pub use clock::Clock;
 pub use config::Config;

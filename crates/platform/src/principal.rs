@@ -68,10 +68,18 @@ scopes! {
     ApprovalsRead = "approvals:read";
     /// Approve and deny.
     ApprovalsWrite = "approvals:write";
+    /// See workspaces that outlive their runs, and their snapshots.
+    WorkspacesRead = "workspaces:read";
+    /// Snapshot, restore and delete them.
+    WorkspacesWrite = "workspaces:write";
     /// See API keys (never their secrets).
     ApiKeysRead = "api_keys:read";
     /// Create and revoke API keys.
     ApiKeysWrite = "api_keys:write";
+    /// See end users.
+    EndUsersRead = "end_users:read";
+    /// Create end users.
+    EndUsersWrite = "end_users:write";
     /// Act for an end user (`Livery-On-Behalf-Of`).
     EndUsersAct = "end_users:act";
     /// Read the node's metrics: the operator's right, held by the bootstrap key.

@@ -20,6 +20,7 @@ mod standing;
 mod step;
 mod tools;
 mod waiting;
+mod workspace;
 
 use std::time::Duration;
 

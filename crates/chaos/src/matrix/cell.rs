@@ -12,6 +12,7 @@ use livery_testkit::Postgres;
 use livery_testkit::postgres::Options;
 use serde_json::{Value, json};
 
+use super::door::Door;
 use super::outside::{self, CELL, Outside};
 use super::scenario::{self, Scenario, unknown_outcomes};
 use super::{Cell, Engine, leftovers};
@@ -345,6 +346,10 @@ impl Life {
         self.told(stage, name, &id, &events).await?;
         let runs = self.ask("GET", "/v1/runs?limit=10", &[], b"").await?;
         let approvals = if scenario.asks { self.approvals(&id).await? } else { Vec::new() };
+        if scenario.door == Door::EndUser {
+            let saved = self.saved_once().await?;
+            self.wrong.extend(saved);
+        }
         let artifacts = run["artifacts"].as_array().cloned().unwrap_or_default();
         let artifact = (artifacts.len() == 1).then(|| artifacts[0]["bytes"].clone());
         let runs = runs["data"].as_array().map_or(0, Vec::len);

@@ -21,6 +21,8 @@ pub enum Door {
     Schedule,
     /// A message to a trigger.
     Trigger,
+    /// `POST /v1/runs` for an end user, whose workspace outlives the run.
+    EndUser,
 }
 
 /// The next full minute, and what a node may need to come back.
@@ -49,7 +51,29 @@ impl Life {
                 self.post("/v1/agents", "agent", &agent).await?;
                 self.sent().await
             }
+            Door::EndUser => {
+                self.post("/v1/agents", "agent", &agent).await?;
+                let user = self.post("/v1/end_users", "user", &json!({"external_id": "one"})).await?;
+                let user = user["id"].as_str().context("an end user without an id")?;
+                let headers = [JSON, &[("idempotency-key", "run"), ("livery-on-behalf-of", user)]].concat();
+                let run = json!({"agent": super::scenario::AGENT}).to_string();
+                let run = self.ask("POST", "/v1/runs", &headers, run.as_bytes()).await?;
+                Ok(run["id"].as_str().context("a run without an id")?.to_owned())
+            }
         }
+    }
+
+    /// What is wrong with the workspace of the run's end user, which has to have been saved once.
+    pub(super) async fn saved_once(&mut self) -> anyhow::Result<Option<String>> {
+        let workspaces = self.ask("GET", "/v1/workspaces", &[], b"").await?;
+        let [workspace] = workspaces["data"].as_array().map_or(&[][..], Vec::as_slice) else {
+            return Ok(Some(format!("there is not one workspace: {workspaces}")));
+        };
+        let id = workspace["id"].as_str().context("a workspace without an id")?;
+        let snapshots = self.ask("GET", &format!("/v1/workspaces/{id}/snapshots"), &[], b"").await?;
+        let rows = snapshots["data"].as_array().map_or(&[][..], Vec::as_slice);
+        let is_one = matches!(rows, [row] if row["id"] == workspace["snapshot"] && row["origin"] == "run");
+        Ok((!is_one).then(|| format!("not saved once: {workspace}, {snapshots}")))
     }
 
     /// The run of a schedule's one slot.

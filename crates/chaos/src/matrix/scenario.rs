@@ -71,6 +71,9 @@ pub fn of(effect: EffectKind) -> Scenario {
         EffectKind::SandboxCreate | EffectKind::SandboxFill => {
             Scenario { files: vec![("files/notes.txt", "begin\n".into())], ..marking(&shell(MARK)) }
         }
+        EffectKind::WorkspaceOpen | EffectKind::WorkspaceSave => {
+            Scenario { door: Door::EndUser, ..marking(&shell(MARK)) }
+        }
         EffectKind::ReadTool => Scenario {
             script: script(&["  - tools: [{name: read_file, arguments: {path: notes.txt}}]"]),
             files: vec![("files/notes.txt", "begin\n".into())],
@@ -147,8 +150,9 @@ impl Scenario {
             (format!(", {}", way.tool()), connections)
         });
         let tools = format!("shell, read_file, write_file, edit_file{own}{outside}");
+        let workspace = if self.door == Door::EndUser { "workspace: {persist: end_user}\n" } else { "" };
         let agent_md = format!(
-            "---\nname: {AGENT}\ndescription: Works.\nmodel: fake/{model}\ntools: [{tools}]\n{connections}---\nWork.\n"
+            "---\nname: {AGENT}\ndescription: Works.\nmodel: fake/{model}\ntools: [{tools}]\n{connections}{workspace}---\nWork.\n"
         );
         let encode = |text: &String| Value::from(base64::engine::general_purpose::STANDARD.encode(text));
         let files: Map<String, Value> =

@@ -7,7 +7,9 @@ use super::folder::{AGENT_MD, Folder};
 use super::front_matter::{self, Document};
 use super::model::{MODELS_MAX, ModelRef, ParseModelError, SCRIPTED};
 use super::prompt::{self, Placeholder};
-use super::{Agent, CONNECTIONS_MAX, DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX, Slot, sandbox, schemas, skills, tools};
+use super::{
+    Agent, CONNECTIONS_MAX, DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX, Slot, sandbox, schemas, skills, tools, workspace,
+};
 use crate::Usd;
 use crate::finding::{Findings, Mark, quote};
 use crate::run::{Limits, TIMEOUT_S_MAX, TURNS_MAX};
@@ -48,6 +50,10 @@ fn check_tier(agent: &Agent, findings: &mut Findings) {
     if !is_isolate && named("run_code") {
         let what = "`run_code` needs the tier isolate".into();
         refuse(AGENT_MD, what, "write sandbox: {tier: isolate}, or name shell instead");
+    }
+    if is_isolate && agent.workspace.persist != workspace::Persist::None {
+        let what = "the tier isolate has no workspace that could outlive a run".into();
+        refuse(AGENT_MD, what, "leave `persist` out, or ask for another tier");
     }
     if let Some(tool) = agent.own_tools.first().filter(|_| is_isolate) {
         let file = format!("{}/tool.yaml", tool.folder());
@@ -108,6 +114,7 @@ fn read_head(folder: &Folder, node: &Node, cx: &mut Cx<'_>) -> Option<Agent> {
             .unwrap_or_else(schemas::text_output),
         limits: fields.take("limits").map(|node| read_limits(node, cx)).unwrap_or_default(),
         sandbox: fields.take("sandbox").map(|node| sandbox::read(node, cx)).unwrap_or_default(),
+        workspace: fields.take("workspace").map(|node| workspace::read(node, cx)).unwrap_or_default(),
         connections: fields.take("connections").map(|node| read_connections(node, cx)).unwrap_or_default(),
         ..Agent::default()
     };

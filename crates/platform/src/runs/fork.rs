@@ -4,7 +4,7 @@
 //! whole when the other run is deleted. The point is one at which a model was about to be asked, so nothing is in flight
 //! there; its first own record is `run.forked`. What the other run used up is not charged again.
 
-use livery_core::agent::{ModelRef, SandboxOverride, SandboxSpec};
+use livery_core::agent::{ModelRef, SandboxOverride, SandboxSpec, WorkspaceOverride};
 use livery_core::id::RunId;
 use livery_core::{Error, EventType, Result};
 use livery_harness::record::{Note, Record, SandboxFate};
@@ -167,6 +167,7 @@ impl Platform {
                 memory_mb: Some(spec.memory_mb),
                 disk_mb: Some(spec.disk_mb),
             },
+            workspace: WorkspaceOverride::default(),
             limits: row.limits,
             connections: row.connections.parse()?,
             files: files.into_iter().map(|file| file.file.id).collect(),

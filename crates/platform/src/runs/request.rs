@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use livery_core::agent::SandboxOverride;
+use livery_core::agent::{SandboxOverride, WorkspaceOverride};
 use livery_core::id::{AgentId, AppId, ConnectionId, EndUserId, FileId, ScheduleId, TriggerId, WebhookId};
 use livery_core::run::Limits;
 use livery_core::{Error, Result, RunStatus, Timestamp};
@@ -38,6 +38,9 @@ pub struct StartRun {
     /// Instead of the agent's own sandbox settings, field by field.
     #[serde(default)]
     pub sandbox: SandboxOverride,
+    /// Instead of what the agent says of its workspace.
+    #[serde(default)]
+    pub workspace: WorkspaceOverride,
     /// Tighter limits than the agent's own.
     #[serde(default)]
     pub limits: Limits,

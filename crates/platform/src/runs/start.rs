@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use livery_broker::Secret;
 use livery_core::agent::sandbox::MinimumTier;
-use livery_core::agent::{ModelRef, SandboxSpec};
+use livery_core::agent::{ModelRef, Persist, SandboxSpec};
 use livery_core::error::FieldError;
 use livery_core::id::{AppId, FileId, OrgId, RunId, ScheduleId, TriggerId, WebhookId};
 use livery_core::run::{INPUT_BYTES_MAX, Limits, Pricing, TIMEOUT_S_MAX, TURNS_MAX};
@@ -24,7 +24,7 @@ use crate::connections::Bindings;
 use crate::effects::{EffectKind, Phase};
 use crate::providers::OWN_PROVIDERS;
 use crate::webhooks::{Outbox, sign};
-use crate::{Caller, Platform, Posted, Principal, Scope, prices, traces};
+use crate::{Caller, Platform, Posted, Principal, Scope, prices, traces, workspaces};
 
 /// The endpoint named in a run, as its row keeps it: the secret sealed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,7 @@ struct Checked {
     models: Vec<ModelRef>,
     own_providers: Vec<String>,
     sandbox: SandboxSpec,
+    persist: Persist,
     minimum_tier: Option<MinimumTier>,
     limits: Limits,
     files: Vec<FileRow>,
@@ -153,6 +154,8 @@ impl Platform {
         let run = RunId::from_bits(self.mint());
         let application = self.application_of(&caller.principal).await?;
         let mut checked = self.check(&caller.principal, application, run, request).await?;
+        let (tier, repeats) = (checked.sandbox.tier, cause.origin.is_some());
+        checked.persist = workspaces::persist(&checked.agent, tier, request, caller.on_behalf_of, repeats)?;
         checked.bindings = self.bind_connections(caller, application, &checked.agent.agent, request, cause).await?;
         let row = self.new_run(caller, run, application, &checked, request, cause)?;
         let view = queued_view(&row, &checked)?;
@@ -189,6 +192,7 @@ impl Platform {
         let agent = self.load_named_agent(principal, agent).await?;
         let application = self.application_of(principal).await?;
         let checked = self.check_rest(principal, application, run, request, agent).await?;
+        workspaces::persist(&checked.agent, checked.sandbox.tier, request, caller.on_behalf_of, false)?;
         self.bind_connections(caller, application, &checked.agent.agent, request, &Cause::default()).await.map(drop)
     }
 
@@ -212,6 +216,7 @@ impl Platform {
             own_providers: self.own_providers(principal.org, &models).await?,
             models,
             sandbox,
+            persist: Persist::None,
             minimum_tier,
             limits,
             files: self.check_files(principal, &request.files).await?,
@@ -376,6 +381,9 @@ fn queued_event(caller: &Caller, row: &NewRun, checked: &Checked, cause: &Cause)
     });
     if !checked.own_providers.is_empty() {
         data[OWN_PROVIDERS] = json!(checked.own_providers);
+    }
+    if checked.persist != Persist::None {
+        data["workspace"] = json!({"persist": checked.persist});
     }
     if let Some(minimum) = checked.minimum_tier {
         data["minimum_tier"] = json!(minimum);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use livery_core::Error;
-use livery_core::agent::SandboxOverride;
+use livery_core::agent::{SandboxOverride, WorkspaceOverride};
 use livery_core::id::{AppId, ConnectionId, EndUserId, FileId, KeyId, OrgId, WebhookId};
 use livery_core::run::Limits;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ impl RunTemplate {
             input,
             model: self.model,
             sandbox: self.sandbox,
+            // The agent says whether it persists.
+            workspace: WorkspaceOverride::default(),
             limits: self.limits,
             connections: self.connections,
             files: self.files,

@@ -4,6 +4,9 @@
 //! input ─▶ Loop::decide ─▶ commit records ─▶ apply ─▶ perform effects ─▶ input …
 //! ```
 
+mod asked;
+mod left;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +21,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::artifacts::{self, Artifacts};
+use self::asked::Asked;
+use self::left::Left;
 use super::egress::{REDACTED_MAX, quarantined};
-use super::hands::{Hands, Leaving, Left};
+use super::hands::{Hands, Leaving};
 use super::patience::patiently;
 use super::resume::{self, Log};
 use super::running::Entry;
@@ -51,6 +55,8 @@ pub(super) enum Signal {
     Acted { actor: String, event_type: EventType, data: serde_json::Value, done: oneshot::Sender<()> },
     /// A call waits for a person; nothing of it was done.
     Held,
+    /// Somebody wants a snapshot of the workspace as it is between two steps.
+    Snapshot(Asked),
 }
 
 /// Why a run is let go without an end.
@@ -82,6 +88,8 @@ struct Drive {
     tasks: JoinSet<()>,
     /// Effects under way that must not be torn: tools.
     tools: usize,
+    /// Who waits for a snapshot.
+    asked: Vec<Asked>,
     /// Calls that wait for a person.
     held: usize,
     /// Whether the run waited until this life, and for how long it did in all, in milliseconds.
@@ -160,17 +168,21 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     let filled = sandbox == SandboxFate::Restarted;
     let recovery = resume::recovery(&platform, &row, &log, copy.as_ref());
     let (stood, tier) = (log.had_sandbox, log.tier);
-    let workspace = Left { stood, tier, filled, copy, redacted: log.redacted, held: log.held };
+    let (redacted, held) = (log.redacted, log.held);
+    let (persists, opened, changed) = (log.persists, log.opened, !log.changes.is_empty());
+    let workspace = super::hands::Left { stood, tier, filled, copy, redacted, held, persists, opened, changed };
     let hands = Hands::new(platform.clone(), &row, Arc::clone(&agent), spec, workspace, left, sender.clone());
     let first = match log.fork {
-        _ if log.redacted >= REDACTED_MAX => Input::Fatal { error: quarantined() },
+        _ if redacted >= REDACTED_MAX => Input::Fatal { error: quarantined() },
         Some(Fork { sandbox, model, note, .. }) => Input::Forked { sandbox, model, note },
         None if log.started => Input::Recovered { sandbox, recovery },
         None => Input::Start,
     };
     let hands = Arc::new(hands);
     platform.running.standing.enter(row.id, &hands);
+    entry.listen(sender.clone());
     let drive = Drive {
+        asked: Vec::new(),
         outbox: Outbox::of_run(platform.clone(), &row).map_err(internal)?,
         tool_slots: Arc::new(Semaphore::new(platform.config.parallel_tools_max)),
         deadline: Instant::now() + left,
@@ -215,31 +227,23 @@ impl Drive {
         let mut input = first;
         loop {
             let decision = self.rules.decide(&self.state, input);
+            let changed = self.note_change(&decision);
             let over = self.commit(&decision, opening.take()).await?;
             if over {
                 return Ok(());
             }
             decision.records.iter().for_each(|record| self.state.apply(record));
-            self.copy_workspace(&decision);
+            if changed {
+                self.copy_workspace();
+            }
             if self.may_leave(&decision) {
                 return Err(Let::Released);
             }
             for effect in decision.effects {
                 self.perform(effect);
             }
+            self.answer_asked().await;
             input = self.next_input().await?;
-        }
-    }
-
-    /// Has the workspace copied after a step that may have changed it, while the run goes on.
-    fn copy_workspace(&mut self, decision: &Decision) {
-        let changed = decision.records.iter().any(|record| match record {
-            Record::ToolFinished(data) => data.refused.is_none() && resume::changes_workspace(&data.tool),
-            _ => false,
-        });
-        if changed && self.platform.config.snapshots && self.copies.want(self.head) {
-            let (copies, hands, lease) = (Arc::clone(&self.copies), Arc::clone(&self.hands), self.lease);
-            self.tasks.spawn(async move { Box::pin(copies.take(&hands, lease)).await });
         }
     }
 
@@ -259,28 +263,20 @@ impl Drive {
         if decision.records.is_empty() && opening.is_none() {
             return Ok(false);
         }
-        let artifacts = match &terminal {
-            Some(end) => {
-                let lost = &self.entry.signals.lost;
-                artifacts::collect(&self.platform, &self.row, &self.hands, end.status, lost).await
-            }
-            None => Artifacts::default(),
-        };
+        let left = self.collect(terminal.as_ref()).await;
         let mut state = self.state.clone();
         decision.records.iter().for_each(|record| state.apply(record));
         let mut written = self.writing(&state);
         if let Some((event_type, data)) = opening {
             written.event(event_type, data.to_string()).await.map_err(|error| lost(&error.into()))?;
         }
-        for (event_type, data) in artifacts.events {
-            written.event(event_type, data.to_string()).await.map_err(|error| lost(&error.into()))?;
-        }
+        let left = left.told(&mut written).await.map_err(|error| lost(&error.into()))?;
         for record in &decision.records {
             written.event(record.event_type(), record.data_json()).await.map_err(|error| lost(&error.into()))?;
         }
         let over = terminal.is_some();
         self.reached(decision, &state, Commit::Ahead);
-        self.write(written, terminal, artifacts.files).await?;
+        self.write(written, terminal, left).await?;
         self.reached(decision, &state, Commit::Made);
         Ok(over)
     }
@@ -295,7 +291,7 @@ impl Drive {
         &mut self,
         written: Written,
         terminal: Option<livery_harness::Terminal>,
-        artifacts: Vec<(String, livery_store::FileRow)>,
+        left: Left,
     ) -> Result<(), Let> {
         let (lease, head) = (self.lease, self.head);
         let (events, spilled, progress, now) = (written.events, written.spilled, written.progress, written.now);
@@ -313,12 +309,13 @@ impl Drive {
             })
             .transpose()
             .map_err(|error| lost(&error.into()))?;
+        let Left { artifacts, save } = left;
         let written = head + events.len() as u64;
         let outbox = self.outbox.clone();
         let has_spilled = !spilled.is_empty();
         let platform = self.platform.clone();
         let step =
-            Arc::new(Step { platform, lease, head, events, spilled, artifacts, progress, end, approval, outbox });
+            Arc::new(Step { platform, lease, head, events, spilled, artifacts, progress, end, approval, save, outbox });
         let (store, began) = (&self.platform.store, Instant::now());
         let attempt = |again| {
             let step = Arc::clone(&step);
@@ -409,7 +406,10 @@ impl Drive {
                 Some(Signal::Event(event_type, data)) => {
                     let mut written = self.writing(&self.state);
                     written.event(event_type, data.to_string()).await.map_err(|error| lost(&error.into()))?;
-                    self.write(written, None, Vec::new()).await?;
+                    self.write(written, None, Left::default()).await?;
+                    if event_type == EventType::WorkspaceOpened {
+                        self.platform.reached(EffectKind::WorkspaceOpen, Phase::Committed);
+                    }
                     if event_type == EventType::SandboxStarted {
                         self.platform.reached(EffectKind::SandboxFill, Phase::Committed);
                     }
@@ -417,9 +417,15 @@ impl Drive {
                 Some(Signal::Acted { actor, event_type, data, done }) => {
                     let mut written = self.writing(&self.state);
                     written.event_of(actor, event_type, data.to_string()).await.map_err(|error| lost(&error.into()))?;
-                    self.write(written, None, Vec::new()).await?;
+                    self.write(written, None, Left::default()).await?;
+                    // A person in the sandbox may change files as well as a tool.
+                    self.hands.note_change();
                     // Who asked may have been given up meanwhile.
                     let _ = done.send(());
+                }
+                Some(Signal::Snapshot(asked)) => {
+                    self.ask(asked);
+                    self.answer_asked().await;
                 }
                 Some(Signal::Held) => {
                     self.tools = self.tools.saturating_sub(1);
@@ -431,7 +437,7 @@ impl Drive {
                     for (event_type, data) in events {
                         written.event(event_type, data.to_string()).await.map_err(|error| lost(&error.into()))?;
                     }
-                    self.write(written, None, Vec::new()).await?;
+                    self.write(written, None, Left::default()).await?;
                     if let Some(done) = done {
                         // Who asked may have been given up meanwhile.
                         let _ = done.send(());

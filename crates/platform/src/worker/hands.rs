@@ -20,6 +20,7 @@ use super::drive::Signal;
 use super::egress::{Door, Earlier, Egress};
 use super::patience::{patiently, read_patiently};
 use super::tools::terminal::Terminals;
+use super::workspace::{self, Opened};
 use super::{snapshot, standing};
 use crate::Platform;
 use crate::agents::LoadedAgent;
@@ -67,6 +68,12 @@ pub(super) struct Left {
     pub(super) redacted: u32,
     /// Calls that waited for a person.
     pub(super) held: BTreeSet<String>,
+    /// Whether its workspace outlives it.
+    pub(super) persists: bool,
+    /// What it began with, if an earlier life opened it.
+    pub(super) opened: Option<Opened>,
+    /// Whether something may have changed it.
+    pub(super) changed: bool,
 }
 
 /// The sandbox of one run, there or not.
@@ -84,6 +91,10 @@ pub(super) struct Hands {
     image: OnceLock<Lease>,
     /// Whether there may be a workspace, however far its making came.
     touched: AtomicBool,
+    /// The workspace that outlives the run, once it is open.
+    opened: OnceLock<Opened>,
+    /// Whether something may have changed it.
+    changed: AtomicBool,
     /// When it stood, in microseconds; zero: it does not.
     stood_at: AtomicI64,
     /// The way out.
@@ -107,6 +118,10 @@ impl Hands {
         let (sandbox, image, stood_at) = (OnceCell::new(), OnceLock::new(), AtomicI64::new(0));
         // An earlier life may have died over the making of it, before its log could say so.
         let touched = AtomicBool::new(workspace.filled || row.recoveries > 0);
+        let changed = AtomicBool::new(workspace.changed);
+        // One that is filled anew is opened anew.
+        let stays = workspace.filled || workspace.copy.is_some();
+        let opened = workspace.opened.filter(|_| stays).map_or_else(OnceLock::new, OnceLock::from);
         let (row, terminals) = (row.clone(), Terminals::new(row.lease_epoch));
         let earlier = Earlier { redacted: workspace.redacted, held: workspace.held.clone() };
         let door = Door::new(platform.clone(), row.clone(), signals.clone(), earlier);
@@ -121,6 +136,8 @@ impl Hands {
             sandbox,
             image,
             touched,
+            opened,
+            changed,
             stood_at,
             door,
             terminals,
@@ -152,6 +169,31 @@ impl Hands {
     /// Whether an earlier life of the run has left a workspace here.
     pub(super) const fn has_workspace(&self) -> bool {
         self.workspace.filled
+    }
+
+    /// Whether the workspace outlives the run.
+    pub(super) const fn persists(&self) -> bool {
+        self.workspace.persists
+    }
+
+    /// The workspace that outlives the run, once it is open.
+    pub(super) fn opened(&self) -> Option<Opened> {
+        self.opened.get().copied()
+    }
+
+    /// Something may have changed the workspace.
+    pub(super) fn note_change(&self) {
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something may have.
+    pub(super) fn may_have_changed(&self) -> bool {
+        self.changed.load(Ordering::Relaxed)
+    }
+
+    /// How long the run may still take.
+    pub(super) const fn time(&self) -> Duration {
+        self.time
     }
 
     /// Tells whoever follows the run what a tool prints.
@@ -212,7 +254,8 @@ impl Hands {
                 )
             })?;
         } else if !self.workspace.filled {
-            self.fill(&sandbox).await?;
+            let restored = self.open_workspace(&sandbox).await?;
+            self.fill(&sandbox, restored).await?;
             self.platform.reached(EffectKind::SandboxFill, Phase::After);
         }
         if let Some(egress) = egress {
@@ -253,8 +296,23 @@ impl Hands {
         Ok((tier.map_err(|error| unavailable(error.to_string()))?, minimum))
     }
 
-    /// The agent's files, its tools and skills, and the files of the request.
-    async fn fill(&self, sandbox: &Sandbox) -> Result<(), RunError> {
+    /// Lays out what the runs before left, where the workspace outlives them. `true`: there was something.
+    async fn open_workspace(&self, sandbox: &Sandbox) -> Result<bool, RunError> {
+        if !self.workspace.persists {
+            return Ok(false);
+        }
+        let opened = Box::pin(workspace::open(self, sandbox)).await?;
+        self.platform.reached(EffectKind::WorkspaceOpen, Phase::After);
+        // Only one life fills a sandbox.
+        let _ = self.opened.set(opened);
+        // Only a run that is over hears no signals.
+        let _ = self.signals.send(Signal::Event(EventType::WorkspaceOpened, json!(opened))).await;
+        Ok(opened.snapshot.is_some())
+    }
+
+    /// The agent's files, its tools and skills, and the files of the request. What a workspace that was `restored` has already
+    /// of the agent's `files/` stays as it is.
+    async fn fill(&self, sandbox: &Sandbox, restored: bool) -> Result<(), RunError> {
         let internal = |error: Error| {
             RunError::retryable(ErrorCode::Internal, format!("the workspace cannot be filled: {}", error.code()))
         };
@@ -263,6 +321,9 @@ impl Hands {
         let files = read_patiently(row.id, "the agent", self.time, files).await;
         for file in files.map_err(|error| internal(error.into()))? {
             if let Some((path, mode)) = place_of(&file.path, file.mode) {
+                if restored && file.path.starts_with("files/") && sandbox.stat(&path).await.is_ok() {
+                    continue;
+                }
                 put(sandbox, &path, mode, file.bytes).await?;
                 self.platform.reached(EffectKind::SandboxFill, Phase::During);
             }

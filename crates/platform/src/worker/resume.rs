@@ -10,6 +10,7 @@ use livery_harness::{Record, Recovery, State};
 use livery_store::{Lease, RunRow, SnapshotRow};
 use serde_json::Value;
 
+use super::workspace::Opened;
 use super::{models_of, snapshot};
 use crate::Platform;
 use crate::effects::EffectKind;
@@ -38,8 +39,12 @@ pub(super) struct Log {
     pub(super) image: Option<String>,
     /// How often a credential was found in an answer.
     pub(super) redacted: u32,
+    /// Whether the workspace outlives the run.
+    pub(super) persists: bool,
+    /// The one it works in then, and what it began with.
+    pub(super) opened: Option<Opened>,
     /// Calls that may have changed the workspace, with the event of their end.
-    changes: Vec<(u64, String)>,
+    pub(super) changes: Vec<(u64, String)>,
     /// Calls that were held for a person and did not go on since.
     pub(super) held: BTreeSet<String>,
     /// Since when the run waits, if it does.
@@ -61,6 +66,8 @@ impl Log {
             sandbox_node: None,
             image: None,
             redacted: 0,
+            persists: false,
+            opened: None,
             changes: vec![],
             held: BTreeSet::new(),
             waiting_since: None,
@@ -94,6 +101,7 @@ impl Log {
         match event_type {
             EventType::RunQueued => {
                 self.models = models_of(data)?;
+                self.persists = !data["workspace"]["persist"].is_null();
                 self.fork = serde_json::from_value(data["fork"].clone()).map_err(Error::internal)?;
             }
             EventType::RunStarted => self.node = node(),
@@ -103,6 +111,9 @@ impl Log {
                 if matches!(data["sandbox"].as_str(), Some("restored" | "lost")) {
                     self.sandbox_node = Some(NOWHERE.to_owned());
                 }
+            }
+            EventType::WorkspaceOpened => {
+                self.opened = Some(serde_json::from_value(data.clone()).map_err(Error::internal)?);
             }
             EventType::ApprovalRequested => self.held.extend(data["call_id"].as_str().map(str::to_owned)),
             EventType::ToolResumed => {

@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use livery_core::Timestamp;
 use livery_core::id::RunId;
+use livery_core::{Error, Result, Timestamp};
 use livery_store::Lease;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::drive::Signal;
 use super::egress::Doors;
 use super::standing::Standing;
+use super::workspace::Snapped;
 
 /// Shared between the commands and the worker.
 #[derive(Debug, Clone, Default)]
@@ -32,12 +35,15 @@ pub(crate) struct Signals {
     pub(crate) cancel: CancellationToken,
     /// Somebody else holds the lease: nothing can be written any more.
     pub(crate) lost: CancellationToken,
+    /// Where its news come in, once it is set up.
+    news: Arc<OnceLock<mpsc::Sender<Signal>>>,
 }
 
 impl Running {
     /// Enters a run; the guard takes it out again.
     pub(crate) fn enter(&self, lease: Lease) -> Entry {
-        let signals = Signals { lease, cancel: CancellationToken::new(), lost: CancellationToken::new() };
+        let signals =
+            Signals { lease, cancel: CancellationToken::new(), lost: CancellationToken::new(), news: Arc::default() };
         // A later life of the run on this node: the earlier one can write nothing any more, and is told at once.
         if let Some(earlier) = self.lock().insert(lease.run, signals.clone()) {
             earlier.lost.cancel();
@@ -50,6 +56,19 @@ impl Running {
         if let Some(signals) = self.lock().get(&run) {
             signals.cancel.cancel();
         }
+    }
+
+    /// Asks a run of this node for a snapshot of its workspace, between two of its steps. `None`: it is not here.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it is not set up yet, or has too much to do.
+    pub(crate) fn ask_for_snapshot(&self, run: RunId) -> Result<Option<oneshot::Receiver<Result<Snapped>>>> {
+        let Some(signals) = self.lock().get(&run).cloned() else { return Ok(None) };
+        let busy = || Error::Unavailable { detail: "the run is busy; try again".to_owned(), retry_after_s: 1 };
+        let (reply, answer) = oneshot::channel();
+        let news = signals.news.get().ok_or_else(busy)?;
+        news.try_send(Signal::Snapshot(reply)).map_err(|_| busy())?;
+        Ok(Some(answer))
     }
 
     /// Tells the life of a run that held this lease that it holds it no more. A later life is not meant.
@@ -104,6 +123,14 @@ impl Running {
 pub(crate) struct Entry {
     pub(crate) signals: Signals,
     running: Running,
+}
+
+impl Entry {
+    /// From now on the run can be asked for things.
+    pub(super) fn listen(&self, news: mpsc::Sender<Signal>) {
+        // Set up once.
+        let _ = self.signals.news.set(news);
+    }
 }
 
 impl Drop for Entry {

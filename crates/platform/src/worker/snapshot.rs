@@ -31,9 +31,9 @@ const TAR_TIME: Duration = Duration::from_secs(60);
 /// The last copy of a node that stops.
 const LAST_COPY_TIME: Duration = Duration::from_secs(15);
 /// Where the archive lies in the sandbox while it is moved.
-const ARCHIVE: &str = "/workspace/.livery/copy.tgz";
+pub(super) const ARCHIVE: &str = "/workspace/.livery/copy.tgz";
 /// What `tar` answers when a file changed while it was read.
-const FILE_CHANGED: i32 = 1;
+pub(super) const FILE_CHANGED: i32 = 1;
 
 /// The copies of one run.
 #[derive(Debug, Default)]
@@ -102,7 +102,7 @@ async fn copy(hands: &Hands, lease: Lease, seq: u64) -> Result<()> {
     }
     // A name of its own for each attempt: a worker that lost its lease, or one that tries again, overwrites no other copy.
     let object_key = format!("snapshots/{}/{}/{seq}-{:032x}.tgz", lease.org, lease.run, platform.mint());
-    let packed = fetch(platform, sandbox).await?;
+    let packed = fetch(platform, sandbox, COPY_BYTES_MAX).await?;
     platform.objects.put(&object_key, &packed).await?;
     let (bytes, sha256) = (packed.bytes, packed.sha256.clone());
     let row = SnapshotRow { seq, object_key, bytes, sha256, created_at: platform.clock.now() };
@@ -119,7 +119,7 @@ async fn copy(hands: &Hands, lease: Lease, seq: u64) -> Result<()> {
 }
 
 /// Runs a script in the sandbox; its exit code.
-async fn run(sandbox: &Sandbox, script: String) -> Result<i32> {
+pub(super) async fn run(sandbox: &Sandbox, script: String) -> Result<i32> {
     let mut exec = Exec::new(["sh", "-c", script.as_str()]);
     exec.cwd = Some("/".to_owned());
     exec.timeout = TAR_TIME;
@@ -128,8 +128,8 @@ async fn run(sandbox: &Sandbox, script: String) -> Result<i32> {
 }
 
 /// Moves the archive out, piece by piece.
-async fn fetch(platform: &Platform, sandbox: &Sandbox) -> Result<Spooled> {
-    let mut spool = platform.objects.spool("the packed workspace", COPY_BYTES_MAX).await?;
+pub(super) async fn fetch(platform: &Platform, sandbox: &Sandbox, bytes_max: u64) -> Result<Spooled> {
+    let mut spool = platform.objects.spool("the packed workspace", bytes_max).await?;
     loop {
         let part = sandbox.get(ARCHIVE, spool.bytes(), PIECE_BYTES).await.map_err(Error::internal)?;
         // The run may go on writing to it; what counts is what was read.

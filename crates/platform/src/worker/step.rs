@@ -1,5 +1,7 @@
 //! One step of a run, written in one commit: events, what was spilled, artifacts, the row and the webhooks, all or nothing.
 
+use std::borrow::Cow;
+
 use livery_core::id::{AppId, ApprovalId, OrgId, RunId};
 use livery_core::{EventType, Timestamp};
 use livery_store::{ApprovalRow, Error, FileRole, FileRow, Lease, NewEvent, Progress, Result, Terminal, Tx};
@@ -7,6 +9,7 @@ use livery_store::{ApprovalRow, Error, FileRole, FileRow, Lease, NewEvent, Progr
 use tokio_util::sync::CancellationToken;
 
 use super::patience::patiently;
+use super::workspace::Save;
 use crate::Platform;
 use crate::effects::{EffectKind, Phase};
 use crate::webhooks::Outbox;
@@ -36,6 +39,8 @@ pub(super) struct Step {
     pub(super) progress: Progress,
     pub(super) end: Option<Terminal>,
     pub(super) approval: Option<ApprovalChange>,
+    /// What becomes of the workspace, and which event tells of it.
+    pub(super) save: Option<(usize, Save)>,
     pub(super) outbox: Outbox,
 }
 
@@ -56,11 +61,24 @@ impl Step {
             // Somebody else used it, or its time is over: this worker's view is not the run's any more, so it writes nothing.
             return Err(Error::LeaseLost);
         }
+        let events = self.saved(tx).await?;
         let first_seq = match &self.end {
-            Some(end) => tx.finish_run(&self.lease, end, &self.events).await?,
-            None => tx.update_run_progress(&self.lease, &self.progress, &self.events).await?,
+            Some(end) => tx.finish_run(&self.lease, end, &events).await?,
+            None => tx.update_run_progress(&self.lease, &self.progress, &events).await?,
         };
-        self.outbox.append(tx, first_seq, &self.events).await
+        self.outbox.append(tx, first_seq, &events).await
+    }
+
+    /// Changes the state of the workspace; the events with what became of it. Who lost the lease has it undone with the rest.
+    async fn saved(&self, tx: &mut Tx) -> Result<Cow<'_, [NewEvent]>> {
+        let Some((index, save)) = &self.save else { return Ok(Cow::Borrowed(&self.events)) };
+        let Some((base, new)) = save.snapshot() else { return Ok(Cow::Borrowed(&self.events)) };
+        let kept = tx.save_workspace(base, new).await?;
+        let mut events = self.events.clone();
+        if let Some(event) = events.get_mut(*index) {
+            *event = save.settle(event, kept)?;
+        }
+        Ok(Cow::Owned(events))
     }
 
     async fn change_approval(&self, tx: &mut Tx) -> Result<bool> {
