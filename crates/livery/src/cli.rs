@@ -18,6 +18,7 @@ mod schedules;
 mod triggers;
 mod vault;
 mod webhooks;
+mod workspaces;
 
 pub(crate) use carriers::{Carriers, Machines};
 pub(crate) use connections::{Connections, Connectors, Credential, NewConnection};
@@ -31,6 +32,7 @@ pub(crate) use schedules::{NewSchedule, Schedules};
 pub(crate) use triggers::Triggers;
 pub(crate) use vault::Vault;
 pub(crate) use webhooks::{NewWebhook, UpdateWebhook, Webhooks};
+pub(crate) use workspaces::{EndUsers, Workspaces};
 
 /// Livery runs AI agents for many users: every run in a sandbox of its own, credentials out of the model's reach.
 #[derive(Debug, Parser)]
@@ -88,6 +90,12 @@ pub(crate) enum Command {
     /// See what runs want to do, and say yes or no.
     #[command(subcommand)]
     Approvals(Approvals),
+    /// Create and list end users: whom an application acts for.
+    #[command(subcommand)]
+    EndUsers(EndUsers),
+    /// See, snapshot, restore and delete what agents keep for their end users.
+    #[command(subcommand)]
+    Workspaces(Workspaces),
     /// See organizations, and say what each demands of its runs.
     #[command(subcommand)]
     Organizations(Organizations),
@@ -164,6 +172,9 @@ pub(crate) struct Up {
     /// Delete the record of deliveries that arrived after this many days; 0: never.
     #[arg(long, value_name = "DAYS", env = "LIVERY_RETAIN_DELIVERIES", default_value_t = 30)]
     pub(crate) retain_deliveries: u32,
+    /// What the snapshots of one application's workspaces may have together, in MiB.
+    #[arg(long, value_name = "MIB", env = "LIVERY_WORKSPACE_QUOTA_MB", default_value_t = 10 * 1024)]
+    pub(crate) workspace_quota_mb: u64,
     /// Send traces to this OpenTelemetry collector (OTLP over HTTP), such as http://127.0.0.1:4318.
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub(crate) otlp_endpoint: Option<String>,

@@ -25,6 +25,7 @@ mod triggers;
 mod up;
 mod vault;
 mod webhooks;
+mod workspaces;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -59,6 +60,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Connectors(command) => async_main(connections::connectors(command)),
         Command::Policies(command) => async_main(policies::policies(command)),
         Command::Approvals(command) => async_main(policies::approvals(command)),
+        Command::EndUsers(command) => async_main(workspaces::end_users(command)),
+        Command::Workspaces(command) => async_main(workspaces::workspaces(command)),
         Command::Organizations(command) => async_main(organizations::organizations(command)),
         Command::Applications(command) => async_main(organizations::applications(command)),
         Command::Keys(command) => async_main(keys::keys(command)),

@@ -111,6 +111,8 @@ pub(crate) struct Observe {
     pub(crate) otlp_content: bool,
     /// How long things are kept.
     pub(crate) retain: Retain,
+    /// What the snapshots of one application may have together, in bytes; none: the default.
+    pub(crate) workspace_bytes_max: Option<u64>,
 }
 
 /// An engine that serves.
@@ -148,8 +150,10 @@ impl Running {
             }
             None => (Traces::default(), None),
         };
+        let mut config = config(&ground.data, ground.node.as_ref(), address)?;
+        config.workspace_bytes_max = observe.workspace_bytes_max.unwrap_or(config.workspace_bytes_max);
         let parts = Parts {
-            config: Config { traces, retain: observe.retain, ..config(&ground.data, ground.node.as_ref(), address)? },
+            config: Config { traces, retain: observe.retain, ..config },
             database: ground.database,
             clock: Clock::system(),
             broker: broker_config(engine, address)?,

@@ -38,6 +38,8 @@ const TAGS: &[(&str, &str)] = &[
     ("policies", "What runs may do, in Cedar: permit, forbid, or ask a person."),
     ("approvals", "What runs want to do and a person is asked about."),
     ("model_providers", "Where models are asked. Keys go in and never come out."),
+    ("end_users", "Whom an application acts for."),
+    ("workspaces", "What agents keep for their end users from run to run, and snapshots of it."),
     ("api_keys", "Who may call, with explicit rights. Shown once, stored as a digest."),
     ("metrics", "What a node counts, for the operator."),
     ("nodes", "The processes of this installation."),

@@ -6,8 +6,8 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 use livery_core::Error;
 use livery_core::id::{
-    AppId, ApprovalId, ConnectionId, DeliveryId, FileId, KeyId, OrgId, PolicyId, RunId, ScheduleId, TriggerId,
-    WebhookId,
+    AppId, ApprovalId, ConnectionId, DeliveryId, EndUserId, FileId, KeyId, OrgId, PolicyId, RunId, ScheduleId,
+    SnapshotId, TriggerId, WebhookId, WorkspaceId,
 };
 
 use crate::app::App;
@@ -39,6 +39,9 @@ nouns! {
     WebhookId = "webhook";
     DeliveryId = "delivery";
     FileId = "file";
+    EndUserId = "end user";
+    WorkspaceId = "workspace";
+    SnapshotId = "snapshot";
 }
 
 /// The `{id}` of a path.

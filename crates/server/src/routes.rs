@@ -5,6 +5,7 @@ mod api_keys;
 mod applications;
 mod approvals;
 mod connections;
+mod end_users;
 mod files;
 mod images;
 mod metrics;
@@ -23,6 +24,7 @@ mod system;
 mod triggers;
 mod vault;
 mod webhooks;
+mod workspaces;
 
 use axum::Router;
 use axum::routing::get;
@@ -84,6 +86,13 @@ pub(crate) fn all() -> (Router<App>, OpenApi) {
         .routes(routes!(policies::get, policies::replace, policies::delete))
         .routes(routes!(approvals::list))
         .routes(routes!(approvals::get, approvals::decide))
+        .routes(routes!(end_users::list, end_users::create))
+        .routes(routes!(end_users::get))
+        .routes(routes!(workspaces::list))
+        .routes(routes!(workspaces::get, workspaces::delete))
+        .routes(routes!(workspaces::restore))
+        .routes(routes!(workspaces::snapshots, workspaces::create_snapshot))
+        .routes(routes!(workspaces::delete_snapshot))
         .routes(routes!(model_providers::list, model_providers::create))
         .routes(routes!(model_providers::get, model_providers::delete))
         .routes(routes!(api_keys::list, api_keys::create))

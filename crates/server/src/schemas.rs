@@ -16,6 +16,7 @@ mod tenants;
 mod triggers;
 mod vault;
 mod webhooks;
+mod workspaces;
 
 pub(crate) use agents::{Agent, AgentPage, InlineAgent, Validation};
 pub(crate) use connections::{
@@ -44,6 +45,9 @@ pub(crate) use vault::{Rewrap, RotateDataKey, Vault};
 pub(crate) use webhooks::{
     ChangeWebhook, Delivery, DeliveryPage, DeliveryStatus, NewWebhook, RotateWebhook, WebhookCreated, WebhookDetail,
     WebhookPage, WebhookTested,
+};
+pub(crate) use workspaces::{
+    EndUser, EndUserPage, NewEndUser, NewSnapshot, RestoreWorkspace, Snapshot, SnapshotPage, Workspace, WorkspacePage,
 };
 
 /// The page of a list: `{data, next_cursor}`.

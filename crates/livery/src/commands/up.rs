@@ -39,7 +39,12 @@ async fn serve(ground: Ground, args: cli::Up) -> anyhow::Result<ExitCode> {
         payload_days: args.retain_payloads,
         delivery_days: (args.retain_deliveries > 0).then_some(args.retain_deliveries),
     };
-    let observe = Observe { otlp_endpoint: args.otlp_endpoint.clone(), otlp_content: args.otlp_content, retain };
+    let observe = Observe {
+        otlp_endpoint: args.otlp_endpoint.clone(),
+        otlp_content: args.otlp_content,
+        retain,
+        workspace_bytes_max: Some(args.workspace_quota_mb.saturating_mul(1024 * 1024)),
+    };
     let mut running = Running::start(ground, args.listen, &args.engine, None, observe).await?;
     if let Some(listen) = args.metrics_listen {
         let address = running.serve_metrics(listen)?;

@@ -33,3 +33,4 @@ mod tiers;
 mod traces;
 mod vault;
 mod webhooks;
+mod workspaces;

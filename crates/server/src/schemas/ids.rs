@@ -42,6 +42,8 @@ ids! {
     DeliveryId: "One delivery to a webhook endpoint.";
     WebhookEventId: "One event as a webhook names it, the same at every attempt.";
     FileId: "A file.";
+    WorkspaceId: "A workspace that outlives its runs.";
+    SnapshotId: "A snapshot of one.";
     ScheduleId: "A schedule.";
     TriggerId: "A trigger.";
     RequestId: "A request.";

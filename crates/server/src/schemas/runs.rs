@@ -28,6 +28,10 @@ pub(crate) struct NewRun {
     #[serde(default)]
     #[schema(inline, value_type = SandboxOverride)]
     sandbox: Option<SandboxOverride>,
+    /// Instead of what the agent says of its workspace.
+    #[serde(default)]
+    #[schema(inline, value_type = WorkspaceOverride)]
+    workspace: Option<WorkspaceOverride>,
     /// Tighter limits than the agent's own.
     #[serde(default)]
     #[schema(inline, value_type = Limits)]
@@ -79,6 +83,22 @@ pub(super) struct SandboxOverride {
     memory_mb: Option<u32>,
     /// Workspace size in MiB.
     disk_mb: Option<u32>,
+}
+
+/// Overrides of the agent's `workspace`.
+#[derive(ToSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WorkspaceOverride {
+    /// `end_user`: the run begins with what the last one of its agent and end user left; `none`: with nothing.
+    #[schema(inline)]
+    persist: Option<Persist>,
+}
+
+#[derive(ToSchema, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Persist {
+    None,
+    EndUser,
 }
 
 /// What a run may use up.

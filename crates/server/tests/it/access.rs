@@ -28,6 +28,7 @@ async fn call(actor: &Actor<'_>, method: &Method, target: &str) -> Answer {
     let body = match *method {
         Method::POST if target.ends_with("/replay") => r#"{"mode": "recorded"}"#,
         Method::POST if target.starts_with("/v1/approvals/") => r#"{"decision": "deny"}"#,
+        Method::POST if target.ends_with("/restore") => r#"{"snapshot": "snp_00000000000000000000000001"}"#,
         Method::POST if target.ends_with("/fork") => r#"{"from_seq": 1}"#,
         Method::POST | Method::PATCH => "{}",
         _ => "",
@@ -49,10 +50,13 @@ fn any_id(path: &str) -> String {
         "approvals" => id("apr"),
         "api_keys" => id("key"),
         "files" => id("fil"),
+        "end_users" => id("eu"),
+        "workspaces" => id("wsp"),
         _ => "nobody".to_owned(),
     };
     path.replace("{id}", &own)
         .replace("{delivery}", &id("whd"))
+        .replace("{snapshot}", &id("snp"))
         .replace("{name}", "nobody")
         .replace("{provider}", "nobody")
 }
@@ -143,6 +147,10 @@ async fn another_tenants_things_do_not_exist() {
     let policy = one.post("/v1/policies", &policy).await.json()["id"].as_str().unwrap().to_owned();
     let own = async |list: &str| one.get(list).await.json()["data"][0]["id"].as_str().unwrap().to_owned();
     let (organization, application) = (own("/v1/organizations").await, own("/v1/applications").await);
+    let end_user =
+        one.post("/v1/end_users", &json!({"external_id": "ada"})).await.json()["id"].as_str().unwrap().to_owned();
+    // One that a run has saved is in the tests of the whole binary.
+    let workspace = "wsp_00000000000000000000000001".to_owned();
     // One that waits is in the tests of approvals.
     let approval = "apr_00000000000000000000000001".to_owned();
 
@@ -159,8 +167,11 @@ async fn another_tenants_things_do_not_exist() {
             "organizations" => &organization,
             "applications" => &application,
             "approvals" => &approval,
+            "end_users" => &end_user,
+            "workspaces" => &workspace,
             _ => "",
         };
+        let path = path.replace("{snapshot}", "snp_00000000000000000000000001");
         path.replace("{id}", own).replace("{name}", "secret-agent").replace("{provider}", "mine")
     };
     // The last of these is about the node, and names no tenant's thing.
@@ -192,6 +203,8 @@ async fn another_tenants_things_do_not_exist() {
         "connections",
         "policies",
         "approvals",
+        "end_users",
+        "workspaces",
     ] {
         assert_eq!(two.get(&format!("/v1/{list}")).await.json()["data"], json!([]), "{list}");
     }

@@ -157,6 +157,10 @@ async fn answers_fit_the_published_schemas() {
     published.check("list_model_providers", &providers);
     published.check("create_organization", &actor.post("/v1/organizations", &json!({"name": "o"})).await);
 
+    let user = published.check("create_end_user", &actor.post("/v1/end_users", &json!({"external_id": "ada"})).await);
+    published.check("get_end_user", &actor.get(&format!("/v1/end_users/{}", user["id"].as_str().unwrap())).await);
+    published.check("list_end_users", &actor.get("/v1/end_users").await);
+    published.check("list_workspaces", &actor.get("/v1/workspaces?agent=a").await);
     let file = published.check("upload_file", &upload(&actor).await);
     let file = file["id"].as_str().unwrap();
     published.check("get_file", &actor.get(&format!("/v1/files/{file}")).await);
@@ -197,6 +201,8 @@ async fn requests_take_what_is_published() {
         ("/v1/runs", ""),
         ("/v1/runs", "/agent"),
         ("/v1/runs", "/sandbox"),
+        ("/v1/runs", "/workspace"),
+        ("/v1/end_users", ""),
         ("/v1/runs", "/limits"),
         ("/v1/runs", "/webhook"),
         ("/v1/agents", ""),
