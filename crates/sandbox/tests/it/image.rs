@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use livery_sandbox::{Error, RootFs, Spec};
 
-use crate::house::{As, House, everyone, output, shell};
+use crate::house::{As, House, Wall, everyone, machine_walls, output, shell};
 
 /// Who unpacks images, where root starts them.
 const OWNER: u32 = 54_322;
@@ -36,7 +36,8 @@ fn build(folder: &Path) -> PathBuf {
 
 #[tokio::test]
 async fn a_folder_is_the_root() {
-    for user in everyone() {
+    let machine = machine_walls().into_iter().take(1);
+    for wall @ Wall { user, .. } in everyone().into_iter().map(Wall::from).chain(machine) {
         let images = tempfile::tempdir().unwrap();
         fs::set_permissions(images.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let outside = images.path().join("outside");
@@ -45,7 +46,7 @@ async fn a_folder_is_the_root() {
         let closed = images.path().join("closed");
         fs::create_dir(&closed).unwrap();
         let image = build(&closed);
-        let house = House::open_with(user, |config| {
+        let house = House::open_with(wall, |config| {
             config.image_dirs = vec![closed.clone()];
             config.image_owner = Some(OWNER);
         });
@@ -55,7 +56,7 @@ async fn a_folder_is_the_root() {
             own(&image, OWNER);
             fs::set_permissions(&closed, PermissionsExt::from_mode(0o700)).unwrap();
         }
-        let spec = Spec { image: RootFs::Directory(image.clone()), ..Spec::new("one") };
+        let spec = Spec { image: RootFs::Directory(image.clone()), ..house.spec("one") };
         let sandbox = house.sandboxes.create(spec).await.unwrap();
         let script = "read line < /etc/release; echo $line; while read line; do echo $line; done < /etc/passwd; echo /*; echo > /etc/x || echo > /bin/x || echo held";
         let result = shell(&sandbox, script).await;
@@ -74,7 +75,7 @@ async fn a_folder_is_the_root() {
         fs::rename(&image, images.path().join("old")).unwrap();
         let image = build(&closed);
         fs::write(image.join("etc/release"), "another image\n").unwrap();
-        let spec = Spec { image: RootFs::Directory(image.clone()), ..Spec::new("three") };
+        let spec = Spec { image: RootFs::Directory(image.clone()), ..house.spec("three") };
         let another = house.sandboxes.create(spec).await.unwrap();
         assert_eq!(output(&another, "read line < /etc/release; echo $line").await, "another image");
         assert_eq!(output(&sandbox, "read line < /etc/release; echo $line").await, "tiny image");
@@ -88,7 +89,7 @@ async fn a_folder_is_the_root() {
             refused.push(other);
         }
         for path in refused {
-            let spec = Spec { image: RootFs::Directory(path.clone()), ..Spec::new("two") };
+            let spec = Spec { image: RootFs::Directory(path.clone()), ..house.spec("two") };
             assert!(matches!(house.sandboxes.create(spec).await, Err(Error::Invalid(_))), "{}", path.display());
         }
     }

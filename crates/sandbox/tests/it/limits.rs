@@ -5,7 +5,9 @@ use std::time::Duration;
 use livery_sandbox::{Error, Exec, LostReason, Sandbox, Spec, Tier};
 
 use crate::checks;
-use crate::house::{As, House, PATIENCE, machine_walls, output, shell, until_running, walls, walls_with_machines};
+use crate::house::{
+    As, House, PATIENCE, machine_walls, output, shell, until_running, walls, walls_with_a_machine, walls_with_machines,
+};
 
 async fn reason(sandbox: &Sandbox) -> (LostReason, String) {
     let mut lost = sandbox.lost();
@@ -55,7 +57,7 @@ async fn a_memory_bomb_ends_its_run_with_a_clear_reason() {
 
 #[tokio::test]
 async fn temporary_files_count_as_memory() {
-    for wall in walls() {
+    for wall in walls_with_a_machine() {
         let house = House::open(wall);
         let spec = Spec { memory_mb: 64, ..house.spec("tmp") };
         let sandbox = house.sandboxes.create(spec).await.unwrap();

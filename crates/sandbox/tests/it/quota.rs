@@ -3,7 +3,7 @@
 use livery_sandbox::{Error, Exec, LostReason, Sandbox, Spec};
 
 use crate::checks;
-use crate::house::{House, output, shell, walls};
+use crate::house::{House, output, shell, walls, walls_with_a_machine};
 
 async fn is_well(neighbour: &Sandbox) {
     assert_eq!(output(neighbour, "echo fine > file; cat file; rm file").await, "fine");
@@ -48,7 +48,7 @@ async fn empty_files_and_further_names_of_one_file_are_counted() {
 
 #[tokio::test]
 async fn sparse_files_are_what_they_take_and_none_is_longer_than_the_limit() {
-    for wall in walls() {
+    for wall in walls_with_a_machine() {
         let house = House::open(wall);
         let sandbox = house.sandboxes.create(Spec { disk_mb: 8, ..house.spec("sparse") }).await.unwrap();
         let result =

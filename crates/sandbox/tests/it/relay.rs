@@ -5,7 +5,7 @@ use std::time::Duration;
 use livery_sandbox::{Exec, Flow, Relay, Sandbox};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::house::{As, House, PATIENCE, is_root, output, shell, until, walls};
+use crate::house::{As, House, PATIENCE, is_root, output, shell, until, walls_with_a_machine};
 
 const PORT: u16 = 17_400;
 
@@ -66,7 +66,7 @@ async fn bytes_of_every_size_come_back_from_many_connections() {
     if !has_python() {
         return;
     }
-    for wall in walls() {
+    for wall in walls_with_a_machine() {
         let house = House::open(wall);
         let sandbox = house.sandbox("one").await;
         let serving = serve(sandbox.relay(PORT).await.unwrap().unwrap());
