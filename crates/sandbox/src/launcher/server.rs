@@ -56,8 +56,8 @@ pub(crate) struct Server {
     live: BTreeMap<u64, Live>,
     by_id: HashMap<String, u64>,
     images: Images,
-    /// Processes that make an image's disk, by their token.
-    makers: HashMap<u64, OwnedFd>,
+    /// Processes that make an image's disk and when they began, by their token.
+    makers: HashMap<u64, (OwnedFd, Instant)>,
     outbox: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     next_serial: u64,
     next_tick: Instant,

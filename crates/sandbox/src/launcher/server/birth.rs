@@ -122,7 +122,10 @@ impl Server {
             let token = self.next_serial;
             self.next_serial += 1;
             epoll::add(&self.epoll, &maker, super::token(token, DEATH), EventFlags::IN)?;
-            self.makers.insert(token, maker);
+            self.makers.insert(token, (maker, Instant::now()));
+            let text =
+                format!("looking at an image for machines, and making its disk in {} if it is new", folder.display());
+            self.say(&Message::Log { warning: false, text });
         }
         Ok(disk)
     }

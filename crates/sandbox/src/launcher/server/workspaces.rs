@@ -54,8 +54,10 @@ impl Server {
     }
 
     pub(super) fn removed(&mut self, token: u64) {
-        if let Some(maker) = self.makers.remove(&token) {
+        if let Some((maker, began)) = self.makers.remove(&token) {
             start::reap(maker.as_fd(), Wait::UntilGone);
+            let text = format!("done with the image's disk after {:.1} s", began.elapsed().as_secs_f64());
+            self.say(&Message::Log { warning: false, text });
         } else if let Some((job, outcome)) = self.p.janitor.finished(token) {
             self.removal_done(&job, outcome);
         }
