@@ -7,6 +7,7 @@ use livery_guest::wire::flow::{FLOW_WINDOW_BYTES, FLOWS_MAX, Grant, Ledger, List
 use livery_guest::wire::job::Job;
 use livery_guest::wire::message::{Done, Entry, Exec, Exit, Failure, Get, Hello, List, Put, Stat, Tail};
 use livery_guest::wire::{Decoder as FrameDecoder, Kind, PAYLOAD_BYTES_MAX, Reader, Side, terminal};
+use livery_sandbox::monitor::{Answer, BODY_BYTES_MAX, FAULT_CHARS_MAX, HEAD_BYTES_MAX};
 
 use crate::cut;
 
@@ -190,4 +191,21 @@ fn messages(payload: &[u8]) {
     }
     let mut reader = Reader::new(payload);
     while Entry::decode(&mut reader).is_ok() {}
+}
+
+/// A monitor, which its guest may have taken over, answers the same however its bytes are cut and whatever follows them, within the limits;
+/// what is passed on of it is printable.
+pub fn monitor_answer(bytes: &[u8]) {
+    let Some((one, _)) = cut(bytes) else { return };
+    let whole = Answer::read(&bytes[1..]);
+    match Answer::read(one) {
+        Ok(None) => {}
+        early => assert_eq!(early, whole, "a cut changes the answer"),
+    }
+    if let Ok(Some(answer)) = &whole {
+        assert!(answer.bytes <= (bytes.len() - 1).min(HEAD_BYTES_MAX + BODY_BYTES_MAX), "longer than the limits");
+        let fault = answer.fault.as_deref().unwrap_or_default();
+        assert!(fault.chars().count() <= FAULT_CHARS_MAX && !fault.chars().any(char::is_control), "unprintable");
+        assert_eq!(Answer::read(&bytes[1..=answer.bytes]), whole, "what follows changes the answer");
+    }
 }

@@ -32,7 +32,7 @@ pub mod http_framing;
 pub mod image;
 mod spoken;
 
-pub use guest::{flow_ledger, guest_wire, terminal_ledger, terminal_text};
+pub use guest::{flow_ledger, guest_wire, monitor_answer, terminal_ledger, terminal_text};
 pub use spoken::{graphql, graphql_request, grpc_message, websocket};
 
 /// The first byte says where the rest is cut in two, as a share of its length.

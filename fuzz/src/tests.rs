@@ -64,6 +64,17 @@ fn http_framing() {
 }
 
 #[test]
+fn monitor_answer() {
+    walk(
+        crate::monitor_answer,
+        &[
+            b"\x80HTTP/1.1 204 \r\nServer: Firecracker API\r\nConnection: keep-alive\r\n\r\nHTTP/1.1 200 \r\n\r\n",
+            b"\xc0HTTP/1.1 400 \r\ncontent-length: 40\r\n\r\n{\"fault_message\":\"no \\u001b[2J such file\"}",
+        ],
+    );
+}
+
+#[test]
 fn sql() {
     walk(
         crate::sql,

@@ -6,6 +6,7 @@
 
 mod calls;
 mod tree;
+mod waiting;
 
 use std::fs;
 use std::io;
@@ -46,12 +47,29 @@ const KNOBS: [(&str, &str); 9] = [
 /// Does all of it; the channel is left at `channel`.
 pub(crate) fn settle(arguments: &[String], channel: i32) -> io::Result<()> {
     let given = Given::parse(arguments).ok_or(io::ErrorKind::InvalidInput)?;
-    step("devices", calls::mount("devtmpfs", DEVICES, "devtmpfs", libc::MS_NOSUID, ""))?;
-    step("/proc", calls::mount("proc", "/proc", "proc", 0, ""))?;
+    look_around()?;
     step("modules", load_modules(given.stream))?;
+    become_guest(&given, None, channel)
+}
+
+/// The same in a machine that becomes a snapshot first: it does not look at its disks before it is told what it is for.
+pub(crate) fn wait(channel: i32) -> io::Result<()> {
+    look_around()?;
+    step("modules", load_vsock())?;
+    let (given, stream) = step("greeting", waiting::greeted())?;
+    step("modules", load_folder(Path::new(MODULES)))?;
+    become_guest(&given, Some(stream), channel)
+}
+
+fn look_around() -> io::Result<()> {
+    step("devices", calls::mount("devtmpfs", DEVICES, "devtmpfs", libc::MS_NOSUID, ""))?;
+    step("/proc", calls::mount("proc", "/proc", "proc", 0, ""))
+}
+
+fn become_guest(given: &Given, stream: Option<OwnedFd>, channel: i32) -> io::Result<()> {
     let disks = step("disks", disks())?;
-    tree::grow(&given, &disks)?;
-    step("channel", open_channel(given.stream, channel))?;
+    tree::grow(given, &disks)?;
+    step("channel", stream.map_or_else(|| open_stream(given.stream), Ok).and_then(|stream| leave_at(channel, stream)))?;
     for (knob, value) in KNOBS {
         // Not every kernel has each of them.
         let _ = fs::write(Path::new("/proc/sys").join(knob), value);
@@ -59,7 +77,7 @@ pub(crate) fn settle(arguments: &[String], channel: i32) -> io::Result<()> {
     step("root", tree::enter())?;
     step("host name", calls::name_host(b"sandbox"))?;
     step("loopback", calls::raise_loopback())?;
-    step("limits", limits(&given))?;
+    step("limits", limits(given))?;
     step("user", calls::become_user(USER))?;
     step("/workspace", std::env::set_current_dir("/workspace").and_then(|()| sys::keeps_disk()))?;
     step("seccomp", sys::confine(&seccomp::program(Kernel::Linux)))
@@ -70,15 +88,18 @@ fn step<T>(name: &str, outcome: io::Result<T>) -> io::Result<T> {
     outcome.map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))
 }
 
-fn open_channel(stream: Stream, channel: i32) -> io::Result<()> {
-    let stream: OwnedFd = match stream {
+fn open_stream(stream: Stream) -> io::Result<OwnedFd> {
+    match stream {
         Stream::Port => {
             let port = wait_for(|| first(DEVICES, "vport"))?;
-            fs::File::options().read(true).write(true).open(port)?.into()
+            Ok(fs::File::options().read(true).write(true).open(port)?.into())
         }
         // Until the device is there the host cannot be called.
-        Stream::Vsock => wait_for(|| calls::call_host(HOST_PORT).ok())?,
-    };
+        Stream::Vsock => wait_for(|| calls::call_host(HOST_PORT).ok()),
+    }
+}
+
+fn leave_at(channel: i32, stream: OwnedFd) -> io::Result<()> {
     calls::place_descriptor(stream.as_raw_fd(), channel)?;
     std::mem::forget(stream);
     Ok(())
@@ -87,9 +108,13 @@ fn open_channel(stream: Stream, channel: i32) -> io::Result<()> {
 /// Loads what every machine needs, and what this one's stream does.
 fn load_modules(stream: Stream) -> io::Result<()> {
     load_folder(Path::new(MODULES))?;
+    if stream == Stream::Vsock { load_vsock() } else { Ok(()) }
+}
+
+/// A kernel that has them built in comes without the folder.
+fn load_vsock() -> io::Result<()> {
     let own = Path::new(MODULES).join(VSOCK_MODULES);
-    // A kernel that has them built in comes without the folder.
-    if stream == Stream::Vsock && own.is_dir() { load_folder(&own) } else { Ok(()) }
+    if own.is_dir() { load_folder(&own) } else { Ok(()) }
 }
 
 fn load_folder(folder: &Path) -> io::Result<()> {

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
     let ready = match mode.as_str() {
         livery_guest::CONFINE => sys::let_go().and_then(|()| sys::confine(&seccomp::program(Kernel::Gvisor))),
         vm::WORD => machine::settle(&arguments.by_ref().take(ARGUMENTS_MAX).collect::<Vec<_>>(), CHANNEL_FD),
+        vm::WAIT => machine::wait(CHANNEL_FD),
         vm::PROBE => Err(std::io::Error::other(vm::BOOTED)),
         _ => Ok(()),
     };

@@ -8,6 +8,10 @@ pub const WORD: &str = "machine";
 pub const PROBE: &str = "probe";
 /// What it says.
 pub const BOOTED: &str = "the machine has booted";
+/// The first argument of one that waits to be told what it is for: its machine becomes a snapshot.
+pub const WAIT: &str = "wait";
+/// What it says on its stream while it waits.
+pub const WAITING: u8 = b'W';
 /// Where the first file system has the kernel's modules, in the order of their names.
 pub const MODULES: &str = "/modules";
 /// The folder in it with those that only a machine with a vsock needs.
@@ -67,6 +71,49 @@ impl Given {
     }
 }
 
+/// Bytes of a greeting.
+pub const GREETING_BYTES: usize = 256;
+/// Bytes of it that nobody else has.
+pub const RANDOM_BYTES: usize = 64;
+const CLOCK_BYTES: usize = 8;
+
+/// What makes one machine of a snapshot that many start from: said on its stream before anything of a run exists.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Greeting {
+    /// What it is for.
+    pub given: Given,
+    /// The host's clock, nanoseconds since 1970.
+    pub clock_ns: u64,
+    /// From the host's kernel, for this machine alone.
+    pub random: [u8; RANDOM_BYTES],
+}
+
+impl Greeting {
+    /// Always as long: a reader knows when it is there.
+    #[must_use]
+    pub fn encode(&self) -> [u8; GREETING_BYTES] {
+        let mut bytes = [0; GREETING_BYTES];
+        let given = self.given.encode();
+        let parts = [&self.random[..], &self.clock_ns.to_le_bytes(), given.as_bytes()];
+        for (place, byte) in bytes.iter_mut().zip(parts.concat()) {
+            *place = byte;
+        }
+        bytes
+    }
+
+    /// `None`: it is something else.
+    #[must_use]
+    pub fn parse(bytes: &[u8; GREETING_BYTES]) -> Option<Self> {
+        let (random, rest) = bytes.split_at(RANDOM_BYTES);
+        let (clock, text) = rest.split_at(CLOCK_BYTES);
+        let text = std::str::from_utf8(text).ok()?.trim_end_matches('\0');
+        let mut words = text.split(' ').map(str::to_owned);
+        let is_given = words.next().is_some_and(|word| word == WORD);
+        let given = Given::parse(&words.collect::<Vec<_>>()).filter(|_| is_given)?;
+        Some(Self { given, clock_ns: u64::from_le_bytes(clock.try_into().ok()?), random: random.try_into().ok()? })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +130,18 @@ mod tests {
             assert_eq!(Given::parse(&words[2..]), None);
         }
         assert_eq!(Given::parse(&[]), None);
+    }
+
+    #[test]
+    fn a_greeting_arrives_whole_or_is_none() {
+        let given = Given { processes: u64::MAX, file_bytes: u64::MAX, tmp_mb: u64::MAX, stream: Stream::Vsock };
+        let greeting =
+            Greeting { given, clock_ns: 1_800_000_000_123_456_789, random: std::array::from_fn(|at| at as u8 ^ 0x5a) };
+        let bytes = greeting.encode();
+        assert!(Greeting::parse(&bytes) == Some(greeting));
+        assert!(Greeting::parse(&[0; GREETING_BYTES]).is_none() && Greeting::parse(&[0xff; GREETING_BYTES]).is_none());
+        let mut other = bytes;
+        other[RANDOM_BYTES + CLOCK_BYTES] = b'x';
+        assert!(Greeting::parse(&other).is_none());
     }
 }

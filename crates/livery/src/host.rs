@@ -67,7 +67,13 @@ pub(crate) fn sandboxes(state_dir: &Path, carriers: &cli::Carriers) -> anyhow::R
     if let (Some(monitor), Some(kernel)) = (monitor(machines)?, kernel) {
         let (modules, digest) = (machines.guest_modules.as_deref(), machines.guest_modules_sha256.as_deref());
         let modules = tool("--guest-modules", modules, digest)?;
-        config.microvm = Some(Microvm { monitor, kernel, modules, tcg: machines.microvm_tcg });
+        config.microvm = Some(Microvm {
+            monitor,
+            kernel,
+            modules,
+            tcg: machines.microvm_tcg,
+            snapshot_mb: machines.microvm_snapshot,
+        });
         config.disks_dir = machines.disks.as_deref().map(std::path::absolute).transpose()?.or_else(disks_dir);
     }
     Ok(config)

@@ -102,6 +102,9 @@ pub struct Microvm {
     pub modules: Option<Tool>,
     /// Without KVM, let QEMU play the processor. No wall against an attacker: for development only. Firecracker plays none.
     pub tcg: bool,
+    /// Machines of Firecracker's with this `memory_mb` start from a snapshot, which is taken when the launcher starts.
+    #[serde(default)]
+    pub snapshot_mb: Option<u64>,
 }
 
 /// The monitor of virtual machines: the same for all of a launcher's.

@@ -35,6 +35,7 @@
 pub mod config;
 pub mod error;
 pub mod launcher;
+pub mod monitor;
 pub mod report;
 pub mod thin;
 

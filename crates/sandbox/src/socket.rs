@@ -13,6 +13,11 @@ use rustix::net::{
 
 use crate::protocol::MESSAGE_BYTES_MAX;
 
+/// Said with a descriptor, by a carrier: it is a socket at which its guest will call.
+pub(crate) const HANDS_DOOR: u8 = 0;
+/// The same: it is the guest's stream.
+pub(crate) const HANDS_STREAM: u8 = 1;
+
 /// A connected pair that keeps packet boundaries.
 pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?)

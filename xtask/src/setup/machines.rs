@@ -18,12 +18,13 @@ const RELEASE: &str = "bookworm-backports";
 const PACKAGE: &str = "linux-image-6.12.95+deb12-cloud-amd64=6.12.95-1~bpo12+1";
 /// Of the uncompressed kernel, which starts fastest, and of the archive of its modules.
 const KERNEL_SHA256: &str = "6e7bd5d9a92c1d43a891ca5d22c62b5069979bb79f092dcee9ab4b6d9c3ea4d9";
-const MODULES_SHA256: &str = "3f1c9ba00fa70d7d039ec08b9e3c1b9f62589d43a22c4ba121494865bdc3a4bf";
+const MODULES_SHA256: &str = "6a9bf586d4163c29a19cbbc73289d6fcb7acd8e39607134c734f1f2dd7336a24";
 /// In the order in which they are loaded.
 const MODULES: [&str; 4] =
     ["drivers/virtio/virtio_mmio", "drivers/block/virtio_blk", "lib/libcrc32c", "fs/erofs/erofs"];
-/// What only a machine with a vsock loads, which is Firecracker's.
-const VSOCK_MODULES: [&str; 3] = [
+/// What only a machine with a vsock loads, which is Firecracker's: all that it needs to call its host, and nothing that looks at a disk.
+const VSOCK_MODULES: [&str; 4] = [
+    "drivers/virtio/virtio_mmio",
     "net/vmw_vsock/vsock",
     "net/vmw_vsock/vmw_vsock_virtio_transport_common",
     "net/vmw_vsock/vmw_vsock_virtio_transport",

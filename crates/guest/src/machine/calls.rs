@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use livery_guest::vm::RANDOM_BYTES;
+
 use crate::sys::check;
 
 /// The last capability any kernel could have.
@@ -84,6 +86,34 @@ pub(super) fn call_host(port: u32) -> io::Result<OwnedFd> {
     }
 }
 
+/// Mixes bytes into the kernel's random numbers and has every later one come of them too.
+pub(super) fn reseed(generator: &File, random: &[u8; RANDOM_BYTES]) -> io::Result<()> {
+    /// `struct rand_pool_info` with room for them.
+    #[repr(C)]
+    struct Pool {
+        bits: libc::c_int,
+        bytes: libc::c_int,
+        random: [u8; RANDOM_BYTES],
+    }
+    const RNDADDENTROPY: libc::c_ulong = 0x4008_5203;
+    const RNDRESEEDCRNG: libc::c_ulong = 0x5207;
+    let bytes = libc::c_int::try_from(RANDOM_BYTES).unwrap_or(0);
+    let pool = Pool { bits: bytes * 8, bytes, random: *random };
+    // SAFETY: the structure is as the kernel reads it and outlives the call; the second call has no argument.
+    unsafe {
+        check(libc::ioctl(generator.as_raw_fd(), RNDADDENTROPY, &raw const pool))?;
+        check(libc::ioctl(generator.as_raw_fd(), RNDRESEEDCRNG)).map(drop)
+    }
+}
+
+pub(super) fn set_clock(nanoseconds: u64) -> io::Result<()> {
+    const SECOND: u64 = 1_000_000_000;
+    let part = |value: u64| i64::try_from(value).unwrap_or(0);
+    let time = libc::timespec { tv_sec: part(nanoseconds / SECOND), tv_nsec: part(nanoseconds % SECOND) };
+    // SAFETY: the structure outlives the call.
+    check(unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const time) }).map(drop)
+}
+
 pub(super) fn name_host(name: &[u8]) -> io::Result<()> {
     // SAFETY: pointer and length describe the slice.
     check(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }).map(drop)
@@ -125,5 +155,22 @@ pub(super) fn become_user(id: u32) -> io::Result<()> {
         check(libc::setgroups(0, std::ptr::null()))?;
         check(libc::setresgid(id, id, id))?;
         check(libc::setresuid(id, id, id)).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On the kernel of this test, as its requests are the same: it takes bytes from root, and makes them its own.
+    #[test]
+    fn a_generator_is_reseeded_as_its_kernel_wants_it() {
+        let generator = File::options().write(true).open("/dev/urandom").unwrap();
+        match reseed(&generator, &[0x5a; RANDOM_BYTES]) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                eprintln!("SKIPPED: reseeding, because this test is not root");
+            }
+            outcome => outcome.unwrap(),
+        }
     }
 }

@@ -62,6 +62,15 @@ pub(crate) struct Machines {
     /// Without KVM, let QEMU play the processor: no wall against an attacker, for development only.
     #[arg(long, env = "LIVERY_MICROVM_TCG", requires = "qemu")]
     pub(crate) microvm_tcg: bool,
+    /// Have Firecracker's machines with this memory (`sandbox.memory_mb`) start from a snapshot, taken when the server starts.
+    #[arg(
+        long,
+        value_name = "MIB",
+        env = "LIVERY_MICROVM_SNAPSHOT",
+        requires = "firecracker",
+        value_parser = clap::value_parser!(u64).range(16..=1_048_576)
+    )]
+    pub(crate) microvm_snapshot: Option<u64>,
     /// Where images are kept as disks for machines (default: a folder `livery/disks` in the system's or your cache).
     #[arg(long, value_name = "DIR", env = "LIVERY_DISKS", requires = "monitor")]
     pub(crate) disks: Option<PathBuf>,
@@ -98,5 +107,10 @@ mod tests {
         );
         let tcg = format!("livery --firecracker f --firecracker-sha256 a {kernel} --microvm-tcg");
         assert!(parse(&tcg).is_err(), "Firecracker plays no processor");
+        for (monitor, size, good) in [("firecracker", "512", true), ("firecracker", "8", false), ("qemu", "512", false)]
+        {
+            let flags = format!("livery --{monitor} f --{monitor}-sha256 a {kernel} --microvm-snapshot {size}");
+            assert_eq!(parse(&flags).is_ok(), good, "{flags}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::json::Json;
 
-enum Is {
+pub(crate) enum Is {
     Text,
     Bool,
     /// A whole number in a range.
@@ -13,7 +13,7 @@ enum Is {
 }
 
 /// Name, type, and whether it has to be there.
-type Field = (&'static str, Is, bool);
+pub(crate) type Field = (&'static str, Is, bool);
 
 const BOOT_SOURCE: &[Field] =
     &[("kernel_image_path", Is::Text, true), ("initrd_path", Is::Text, false), ("boot_args", Is::Text, false)];
@@ -38,6 +38,19 @@ const VSOCK: &[Field] = &[
     ("uds_path", Is::Text, true),
     ("vsock_id", Is::Text, false),
 ];
+
+/// Bodies of requests.
+pub(crate) const STATE: &[Field] = &[("state", Is::OneOf(&["Paused", "Resumed"]), true)];
+pub(crate) const CREATE: &[Field] = &[
+    ("snapshot_type", Is::OneOf(&["Full", "Diff"]), false),
+    ("snapshot_path", Is::Text, true),
+    ("mem_file_path", Is::Text, true),
+];
+/// Beside `mem_backend`, which is an object of its own.
+pub(crate) const LOAD: &[Field] =
+    &[("snapshot_path", Is::Text, true), ("track_dirty_pages", Is::Bool, false), ("resume_vm", Is::Bool, false)];
+pub(crate) const MEMORY: &[Field] =
+    &[("backend_type", Is::OneOf(&["File", "Uffd"]), true), ("backend_path", Is::Text, true)];
 
 /// The parts of a configuration file; the field's flag says whether it must be there.
 const PARTS: &[(&str, &[Field], bool)] = &[
@@ -66,7 +79,7 @@ pub(crate) fn read(text: &str) -> Result<Json, String> {
     }
 }
 
-fn check(part: &str, value: &Json, fields: &[Field]) -> Result<(), String> {
+pub(crate) fn check(part: &str, value: &Json, fields: &[Field]) -> Result<(), String> {
     let Json::Map(members) = value else { return Err(format!("{part}: expected an object")) };
     for (name, value) in members {
         let field = fields.iter().find(|(known, ..)| known == name);

@@ -3,10 +3,10 @@
 //! The host's half of the vsock is what Firecracker's is: a call of the guest's to port `P` connects to the Unix socket `PATH_P`.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +15,9 @@ use crate::json::Json;
 
 /// The port on which a real guest calls its host.
 const HOST_PORT: u32 = 17_401;
+/// A greeting, and the random bytes it begins with; the clock follows them.
+const GREETING_BYTES: usize = 256;
+const RANDOM_BYTES: usize = 64;
 /// What the kernel hands to process 1 stands behind this word.
 const INIT: &str = "rdinit=/init";
 /// Words without which a machine of Firecracker's cannot say what happens, or end.
@@ -32,8 +35,33 @@ unsafe extern "C" {
     fn memfd_create(name: *const std::ffi::c_char, flags: u32) -> i32;
 }
 
-/// Starts the machine and stays until it ends.
-pub(crate) fn run(whole: &Json) -> Result<(), String> {
+/// What a snapshot keeps of a machine: nothing of the initramfs and the kernel's file is read again.
+pub(crate) struct Memory {
+    guest: Vec<u8>,
+    kernel: Vec<u8>,
+}
+
+impl Memory {
+    /// Whether a test's kernel says that this is to fail.
+    pub(crate) fn refuses(&self, mark: &str) -> Result<(), String> {
+        let said = crate::mark(&self.kernel);
+        if said.as_deref() == Some(mark) { Err(format!("this kernel was made to refuse: {mark}")) } else { Ok(()) }
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        [&u64::try_from(self.guest.len()).unwrap_or(0).to_le_bytes()[..], &self.guest, &self.kernel].concat()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (length, rest) = bytes.split_first_chunk::<8>()?;
+        let (guest, kernel) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        Some(Self { guest: guest.to_vec(), kernel: kernel.to_vec() })
+    }
+}
+
+/// Starts the machine of a configuration and stays until it ends.
+pub(crate) fn run(text: &str, api: Option<&UnixListener>) -> Result<(), String> {
+    let whole = &crate::config::read(text)?;
     let at = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     File::options().read(true).write(true).open("/dev/kvm").map_err(|error| format!("Kvm: {error}"))?;
     let boot = whole.member("boot-source").ok_or("missing field `boot-source`")?;
@@ -55,17 +83,55 @@ pub(crate) fn run(whole: &Json) -> Result<(), String> {
             std::thread::park();
         },
         (_, Some("panic")) => println!("Kernel panic - not syncing: this kernel was made to"),
-        ([word], _) => probe(guest, word).map_err(at("probe"))?,
+        (["probe"], _) => probe(guest, "probe").map_err(at("probe"))?,
+        (["wait"], Some("no-wait")) => return Err("process 1 would not wait".to_owned()),
+        (["wait"], _) => {
+            let api = api.ok_or("a machine that waits, and nobody who could make a snapshot of it")?;
+            let _stream = waiting(whole)?;
+            crate::api::serve(api, text, &Memory { guest: guest.to_vec(), kernel })?;
+        }
         (["machine", _, _, _, "vsock"], _) => {
-            let vsock = whole.member("vsock").ok_or("the guest's call finds no vsock")?;
-            let path = format!("{}_{HOST_PORT}", vsock.text("uds_path"));
-            let stream = UnixStream::connect(&path).map_err(|error| format!("{path}: {error}"))?;
+            let stream = call(whole)?;
             let folder = folder.ok_or("a machine without a workspace")?;
             serve(guest, &kernel, &folder, &stream).map_err(at("guest"))?;
         }
         (given, _) => return Err(format!("process 1 would be given {given:?}")),
     }
     Ok(())
+}
+
+/// A process without a machine, which gets one from a snapshot.
+pub(crate) fn restored(api: &UnixListener) -> Result<(), String> {
+    let (whole, Memory { guest, kernel }) = crate::api::load(api)?;
+    let folder = workspace(&whole)?.ok_or("a machine without a workspace")?;
+    // The reset of its stream: it calls again.
+    let mut stream = waiting(&whole)?;
+    let mut greeting = [0; GREETING_BYTES];
+    stream.read_exact(&mut greeting).map_err(|error| format!("nobody greets: {error}"))?;
+    let text = String::from_utf8_lossy(&greeting[RANDOM_BYTES + 8..]).into_owned();
+    let words: Vec<&str> = text.trim_end_matches('\0').split(' ').collect();
+    let ["machine", _, _, _, "vsock"] = words[..] else { return Err(format!("it is greeted with {words:?}")) };
+    // What a run's first command sees of it.
+    let random: String = greeting[..RANDOM_BYTES].iter().map(|byte| format!("{byte:02x}")).collect();
+    let clock = u64::from_le_bytes(greeting[RANDOM_BYTES..RANDOM_BYTES + 8].try_into().unwrap_or_default());
+    let root = folder.join("machine");
+    let told = fs::create_dir_all(&root).and_then(|()| fs::write(root.join("greeting"), format!("{random} {clock}\n")));
+    told.map_err(|error| error.to_string())?;
+    serve(&guest, &kernel, &folder, &stream).map_err(|error| format!("guest: {error}"))
+}
+
+/// The guest's call to its host.
+fn call(whole: &Json) -> Result<UnixStream, String> {
+    let vsock = whole.member("vsock").ok_or("the guest's call finds no vsock")?;
+    let path = format!("{}_{HOST_PORT}", vsock.text("uds_path"));
+    UnixStream::connect(&path).map_err(|error| format!("{path}: {error}"))
+}
+
+/// The same of a guest that waits: it says so.
+fn waiting(whole: &Json) -> Result<UnixStream, String> {
+    let mut stream = call(whole)?;
+    stream.write_all(b"W").map_err(|error| error.to_string())?;
+    Ok(stream)
 }
 
 /// Opens every disk as a machine would, and answers the folder of the one that can be written.

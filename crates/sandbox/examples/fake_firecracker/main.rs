@@ -3,13 +3,15 @@
 //!
 //! What it does not have is a machine. The "kernel" is a static busybox, which becomes the guest's only program; the guest comes out of
 //! the initramfs that a machine would start from. It needs the standard library alone, so that a test can build it as one static file
-//! with `rustc`: a carrier's root holds nothing else. Read next: `config.rs`, `machine.rs`, `../../tests/it/firecracker.rs`.
+//! with `rustc`: a carrier's root holds nothing else. Read next: `config.rs`, `api.rs`, `machine.rs`, `../../tests/it/firecracker.rs`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its console is its standard output")]
 
+mod api;
 mod config;
 mod json;
 mod machine;
 
+use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 
 /// What a test appends to this program's file to change what it says of itself.
@@ -22,9 +24,12 @@ fn main() -> ExitCode {
             println!("Firecracker v{}\n", version());
             return Ok(());
         }
+        if options.config_file.is_empty() {
+            return machine::restored(&listen(&options.api_sock)?);
+        }
+        let api = (!options.api_sock.is_empty()).then(|| listen(&options.api_sock)).transpose()?;
         let text = std::fs::read_to_string(&options.config_file).map_err(|error| error.to_string())?;
-        let machine = config::read(&text)?;
-        machine::run(&machine)
+        machine::run(&text, api.as_ref())
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -35,10 +40,15 @@ fn main() -> ExitCode {
     }
 }
 
+fn listen(path: &str) -> Result<UnixListener, String> {
+    UnixListener::bind(path).map_err(|error| format!("Failed to open the API socket at {path}: {error}"))
+}
+
 #[derive(Default)]
 struct Options {
     version: bool,
     config_file: String,
+    api_sock: String,
 }
 
 impl Options {
@@ -52,6 +62,7 @@ impl Options {
                 "--version" => options.version = true,
                 "--no-api" => no_api = true,
                 "--config-file" => options.config_file = value()?,
+                "--api-sock" => options.api_sock = value()?,
                 "--level" => {
                     let level = value()?;
                     if !["Off", "Error", "Warn", "Info"].contains(&level.as_str()) {
@@ -63,8 +74,11 @@ impl Options {
                 }
             }
         }
-        if !options.version && (!no_api || options.config_file.is_empty()) {
-            return Err("this stand-in has no API: --no-api and --config-file".to_owned());
+        if no_api && options.config_file.is_empty() {
+            return Err("Arguments parsing error: --no-api requires --config-file".to_owned());
+        }
+        if !options.version && no_api != options.api_sock.is_empty() {
+            return Err("this stand-in has either no API, or one at a path that was said".to_owned());
         }
         Ok(options)
     }

@@ -30,7 +30,8 @@ pub(crate) fn config(tier: Tier, folder: &Path) -> SandboxConfig {
 fn machine() -> Option<Microvm> {
     let qemu = tool("/usr/bin/qemu-system-x86_64")?;
     let monitor = Monitor::Qemu(qemu);
-    Some(Microvm { monitor, kernel: tool("machines/vmlinux")?, modules: tool("machines/modules.cpio"), tcg: true })
+    let (kernel, modules) = (tool("machines/vmlinux")?, tool("machines/modules.cpio"));
+    Some(Microvm { monitor, kernel, modules, tcg: true, snapshot_mb: None })
 }
 
 /// Below the folder of tools, or with its whole path.

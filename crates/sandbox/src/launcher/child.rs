@@ -32,9 +32,9 @@ pub(crate) struct Birth<'a> {
 /// Where the guest, or what carries it, expects the channel.
 pub(super) const CHANNEL_FD: RawFd = 3;
 /// Where a failed step is written from when descriptors are arranged; closes at exec.
-const REPORT_FD: RawFd = 4;
+pub(super) const REPORT_FD: RawFd = 4;
 /// The program that is executed; closes at exec.
-const PROGRAM_FD: RawFd = 5;
+pub(super) const PROGRAM_FD: RawFd = 5;
 /// The last capability any kernel could have.
 const CAPABILITY_MAX: u32 = 63;
 

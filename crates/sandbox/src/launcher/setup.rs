@@ -15,7 +15,7 @@ use super::janitor::{self, Janitor};
 use super::journal::{self, Identity, Journal};
 use super::root::{self, RootPlan};
 use super::start::Ground;
-use super::tiers::Tiers;
+use super::tiers::{Tiers, microvm};
 use super::{favour, landlock, step};
 use crate::SandboxConfig;
 use crate::report::Grants;
@@ -105,7 +105,8 @@ pub(crate) fn prepare(config: SandboxConfig) -> Result<Prepared, step::Error> {
         privileged,
     };
     let grants = grants(&ground, &cgroups);
-    let tiers = step::of("tools", Tiers::prepare(&config, privileged))?;
+    let mut tiers = step::of("tools", Tiers::prepare(&config, privileged))?;
+    microvm::take_snapshot(&mut tiers, &ground, &config);
     let journal = step::of("journal", Journal::create(Path::new(".")))?;
     Ok(Prepared { config, ground, tiers, cgroups, journal, host_root, identities, janitor, grants, notes, _lock: lock })
 }

@@ -49,7 +49,7 @@ fn fake() -> Option<Microvm> {
     let program = built().inspect_err(|why| eprintln!("SKIPPED: the stand-in for Firecracker, because {why}")).ok()?;
     eprintln!("TRIED WITH A STAND-IN: a process that speaks Firecracker's configuration and vsock, without a machine");
     let monitor = Monitor::Firecracker(tool(program.to_owned()));
-    Some(Microvm { monitor, kernel: tool(BUSYBOX.into()), modules: None, tcg: false })
+    Some(Microvm { monitor, kernel: tool(BUSYBOX.into()), modules: None, tcg: false, snapshot_mb: None })
 }
 
 /// A copy of a program with something at its end, by which the stand-in behaves otherwise.
@@ -63,6 +63,8 @@ fn marked(folder: &Path, program: &Path, mark: &str) -> Tool {
 fn house(user: As, microvm: &Microvm) -> House {
     let mut house = House::open_with(user, |config| {
         config.microvm = Some(microvm.clone());
+        // The launcher's youngest process is the machine that was asked for.
+        config.waiting = Some(0);
         let disks = std::env::temp_dir().join("livery-test-disks");
         fs::create_dir_all(&disks).unwrap();
         let _ = fs::set_permissions(&disks, PermissionsExt::from_mode(0o777));
@@ -143,7 +145,7 @@ async fn a_machine_of_the_real_firecracker_answers() {
         eprintln!("SKIPPED: the real Firecracker, because there is no kernel: `cargo xtask setup` brings it");
         return;
     };
-    let microvm = Microvm { monitor: Monitor::Firecracker(tool(path)), kernel, modules, tcg: false };
+    let microvm = Microvm { monitor: Monitor::Firecracker(tool(path)), kernel, modules, tcg: false, snapshot_mb: None };
     let report = house(everyone()[0], &microvm).sandboxes.tier(Tier::Microvm).await.unwrap();
     if report.status == Status::Unusable {
         eprintln!("SKIPPED: the real Firecracker, because {}", report.detail);
@@ -211,5 +213,60 @@ async fn a_machine_that_never_calls_is_given_up_and_taken_down() {
     while let Err(error) = house.sandboxes.remove_workspace("deaf").await {
         assert!(began.elapsed() < PATIENCE, "{error}");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The file in which the stand-in writes down how a machine was greeted.
+async fn greeting(sandbox: &livery_sandbox::Sandbox) -> (String, u64) {
+    let text = output(sandbox, "cat /greeting").await;
+    let (random, clock) = text.split_once(' ').unwrap();
+    (random.to_owned(), clock.parse().unwrap())
+}
+
+#[tokio::test]
+async fn machines_of_a_snapshot_are_never_the_same_twice() {
+    let Some(microvm) = fake() else { return };
+    for user in users() {
+        never_twice(&house(user, &Microvm { snapshot_mb: Some(48), ..microvm.clone() })).await;
+    }
+}
+
+async fn never_twice(house: &House) {
+    let report = house.sandboxes.tier(Tier::Microvm).await.unwrap();
+    assert_eq!(report.detail, "Firecracker, and no network; with 48 MB of memory, from a snapshot");
+    let spec = |id: &str| Spec { memory_mb: 48, ..house.spec(id) };
+    let (one, two) = tokio::join!(house.sandboxes.create(spec("one")), house.sandboxes.create(spec("two")));
+    let (one, two) = (one.unwrap(), two.unwrap());
+    let ((first, at), (second, _)) = (greeting(&one).await, greeting(&two).await);
+    assert!(first.len() == 128 && first != second && first != "0".repeat(128), "{first} {second}");
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    assert!(now.abs_diff(u128::from(at)) < 3_600_000_000_000, "the hour is {at}, not {now}");
+    assert_eq!(output(&one, "echo one > mine; cat mine").await, "one");
+    assert_eq!(output(&two, "ls; echo two > mine; cat mine").await, "two");
+    // The process beside Firecracker is gone, and cannot change what others start from.
+    let monitor = Process::under(house);
+    let root = format!("/proc/{}/root", monitor.pid);
+    let mut files: Vec<String> = fs::read_dir(format!("{root}/snapshot")).unwrap().map(name).collect();
+    files.sort();
+    assert_eq!(files, ["memory", "state"]);
+    let written = fs::File::options().write(true).open(format!("{root}/snapshot/memory")).unwrap_err();
+    assert_eq!(written.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    // Another size has no snapshot, and boots.
+    let other = house.sandboxes.create(Spec { memory_mb: 49, ..house.spec("other") }).await.unwrap();
+    assert_eq!(output(&other, "ls /greeting 2>&1 | wc -l; cat /greeting 2>&1 | head -c 4").await, "1\ncat:");
+}
+
+#[tokio::test]
+async fn without_its_snapshot_a_machine_boots_and_the_tier_says_why() {
+    let Some(microvm) = fake() else { return };
+    let temp = tempfile::tempdir().unwrap();
+    for (mark, why) in [("no-wait", "process 1 would not wait"), ("no-snapshot", "400"), ("no-restore", "400")] {
+        let kernel = marked(temp.path(), Path::new(BUSYBOX), mark);
+        let house = house(everyone()[0], &Microvm { kernel, snapshot_mb: Some(48), ..microvm.clone() });
+        let report = house.sandboxes.tier(Tier::Microvm).await.unwrap();
+        assert!(report.status == Status::Ok && report.detail.contains("; no snapshot ("), "{report:?}");
+        assert!(report.detail.contains(why), "{mark}: {}", report.detail);
+        let sandbox = house.sandboxes.create(Spec { memory_mb: 48, ..house.spec("one") }).await.unwrap();
+        assert_eq!(output(&sandbox, "echo fine").await, "fine");
     }
 }

@@ -96,7 +96,13 @@ pub(crate) fn machines() -> Result<Microvm, String> {
     };
     let [kernel, modules] = ["vmlinux", "modules.cpio"].map(|name| PathBuf::from(format!("{tools}/{name}")));
     let qemu = tool(PathBuf::from("/usr/bin/qemu-system-x86_64"))?;
-    Ok(Microvm { monitor: Monitor::Qemu(qemu), kernel: tool(kernel)?, modules: Some(tool(modules)?), tcg: true })
+    Ok(Microvm {
+        monitor: Monitor::Qemu(qemu),
+        kernel: tool(kernel)?,
+        modules: Some(tool(modules)?),
+        tcg: true,
+        snapshot_mb: None,
+    })
 }
 
 /// The runsc of `cargo xtask setup`, or another one named by `LIVERY_TEST_RUNSC`.

@@ -1,7 +1,8 @@
 //! The first sign of a guest's kernel: a word on its stream, or a call for one.
 //!
 //! Some monitors are given the guest's stream, others call for it at a path. There the carrier, while it is still ours, makes the socket
-//! and hands it over. One call is taken and the socket closed, so nobody else is ever heard at that door. Read next: `birth.rs`.
+//! and hands it over. One call is taken and the socket closed, so nobody else is ever heard at that door. A carrier that has talked to its
+//! guest before hands the stream itself over. Read next: `birth.rs`.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,7 +13,7 @@ use rustix::net::SocketFlags;
 use super::{FIRST_WORD, Server, token};
 use crate::launcher::live::Phase;
 use crate::launcher::tiers::Sign;
-use crate::socket;
+use crate::socket::{self, HANDS_DOOR, HANDS_STREAM};
 
 impl Server {
     /// Something is there where a starting guest's stream is, or will be. The end of it is said better by the guest's death.
@@ -20,7 +21,7 @@ impl Server {
         let Some(live) = self.live.get_mut(&serial) else { return };
         let Phase::Starting { channel, sign, .. } = &mut live.phase else { return };
         let _ = epoll::delete(&self.epoll, &*channel);
-        let (next, stream) = match sign {
+        let next = match sign {
             Sign::ReportEnds => return,
             Sign::FirstWord => {
                 if socket::has_spoken(channel.as_fd()) {
@@ -28,11 +29,11 @@ impl Server {
                 }
                 return;
             }
-            Sign::Door => (Sign::Call, handed_over(channel)),
-            Sign::Call => (Sign::FirstWord, call(channel)),
+            Sign::Door => handed_over(channel),
+            Sign::Call => call(channel).map(|stream| (Sign::FirstWord, stream)),
         };
-        match stream {
-            Ok(stream) => (*channel, *sign) = (stream, next),
+        match next {
+            Ok((next, stream)) => (*channel, *sign) = (stream, next),
             // The caller hung up before it was heard, or there was nothing yet: the next one may be.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return,
@@ -44,9 +45,14 @@ impl Server {
     }
 }
 
-/// The socket that a carrier hands over.
-fn handed_over(channel: &OwnedFd) -> io::Result<OwnedFd> {
-    socket::receive(channel.as_fd())?.and_then(|packet| packet.fd).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+/// What a carrier hands over: the socket of the door, or the stream of a guest that has called already.
+pub(crate) fn handed_over(channel: &OwnedFd) -> io::Result<(Sign, OwnedFd)> {
+    let packet = socket::receive(channel.as_fd())?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    match (packet.bytes.as_slice(), packet.fd) {
+        ([HANDS_DOOR], Some(door)) => Ok((Sign::Call, door)),
+        ([HANDS_STREAM], Some(stream)) => Ok((Sign::FirstWord, stream)),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 /// The one call at that socket, as a stream like any other guest's.

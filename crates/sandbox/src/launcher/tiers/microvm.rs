@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use livery_guest::seccomp;
 use livery_guest::vm::{Given, Stream};
 
+pub(crate) use self::firecracker::take_snapshot;
 use self::install::Kind;
 pub(crate) use self::install::{Installed, install, report};
 use super::{Allowance, Sign};
@@ -49,11 +50,37 @@ const STATE_MB: u64 = 1;
 /// What one machine is made of.
 pub(crate) struct Plan<'a> {
     installed: &'a Installed,
-    image: Disk,
+    origin: Origin,
+    image: Image,
     workspace: &'a Path,
     spec: &'a Spec,
     tmp_mb: u64,
     owner: u32,
+}
+
+/// How a machine comes to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Boot,
+    /// It boots to become the snapshot, and is never a run's.
+    Template,
+    Snapshot,
+}
+
+/// The read-only disk.
+enum Image {
+    Disk(Disk),
+    /// A file where nobody looks at it.
+    Nothing(PathBuf),
+}
+
+impl Image {
+    fn wait(&self) -> Result<PathBuf, step::Error> {
+        match self {
+            Self::Disk(disk) => disk.wait(),
+            Self::Nothing(path) => Ok(path.clone()),
+        }
+    }
 }
 
 pub(crate) fn allowance(spec: &Spec) -> Allowance {
@@ -63,7 +90,8 @@ pub(crate) fn allowance(spec: &Spec) -> Allowance {
 
 impl<'a> Plan<'a> {
     pub(crate) fn new(installed: &'a Installed, spec: &'a Spec, image: Disk, workspace: &'a Path, tmp_mb: u64) -> Self {
-        Self { installed, image, workspace, spec, tmp_mb, owner: INSIDE_ID }
+        let origin = if installed.has_snapshot(spec.memory_mb) { Origin::Snapshot } else { Origin::Boot };
+        Self { installed, origin, image: Image::Disk(image), workspace, spec, tmp_mb, owner: INSIDE_ID }
     }
 
     fn given(&self) -> Given {
@@ -124,6 +152,11 @@ fn build_root(plan: &Plan<'_>, image: &Path, privileged: bool) -> Result<(), ste
     ];
     if plan.installed.uses_kvm() {
         places.push((kvm::device(privileged).into(), "dev/kvm", Kept::Device));
+    }
+    match plan.origin {
+        Origin::Boot => {}
+        Origin::Template => places.push((firecracker::SNAPSHOT.into(), "snapshot", Kept::Writable)),
+        Origin::Snapshot => places.push((firecracker::SNAPSHOT.into(), "snapshot", Kept::ReadOnly)),
     }
     for (source, name, kept) in places {
         step::with("carrier", || name.to_owned(), mounts::place(&source, &below(name), kept))?;

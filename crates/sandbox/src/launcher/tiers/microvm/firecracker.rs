@@ -9,24 +9,30 @@
 //!
 //! **The stream** is a vsock. When the guest calls port `P` of its host, Firecracker connects to the Unix socket `PATH_P`. The carrier
 //! makes that socket and gives it to the launcher before it becomes Firecracker; the launcher takes one call and closes it. From
-//! then on nothing leads out of the carrier but that stream. Read next: `../../server/door.rs`.
+//! then on nothing leads out of the carrier but that stream. A start from a snapshot is another matter: `snapshot.rs`.
+//! Read next: `../../server/door.rs`, `firecracker/snapshot.rs`.
+
+mod api;
+mod snapshot;
 
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use livery_guest::vm::HOST_PORT;
+use livery_guest::vm::{HOST_PORT, WAIT};
 use serde_json::{Value, json};
 
+pub(super) use self::snapshot::SNAPSHOT;
+pub(crate) use self::snapshot::take_snapshot;
 use super::workspace::DISK;
-use super::{Plan, kvm};
+use super::{Origin, Plan, kvm};
 use crate::launcher::child::Birth;
 use crate::launcher::tiers::program;
 use crate::launcher::tiers::tool::Absent;
-use crate::socket;
+use crate::socket::{self, HANDS_DOOR};
 
 /// The first release that tells the guest's kernel of its devices by ACPI and of a snapshot's resets: `(major, minor)`.
 const VERSION_MIN: (u32, u32) = (1, 10);
@@ -64,18 +70,28 @@ fn is_new_enough(version: &str) -> bool {
 
 /// Puts everything where Firecracker finds it, hands the door to the launcher, and answers the command line.
 pub(super) fn arrange(plan: &Plan<'_>, birth: &Birth<'_>) -> io::Result<Vec<CString>> {
-    fs::write(CONFIGURATION, configuration(plan.memory_mb(), &plan.given().encode()).to_string())?;
-    hand_over_door(birth.channel.as_fd())?;
-    Ok([c"firecracker", c"--no-api", c"--config-file", c"/tmp/machine.json", c"--level", c"Error"]
-        .map(CString::from)
-        .into())
-}
-
-/// The socket at which Firecracker passes the guest's call on. Nobody else sees its path, and only the launcher has it open.
-fn hand_over_door(launcher: BorrowedFd<'_>) -> io::Result<()> {
+    let describe = |given: &str| fs::write(CONFIGURATION, configuration(plan.memory_mb(), given).to_string());
+    // Where the guest's call arrives. Nobody else sees this path.
     let door = UnixListener::bind(format!("{VSOCK}_{HOST_PORT}"))?;
     door.set_nonblocking(true)?;
-    socket::send(launcher, &[0], Some(door.as_fd()))
+    let mut arguments = vec![c"firecracker", c"--level", c"Error"];
+    match plan.origin {
+        Origin::Boot => {
+            describe(&plan.given().encode())?;
+            socket::send(birth.channel.as_fd(), &[HANDS_DOOR], Some(door.as_fd()))?;
+            arguments.extend([c"--no-api", c"--config-file", c"/tmp/machine.json"]);
+        }
+        Origin::Template => {
+            describe(WAIT)?;
+            snapshot::assist(plan, birth, door)?;
+            arguments.extend([c"--api-sock", c"/tmp/api", c"--config-file", c"/tmp/machine.json"]);
+        }
+        Origin::Snapshot => {
+            snapshot::assist(plan, birth, door)?;
+            arguments.extend([c"--api-sock", c"/tmp/api"]);
+        }
+    }
+    Ok(arguments.into_iter().map(CString::from).collect())
 }
 
 /// The whole machine. Everything is said, so that no default of another version decides.

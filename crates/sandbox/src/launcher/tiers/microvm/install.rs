@@ -42,7 +42,10 @@ pub(super) enum Kind {
         without_kvm: Option<String>,
     },
     /// With KVM.
-    Firecracker,
+    Firecracker {
+        /// The memory of machines that start from a snapshot, or why none do, where some should.
+        snapshot: Option<Result<u64, String>>,
+    },
 }
 
 impl Installed {
@@ -60,7 +63,18 @@ impl Installed {
     }
 
     pub(super) const fn is_firecracker(&self) -> bool {
-        matches!(self.kind, Kind::Firecracker)
+        matches!(self.kind, Kind::Firecracker { .. })
+    }
+
+    /// Whether machines with this memory start from a snapshot.
+    pub(super) fn has_snapshot(&self, memory_mb: u64) -> bool {
+        matches!(&self.kind, Kind::Firecracker { snapshot: Some(Ok(of)) } if *of == memory_mb)
+    }
+
+    pub(super) fn note_snapshot(&mut self, taken: Result<u64, String>) {
+        if let Kind::Firecracker { snapshot } = &mut self.kind {
+            *snapshot = Some(taken);
+        }
     }
 
     pub(super) const fn uses_kvm(&self) -> bool {
@@ -91,7 +105,7 @@ pub(crate) fn install(config: &SandboxConfig, privileged: bool) -> Result<Instal
         }
         Monitor::Firecracker(_) => {
             let version = firecracker::find(&program, &path, user);
-            (Kind::Firecracker, version.map_err(|absent| absent.of(&tool.path))?)
+            (Kind::Firecracker { snapshot: None }, version.map_err(|absent| absent.of(&tool.path))?)
         }
     };
     Ok(Installed { program, sha256, version, filter: seccomp::carrier_program(), kind })
@@ -156,7 +170,14 @@ pub(crate) fn report(found: &Result<Installed, Absent>) -> TierReport {
         Err(absent) => return absent.report(Tier::Microvm),
     };
     let known = match kind {
-        Kind::Firecracker => TierReport::new(Tier::Microvm, Status::Ok, "Firecracker, and no network"),
+        Kind::Firecracker { snapshot } => {
+            let starts = match snapshot {
+                None => String::new(),
+                Some(Ok(memory_mb)) => format!("; with {memory_mb} MB of memory, from a snapshot"),
+                Some(Err(why)) => format!("; no snapshot ({why})"),
+            };
+            TierReport::new(Tier::Microvm, Status::Ok, format!("Firecracker, and no network{starts}"))
+        }
         Kind::Qemu { without_kvm: None, .. } => {
             TierReport::new(Tier::Microvm, Status::Ok, "QEMU with KVM, and no network")
         }
