@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use livery_core::id::RunId;
-use livery_core::{ErrorCode, Event, RunError, RunStatus, Timestamp};
+use livery_core::{Error, ErrorCode, Event, RunError, RunStatus, Timestamp};
 use livery_store::{ClaimedRun, Holder, Lease, RunRow};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -249,4 +249,33 @@ fn a_later_life_of_a_run_takes_the_place_of_the_earlier_one() {
     assert!(!second.signals.lost.is_cancelled() && running.has(lease(2).run), "the later life is untouched");
     drop(second);
     assert!(running.is_empty());
+}
+
+/// A person's shell is where the sandbox is: on another node, nowhere, or no longer.
+#[tokio::test]
+async fn a_shell_that_has_no_sandbox_here_is_refused_with_where_to_ask() {
+    let node = Node::new().await;
+    let run = node.claimed(SLOW).await.lease.run;
+    let new = || crate::shell::NewShell { command: None, columns: 80, rows: 24, plain: false };
+    let open = async || {
+        let of = node.platform.shell_of(&node.caller, run).await.unwrap();
+        match of.open(new()).await {
+            Err(Error::Conflict { code, detail }) => (code, detail),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("it is open"),
+        }
+    };
+    let _entry = node.platform.running.enter(Lease { org: node.caller.principal.org, run, epoch: 1 });
+    assert_eq!(open().await.0, "no_sandbox");
+    node.clock.set(at(100));
+    assert_eq!(node.taken_by_stranger().await.len(), 1);
+    let (code, detail) = open().await;
+    assert!(code == "run_elsewhere" && detail.contains("works on nod_stranger,"), "{code}: {detail}");
+    let mut stranger = node.caller.clone();
+    stranger.on_behalf_of = Some(livery_core::id::EndUserId::from_bits(1));
+    assert!(matches!(node.platform.shell_of(&stranger, run).await, Err(Error::NotFound { .. })));
+    stranger.principal.scopes.retain(|scope| *scope != crate::Scope::RunsShell);
+    assert!(matches!(node.platform.shell_of(&stranger, run).await, Err(Error::Forbidden { .. })));
+    let audited = node.platform.store.org_events_after(node.caller.principal.org, 0, 1000).await.unwrap();
+    assert!(audited.iter().all(|event| !event.event_type.contains("shell")), "what is refused is not opened");
 }

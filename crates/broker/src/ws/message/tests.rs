@@ -30,6 +30,20 @@ fn refused(sender: Sender, bytes: &[u8]) -> Violation {
     violation.unwrap_or_else(|| panic!("{bytes:02x?} was taken"))
 }
 
+/// Who needs less takes less, and says so before the payload is there.
+#[test]
+fn a_narrower_limit_holds_for_a_message_and_all_of_its_frames() {
+    let take = |bytes: &[u8]| {
+        let mut inlet = Inlet::within(Sender::Upstream, 4);
+        inlet.push(bytes);
+        inlet.take()
+    };
+    assert_eq!(take(b"\x82\x04abcd"), Ok(Some(Event::Message(Kind::Binary, b"abcd".to_vec()))));
+    assert_eq!(take(b"\x82\x05"), Err(Violation::TooLarge));
+    assert_eq!(take(b"\x02\x03abc\x80\x02"), Err(Violation::TooLarge));
+    assert_eq!(take(b"\x89\x05Hello"), Ok(Some(Event::Ping(b"Hello".to_vec()))), "a ping is no message");
+}
+
 /// The examples of RFC 6455 §5.7.
 #[test]
 fn the_examples_of_the_standard_are_read() {
