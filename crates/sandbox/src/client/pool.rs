@@ -26,6 +26,10 @@ use crate::report::Grants;
 const SHAPES_MAX: usize = 3;
 /// How long they wait after the last run that wanted one.
 const IDLE_MAX: Duration = Duration::from_secs(300);
+/// How long a kind that was asked for is kept at least when others come.
+const KEPT_MIN: Duration = Duration::from_secs(10);
+/// How many may die while they wait before no more are started until a run asks, which then hears why.
+const LOST_MAX: usize = 4;
 /// Their own wall clock: longer than they ever wait.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// After a run got one, before the next is started: the run is to have the processor.
@@ -45,10 +49,18 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct State {
     ready: Vec<Ready>,
-    /// The shapes that were asked for last, and when; the latest at the end.
-    wanted: Vec<(Spec, Instant)>,
+    /// What was asked for last; the latest at the end.
+    wanted: Vec<Wanted>,
     is_tended: bool,
     number: u64,
+}
+
+/// A shape that runs want.
+struct Wanted {
+    shape: Spec,
+    asked_at: Instant,
+    /// How many died since then while they waited.
+    lost: usize,
 }
 
 /// One that waits. Nothing is read from its guest yet.
@@ -93,8 +105,7 @@ impl Pool {
     /// One of this shape, if one waits.
     fn take(&self, shape: &Spec) -> Option<Ready> {
         let mut state = self.state();
-        state.ready.retain(|ready| !ready.is_lost());
-        let index = state.ready.iter().position(|ready| ready.is(shape))?;
+        let index = state.ready.iter().position(|ready| ready.is(shape) && !ready.is_lost())?;
         Some(state.ready.remove(index))
     }
 
@@ -102,17 +113,22 @@ impl Pool {
     fn next(&self) -> Step {
         let mut state = self.state();
         let State { ready, wanted, is_tended, number } = &mut *state;
-        ready.retain(|ready| !ready.is_lost());
-        wanted.retain(|(_, at)| at.elapsed() <= IDLE_MAX);
+        for lost in ready.extract_if(.., |ready| ready.is_lost()) {
+            wanted.iter_mut().filter(|wanted| wanted.shape == lost.spec.shape()).for_each(|wanted| wanted.lost += 1);
+        }
+        wanted.retain(|wanted| wanted.asked_at.elapsed() <= IDLE_MAX);
         if wanted.is_empty() {
             *is_tended = false;
             return Step::Clear(std::mem::take(ready));
         }
-        if let Some(index) = ready.iter().position(|ready| !wanted.iter().any(|(shape, _)| ready.is(shape))) {
+        if let Some(index) = ready.iter().position(|ready| !wanted.iter().any(|wanted| ready.is(&wanted.shape))) {
             return Step::Discard(ready.remove(index));
         }
-        let lacks = |shape: &&Spec| ready.iter().filter(|ready| ready.is(shape)).count() < self.most(shape.tier);
-        let Some(shape) = wanted.iter().rev().map(|(shape, _)| shape).find(lacks) else { return Step::Rest };
+        let lacks = |wanted: &&Wanted| {
+            let waiting = ready.iter().filter(|ready| ready.is(&wanted.shape)).count();
+            wanted.lost < LOST_MAX && waiting < self.most(wanted.shape.tier)
+        };
+        let Some(Wanted { shape, .. }) = wanted.iter().rev().find(lacks) else { return Step::Rest };
         *number += 1;
         let id = format!("{WAITING_PREFIX}{}-{number}", std::process::id());
         Step::Start(Spec { id, wall_clock: WAIT_MAX, ..shape.clone() })
@@ -120,15 +136,20 @@ impl Pool {
 
     fn want(&self, shape: Spec) {
         let mut state = self.state();
-        state.wanted.retain(|(wanted, _)| *wanted != shape);
-        if state.wanted.len() >= SHAPES_MAX {
-            state.wanted.remove(0);
+        let wanted = &mut state.wanted;
+        wanted.retain(|wanted| wanted.shape != shape);
+        if wanted.len() >= SHAPES_MAX {
+            // Who asks for another kind each time is not to end what others have waiting.
+            if wanted[0].asked_at.elapsed() < KEPT_MIN {
+                return;
+            }
+            wanted.remove(0);
         }
-        state.wanted.push((shape, Instant::now()));
+        wanted.push(Wanted { shape, asked_at: Instant::now(), lost: 0 });
     }
 
     fn give_up(&self, shape: &Spec) {
-        self.state().wanted.retain(|(wanted, _)| wanted != shape);
+        self.state().wanted.retain(|wanted| wanted.shape != *shape);
     }
 }
 
@@ -178,10 +199,8 @@ impl Sandboxes {
     async fn discard(&self, ready: Ready) {
         let id = ready.spec.id;
         self.inner.control.forget(&id);
-        // What does not go now goes with the launcher.
-        let _ =
-            self.inner.control.ask(Request::Kill { id: id.clone() }, "ending a sandbox that waits", QUESTION_MAX).await;
-        let _ = self.remove_workspace(&id).await;
+        // What does not go now goes with the launcher, which removes its workspace too.
+        let _ = self.inner.control.ask(Request::Kill { id }, "ending a sandbox that waits", QUESTION_MAX).await;
     }
 
     async fn start_waiting(&self, spec: Spec) {
@@ -206,7 +225,12 @@ async fn tend(sandboxes: Weak<Inner>, asked: Arc<Notify>) {
         let Some(inner) = sandboxes.upgrade() else { return };
         let sandboxes = Sandboxes { inner };
         match sandboxes.inner.pool.next() {
-            Step::Start(spec) => sandboxes.start_waiting(spec).await,
+            // Where runs wait for their turn to start, this can wait too.
+            Step::Start(spec) => {
+                if let Ok(_turn) = sandboxes.inner.turns.try_acquire() {
+                    sandboxes.start_waiting(spec).await;
+                }
+            }
             Step::Discard(ready) => sandboxes.discard(ready).await,
             Step::Clear(all) => {
                 for ready in all {

@@ -22,6 +22,7 @@ impl Server {
         if self.by_id.contains_key(&spec.id) {
             return Err(Refusal::Alive);
         }
+        self.has_room()?;
         let serial = self.by_id.get(id).copied().ok_or(Refusal::Unknown)?;
         let live = self.live.get_mut(&serial).filter(|live| matches!(live.phase, Phase::Running));
         let live = live.ok_or(Refusal::Unknown)?;

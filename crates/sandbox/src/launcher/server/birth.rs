@@ -30,6 +30,11 @@ use crate::protocol::{Answer, Message, Refusal};
 
 impl Server {
     pub(super) fn create(&mut self, seq: u64, spec: Spec) -> Result<(), Refusal> {
+        let id = spec.id.clone();
+        self.start(seq, spec).inspect_err(|_| self.discard_unwanted(&id))
+    }
+
+    fn start(&mut self, seq: u64, spec: Spec) -> Result<(), Refusal> {
         let invalid = |detail: String| Refusal::Invalid { detail };
         validate::spec(&spec).map_err(invalid)?;
         if self.ending.is_some() {
@@ -38,13 +43,7 @@ impl Server {
         if self.by_id.contains_key(&spec.id) {
             return Err(Refusal::Alive);
         }
-        // Those that wait for a run take nobody's place.
-        let waits = |live: &&Live| live.spec.id.starts_with(WAITING_PREFIX);
-        let waiting = if spec.id.starts_with(WAITING_PREFIX) { 0 } else { self.live.values().filter(waits).count() };
-        let alive = self.live.len() - waiting;
-        if alive >= self.p.config.sandboxes_max {
-            return Err(Refusal::Full { detail: format!("{alive} sandboxes are alive") });
-        }
+        self.has_room()?;
         self.p.tiers.check(spec.tier)?;
         let root = self.root(spec.tier, &spec.image)?;
         let identity = self.p.identities.of(&spec.id);
@@ -75,6 +74,15 @@ impl Server {
             }
         };
         self.adopt(seq, spec, started, group).map_err(failed("watching"))
+    }
+
+    /// Whether one more run may have a sandbox. Those that wait for a run take nobody's place.
+    pub(super) fn has_room(&self) -> Result<(), Refusal> {
+        let alive = self.live.values().filter(|live| !live.spec.id.starts_with(WAITING_PREFIX)).count();
+        if alive >= self.p.config.sandboxes_max {
+            return Err(Refusal::Full { detail: format!("{alive} sandboxes are alive") });
+        }
+        Ok(())
     }
 
     /// What the tier puts around the guest: exactly what was asked for, or nothing.

@@ -94,6 +94,7 @@ impl Server {
         for (serial, gone) in done {
             let Some(live) = self.live.remove(&serial) else { continue };
             self.by_id.remove(&live.spec.id);
+            self.discard_unwanted(&live.spec.id);
             self.p.journal.ended(&live.spec.id, self.live.is_empty());
             let Phase::Removing { death, usage, .. } = live.phase else { continue };
             if let Some((reason, detail)) = death.reason.clone() {

@@ -24,6 +24,24 @@ impl Server {
         if self.by_id.contains_key(id) {
             return Err(Refusal::Invalid { detail: "its sandbox is alive".to_owned() });
         }
+        self.discard_workspace(id, Some(seq))
+    }
+
+    /// What a sandbox that waited for nobody leaves behind: no run will ever ask for it, or have it removed.
+    pub(super) fn discard_unwanted(&mut self, id: &str) {
+        if !id.starts_with(WAITING_PREFIX) || self.by_id.contains_key(id) {
+            return;
+        }
+        match self.discard_workspace(id, None) {
+            Ok(()) | Err(Refusal::Unknown) => {}
+            Err(refusal) => {
+                self.say(&Message::Log { warning: true, text: format!("removing the workspace {id}: {refusal:?}") });
+            }
+        }
+    }
+
+    /// Moves the folder of a sandbox that is not alive to the trash; who asked hears when it is gone.
+    fn discard_workspace(&mut self, id: &str, seq: Option<u64>) -> Result<(), Refusal> {
         let from = workspace_path(id);
         let metadata = fs::symlink_metadata(&from).map_err(|_| Refusal::Unknown)?;
         let serial = self.next_serial;
@@ -34,7 +52,7 @@ impl Server {
             .and_then(|()| fs::rename(&from, &path))
             .map_err(|error| Refusal::Failed { step: "workspace".to_owned(), detail: error.to_string() })?;
         self.p.identities.forget(id);
-        self.p.janitor.add(Job { path, owner: (metadata.uid(), metadata.gid()), seq: Some(seq) });
+        self.p.janitor.add(Job { path, owner: (metadata.uid(), metadata.gid()), seq });
         Ok(())
     }
 
