@@ -43,6 +43,23 @@ async fn files(sandbox: &Sandbox) -> Vec<String> {
     entries.into_iter().map(|entry| entry.path).filter(|path| path != "lost+found").collect()
 }
 
+/// A run of this shape that got one which had waited: not before that one has booted.
+async fn adopted(house: &House, shape: &Spec) -> (String, Sandbox) {
+    let began = std::time::Instant::now();
+    for number in 0.. {
+        let before = waiting(house);
+        let id = format!("next-{number}");
+        let sandbox = house.sandboxes.create(Spec { id: id.clone(), ..shape.clone() }).await.unwrap();
+        if before.contains(&workspace(house, &id)) {
+            return (id, sandbox);
+        }
+        sandbox.kill("it waited for nobody").await.unwrap();
+        house.sandboxes.remove_workspace(&id).await.unwrap();
+        assert!(began.elapsed() < PATIENCE, "nobody gets one that waits");
+    }
+    unreachable!("the loop ends before its numbers do")
+}
+
 #[tokio::test]
 async fn who_comes_after_the_first_gets_one_that_waited_and_nobody_elses() {
     for (wall, most) in slow_walls() {
@@ -53,25 +70,20 @@ async fn who_comes_after_the_first_gets_one_that_waited_and_nobody_elses() {
         let first = house.sandbox("first").await;
         first.put("/workspace/mine", b"first", 0o644).await.unwrap();
         until("as many wait as are to", || waiting(&house).len() == most).await;
-        let before = waiting(&house);
-
-        let second = house.sandbox("second").await;
-        assert!(before.contains(&workspace(&house, "second")), "it is one of those that waited");
+        let (id, second) = adopted(&house, &house.spec("")).await;
         assert!(files(&second).await.is_empty());
         second.put("/workspace/mine", b"second", 0o644).await.unwrap();
         // They are told by their new names: alone, limited, listed, ended.
         assert!(second.usage().await.unwrap().wall.as_secs() < 3600);
-        assert_eq!(house.sandboxes.workspaces().await.unwrap(), ["container", "first", "second"]);
+        assert_eq!(house.sandboxes.workspaces().await.unwrap(), ["container", "first", id.as_str()]);
         let end = second.kill("test").await.unwrap();
         assert!(end.was_alive && end.processes_gone, "{end:?}");
         drop(second);
 
         // A run that has a workspace keeps it, whoever waits.
-        until("as many wait again", || {
-            waiting(&house).len() == most && !waiting(&house).contains(&workspace(&house, "second"))
-        })
-        .await;
-        let again = house.sandbox("second").await;
+        let own = workspace(&house, &id);
+        until("as many wait again", || waiting(&house).len() == most && !waiting(&house).contains(&own)).await;
+        let again = house.sandbox(&id).await;
         assert_eq!(again.get("/workspace/mine", 0, 10).await.unwrap().bytes, b"second");
 
         // A platform that dies leaves none to the next one.
@@ -106,9 +118,8 @@ async fn the_kinds_that_were_wanted_last_wait_and_no_others() {
             now.len() == 3 * most && now.intersection(&three).count() == 2 * most
         })
         .await;
-        let before = waiting(&house);
-        let small = house.sandboxes.create(Spec { memory_mb: 102, ..house.spec("small") }).await.unwrap();
-        assert!(before.contains(&workspace(&house, "small")), "one of the older kinds is taken");
+        // One of the older kinds.
+        let (_, small) = adopted(&house, &of(102)).await;
         drop((all, small));
     }
 }
