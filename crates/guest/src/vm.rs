@@ -135,8 +135,9 @@ mod tests {
     #[test]
     fn a_greeting_arrives_whole_or_is_none() {
         let given = Given { processes: u64::MAX, file_bytes: u64::MAX, tmp_mb: u64::MAX, stream: Stream::Vsock };
-        let greeting =
-            Greeting { given, clock_ns: 1_800_000_000_123_456_789, random: std::array::from_fn(|at| at as u8 ^ 0x5a) };
+        let mut random = [0; RANDOM_BYTES];
+        random.iter_mut().zip(1..).for_each(|(byte, value)| *byte = value);
+        let greeting = Greeting { given, clock_ns: 1_800_000_000_123_456_789, random };
         let bytes = greeting.encode();
         assert!(Greeting::parse(&bytes) == Some(greeting));
         assert!(Greeting::parse(&[0; GREETING_BYTES]).is_none() && Greeting::parse(&[0xff; GREETING_BYTES]).is_none());

@@ -101,7 +101,8 @@ async fn attack(
 /// A small command again and again in each sandbox, and how long each took.
 async fn commands(quiet: &[Sandbox]) -> Vec<Duration> {
     let mut tasks = tokio::task::JoinSet::new();
-    for sandbox in quiet.iter().cloned() {
+    for sandbox in quiet {
+        let sandbox = sandbox.clone();
         tasks.spawn(async move {
             let mut times = Vec::with_capacity(COMMANDS);
             for _ in 0..COMMANDS {

@@ -164,6 +164,7 @@ mod tests {
 
     /// On the kernel of this test, as its requests are the same: it takes bytes from root, and makes them its own.
     #[test]
+    #[expect(clippy::print_stderr, reason = "a skip is said aloud")]
     fn a_generator_is_reseeded_as_its_kernel_wants_it() {
         let generator = File::options().write(true).open("/dev/urandom").unwrap();
         match reseed(&generator, &[0x5a; RANDOM_BYTES]) {

@@ -70,7 +70,7 @@ pub(crate) fn read(text: &str) -> Result<Json, String> {
     }
     for (name, value) in parts.iter().filter(|(name, _)| name != "drives") {
         let known = PARTS.iter().find(|(known, ..)| known == name);
-        let (_, fields, _) = known.ok_or(format!("unknown part `{name}`"))?;
+        let (_, fields, _) = known.ok_or_else(|| format!("unknown part `{name}`"))?;
         check(name, value, fields)?;
     }
     match PARTS.iter().find(|(name, _, needed)| *needed && whole.member(name).is_none()) {
@@ -83,7 +83,7 @@ pub(crate) fn check(part: &str, value: &Json, fields: &[Field]) -> Result<(), St
     let Json::Map(members) = value else { return Err(format!("{part}: expected an object")) };
     for (name, value) in members {
         let field = fields.iter().find(|(known, ..)| known == name);
-        let (_, is, _) = field.ok_or(format!("{part}: unknown field `{name}`"))?;
+        let (_, is, _) = field.ok_or_else(|| format!("{part}: unknown field `{name}`"))?;
         let good = match (is, value) {
             (Is::Text, Json::Text(_)) | (Is::Bool, Json::Bool(_)) => true,
             (Is::Whole(least, most), Json::Number(number)) => {

@@ -57,7 +57,8 @@ impl Options {
         let (mut options, mut no_api) = (Self::default(), false);
         let mut left = arguments.iter();
         while let Some(flag) = left.next() {
-            let mut value = || left.next().cloned().ok_or(format!("Arguments parsing error: {flag} needs a value"));
+            let mut value =
+                || left.next().cloned().ok_or_else(|| format!("Arguments parsing error: {flag} needs a value"));
             match flag.as_str() {
                 "--version" => options.version = true,
                 "--no-api" => no_api = true,
