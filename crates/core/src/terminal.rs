@@ -6,6 +6,8 @@
 
 /// Longest sequence that passes; a longer one is dropped.
 const SEQUENCE_BYTES_MAX: usize = 64;
+/// Most digits of a number in one: larger ones only keep a terminal busy.
+const NUMBER_DIGITS_MAX: usize = 4;
 /// Longest string (a title, a clipboard, a picture) that is waited for; what follows counts as text again.
 const STRING_BYTES_MAX: usize = 64 * 1024;
 /// What stands for bytes that are no text.
@@ -214,30 +216,29 @@ impl Sieve {
 
 /// Whether `ESC [ HELD LAST` only moves, colours, clears or sets a way of showing.
 fn is_harmless(held: &[u8], last: u8) -> bool {
-    let plain = |held: &[u8]| held.iter().all(|byte| matches!(byte, b'0'..=b'9' | b';' | b':'));
+    let numbers = |held: &[u8]| {
+        let fits = |number: &[u8]| number.len() <= NUMBER_DIGITS_MAX && number.iter().all(u8::is_ascii_digit);
+        held.split(|byte| matches!(byte, b';' | b':')).all(fits)
+    };
+    // Clearing with 3 is to forget what was shown before, which is the person's.
+    let forgets =
+        |held: &[u8]| held.split(|byte| matches!(byte, b';' | b':')).any(|n| matches!(n, [b'0', .., b'3'] | b"3"));
     match (held, last) {
         // Ways of showing: the cursor, the second screen, brackets around what is pasted. Never reports of mouse or focus, which
         // would outlive the program and be typed into whatever comes next.
         ([b'?', modes @ ..], b'h' | b'l') => modes.split(|byte| *byte == b';').all(|mode| {
             matches!(
                 mode,
-                b"1" | b"3"
-                    | b"5"
-                    | b"6"
-                    | b"7"
-                    | b"12"
-                    | b"25"
-                    | b"47"
-                    | b"1047"
-                    | b"1048"
-                    | b"1049"
-                    | b"2004"
-                    | b"2026"
+                b"1" | b"5" | b"6" | b"7" | b"12" | b"25" | b"47" | b"1047" | b"1048" | b"1049" | b"2004" | b"2026"
             )
         }),
-        ([b'?', rest @ ..], b'J' | b'K') => plain(rest),
+        ([b'?', rest @ ..], b'J') => numbers(rest) && !forgets(rest),
+        ([b'?', rest @ ..], b'K') => numbers(rest),
+        (held, b'J') => numbers(held) && !forgets(held),
+        // Of the other modes only inserting: one locks the keyboard, others change what keys and line ends are.
+        (b"4", b'h' | b'l') => true,
         // The cursor's form; a soft reset.
-        ([rest @ .., b' '], b'q') => plain(rest),
+        ([rest @ .., b' '], b'q') => numbers(rest),
         (b"!", b'p') => true,
         (
             held,
@@ -250,13 +251,12 @@ fn is_harmless(held: &[u8], last: u8) -> bool {
             | b'`'
             | b'a'
             | b'b'
-            | b'd'..=b'h'
-            | b'l'
+            | b'd'..=b'g'
             | b'm'
             | b'r'
             | b's'
             | b'u',
-        ) => plain(held),
+        ) => numbers(held),
         _ => false,
     }
 }

@@ -62,6 +62,44 @@ fn what_makes_a_terminal_answer_remember_or_print_never_passes() {
     }
 }
 
+/// Modes that lock the keyboard or change what its keys send, counts without end, and forgetting what the person had before.
+#[test]
+fn what_would_take_a_terminal_from_its_person_never_passes() {
+    let attacks: [&[u8]; 15] = [
+        b"\x1b[2h",
+        b"\x1b[2l",
+        b"\x1b[12l",
+        b"\x1b[20h",
+        b"\x1b[4;2h",
+        b"\x1b[h",
+        b"\x1b[?3h",
+        b"\x1b[999999999999b",
+        b"\x1b[10000b",
+        b"\x1b[1;99999H",
+        b"\x1b[?00001J",
+        b"\x1b[3J",
+        b"\x1b[03J",
+        b"\x1b[2;3J",
+        b"\x1b[?3J",
+    ];
+    for attack in attacks {
+        assert_eq!(shown(Keep::Display, attack), "", "{:?}", String::from_utf8_lossy(attack));
+    }
+    // The controls.
+    for good in [
+        "\u{1b}[4h",
+        "\u{1b}[4l",
+        "\u{1b}[9999b",
+        "\u{1b}[2J",
+        "\u{1b}[J",
+        "\u{1b}[1J",
+        "\u{1b}[?1K",
+        "\u{1b}[38:2::1:2:3m",
+    ] {
+        assert_eq!(shown(Keep::Display, good.as_bytes()), good);
+    }
+}
+
 /// The control: an editor still works.
 #[test]
 fn what_only_shows_passes_to_a_terminal_and_not_to_a_text() {
