@@ -17,6 +17,8 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::show::{harmless, one_line};
+
 /// Longest wait for a connection and for the head of an answer. Long-polling asks for at most 55 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 /// Largest answer read into memory: the largest file.
@@ -48,9 +50,10 @@ pub(crate) struct ProblemBody {
 
 impl ProblemBody {
     fn describe(&self) -> String {
-        let mut text = format!("{} ({}, {})", self.detail, self.code, self.status);
+        // The server may quote others: a sandbox, a tenant.
+        let mut text = format!("{} ({}, {})", harmless(&self.detail), one_line(&self.code), self.status);
         for error in &self.errors {
-            text.push_str(&format!("\n  {}: {}", error.pointer, error.detail));
+            text.push_str(&format!("\n  {}: {}", harmless(&error.pointer), harmless(&error.detail)));
         }
         text
     }
@@ -224,4 +227,24 @@ pub(crate) fn is_conflict(error: &anyhow::Error) -> bool {
 /// Whether an error is the server's refusal: of the caller or of what was asked (exit code 3), not a fault of its own.
 pub(crate) fn is_refusal(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Problem>().is_some_and(|problem| (400..500).contains(&problem.0.status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_says_nothing_to_the_terminal() {
+        let problem = r#"{
+            "status": 409, "code": "shell\u001b[6n_failed", "detail": "could\u001b]52;c;c3RvbGVu\u0007 not\u202e \u009b6nstart",
+            "errors": [{"pointer": "/a\u001b[2J", "code": "x", "detail": "wr\u0005ong\u001b[21t"}]
+        }"#;
+        let problem = Problem(serde_json::from_str(problem).unwrap()).to_string();
+        assert!(problem.chars().all(|c| c == '\n' || !c.is_control()), "{problem:?}");
+        assert!(!problem.contains('\u{202e}'), "{problem:?}");
+        // The control: the words are there.
+        for word in ["could", "start", "409", "/a: wrong"] {
+            assert!(problem.contains(word), "no {word} in {problem:?}");
+        }
+    }
 }

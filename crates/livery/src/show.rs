@@ -50,6 +50,11 @@ impl Paint {
     }
 }
 
+/// Text of others with its lines, and without anything that a terminal obeys.
+pub(crate) fn harmless(text: &str) -> String {
+    livery_core::terminal::text(text.as_bytes()).chars().filter(|c| !is_bidi_control(*c)).collect()
+}
+
 /// Text from a model, a tool or a tenant on one line, without control characters (an escape sequence must not reach the
 /// operator's terminal) and not longer than a line.
 pub(crate) fn one_line(text: &str) -> String {

@@ -62,9 +62,9 @@ pub(super) async fn shell(client: &Client, id: &str, command: Option<&str>) -> a
         path.push_str(&format!("&command={}", super::runs::escape(command)));
     }
     let socket = client.websocket(&path, PROTOCOL).await?;
-    let raw = is_terminal.then(tty::Raw::enter).transpose()?;
+    let seat = tty::Seat::take(is_terminal)?;
     let end = attend(socket, is_terminal).await;
-    drop(raw);
+    drop(seat);
     outcome(end?, is_terminal)
 }
 
@@ -126,6 +126,7 @@ fn meaning(reason: &str) -> String {
         "idle" => "nothing was typed or shown for too long".to_owned(),
         "time_limit" => "it lasted as long as a shell may".to_owned(),
         "server_stopping" => "the server stops".to_owned(),
+        "key_unchecked" => "the server could not check the API key".to_owned(),
         other => one_line(other),
     }
 }

@@ -1,10 +1,12 @@
 //! The person's own terminal: raw while a shell has it, as it was before however that ends; its size; the signals that end this
 //! process.
 
+use std::io::IsTerminal as _;
 use std::sync::{Mutex, Once, PoisonError};
 
 use anyhow::Context as _;
 use livery_broker::ws::{Event, Kind};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,21 +19,37 @@ const USUAL: (u16, u16) = (80, 24);
 /// Most columns, and most rows.
 const SIDE_MAX: u16 = 1000;
 
-/// How the terminal was, while it is not.
-static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+/// Undoes what a shell may have had the terminal do. First what was begun is ended; the cursor is kept around what would move it:
+/// leaving the second screen, the whole screen as what scrolls. Then modes, character sets, colours and the cursor's form.
+const CALM: &[u8] =
+    b"\x18\x1b[?2026l\x1b7\x1b[?1049l\x1b[!p\x1b7\x1b[?6l\x1b[r\x1b8\x1b[4l\x1b[?1l\x1b>\x1b[?5l\x1b[?7h\
+    \x1b[?12l\x1b[?25h\x1b[?2004l\x1b(B\x1b)B\x0f\x1b[0 q\x1b[0m";
+/// How long a terminal that takes nothing is waited for with it.
+const CALM_MAX: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// What is to be put back.
+struct Before {
+    /// How the terminal was set, where standard input is one.
+    settings: Option<Termios>,
+}
+
+static BEFORE: Mutex<Option<Before>> = Mutex::new(None);
 static ON_PANIC: Once = Once::new();
 
-/// The terminal in raw mode; dropping it puts it back. A panic does too, before it is told.
-pub(super) struct Raw(());
+/// The terminal while a shell has it, in raw mode where it is what is typed at; dropping it puts it back. A panic does too, before
+/// it is told.
+pub(super) struct Seat(());
 
-impl Raw {
+impl Seat {
     /// # Errors
     /// The terminal cannot be set.
-    pub(super) fn enter() -> anyhow::Result<Self> {
+    pub(super) fn take(is_terminal: bool) -> anyhow::Result<Self> {
         let stdin = std::io::stdin();
-        let before = tcgetattr(&stdin).context("this terminal cannot be read")?;
-        let mut raw = before.clone();
-        raw.make_raw();
+        let settings = is_terminal.then(|| tcgetattr(&stdin)).transpose().context("this terminal cannot be read")?;
+        let raw = settings.clone().map(|mut raw| {
+            raw.make_raw();
+            raw
+        });
         ON_PANIC.call_once(|| {
             let earlier = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |info| {
@@ -39,23 +57,36 @@ impl Raw {
                 earlier(info);
             }));
         });
-        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
-        let set = tcsetattr(&stdin, OptionalActions::Drain, &raw).context("this terminal cannot be set to raw mode");
-        set.map(|()| Self(()))
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Before { settings });
+        let seat = Self(());
+        if let Some(raw) = raw {
+            tcsetattr(&stdin, OptionalActions::Drain, &raw).context("this terminal cannot be set to raw mode")?;
+        }
+        Ok(seat)
     }
 }
 
-impl Drop for Raw {
+impl Drop for Seat {
     fn drop(&mut self) {
         restore();
     }
 }
 
 fn restore() {
-    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(before) = before {
+    let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+    calm();
+    if let Some(settings) = before.settings {
         // A terminal that is gone needs nothing any more.
-        let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &before);
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &settings);
+    }
+}
+
+/// Past the buffer and its lock: a writer may be stuck with it.
+fn calm() {
+    let stdout = std::io::stdout();
+    let mut ready = [PollFd::new(&stdout, PollFlags::OUT)];
+    if stdout.is_terminal() && poll(&mut ready, Some(&CALM_MAX)).is_ok_and(|count| count > 0) {
+        let _ = rustix::io::write(&stdout, CALM);
     }
 }
 
@@ -110,6 +141,43 @@ impl Signals {
             _ = b.recv() => *interrupt,
             _ = c.recv() => *quit,
             _ = d.recv() => *terminate,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use livery_core::terminal::{Keep, Sieve};
+
+    use super::*;
+
+    /// What a shell may switch is switched back: a mode that passes later and is forgotten here is found.
+    #[test]
+    fn every_mode_that_passes_is_undone() {
+        let calm = std::str::from_utf8(CALM).unwrap();
+        let passes = |sequence: &str| Sieve::new(Keep::Display).pass(sequence.as_bytes()) == sequence;
+        let mut found = 0;
+        for mode in 0..10_000 {
+            if !passes(&format!("\u{1b}[?{mode}h")) {
+                continue;
+            }
+            found += 1;
+            let undone = match mode {
+                // What a terminal does by itself.
+                7 | 25 => format!("\u{1b}[?{mode}h"),
+                // Others ways to the second screen.
+                47 | 1047 | 1048 => "\u{1b}[?1049l".to_owned(),
+                _ => format!("\u{1b}[?{mode}l"),
+            };
+            assert!(calm.contains(&undone), "{mode}");
+        }
+        assert!(found > 8, "{found}");
+        for mode in (0..10_000).filter(|mode| passes(&format!("\u{1b}[{mode}h"))) {
+            assert!(calm.contains(&format!("\u{1b}[{mode}l")), "{mode}");
+        }
+        // The scroll region, the character sets, colours, and the cursor's form.
+        for part in ["\u{1b}[!p", "\u{1b}[r", "\u{1b}(B", "\u{1b})B", "\u{f}", "\u{1b}>", "\u{1b}[0m", "\u{1b}[0 q"] {
+            assert!(calm.contains(part), "{part:?}");
         }
     }
 }
