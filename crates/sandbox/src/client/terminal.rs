@@ -95,7 +95,8 @@ impl Sandbox {
     /// Starts a program before a terminal of its own.
     ///
     /// # Errors
-    /// It could not be started, or there are [`TERMINALS_MAX`] already ([`Error::Guest`]), or the sandbox is gone.
+    /// It could not be started, or there are [`TERMINALS_MAX`] already ([`Error::Guest`]), the guest did not answer in 10 s
+    /// ([`Error::Deadline`]; the sandbox stays), or the sandbox is gone.
     pub async fn terminal(&self, spec: TerminalSpec) -> Result<Terminal, Error> {
         let payload = self.opening(&spec)?;
         let channel = &self.inner.channel;
@@ -112,7 +113,9 @@ impl Sandbox {
         call.send(Kind::TerminalOpen, &payload).await?;
         let answer = match tokio::time::timeout(OPEN_MAX, call.next()).await {
             Ok(answer) => answer?,
-            Err(_) => return Err(self.silent().await),
+            // A sandbox may be too busy to answer: that is no reason to end what works in it. What it opens later is closed by
+            // the terminal's drop.
+            Err(_) => return Err(Error::Deadline("starting a program before a terminal")),
         };
         if answer.kind != Kind::Done {
             return Err(call.rubbish(wire::Error::Kind(answer.kind as u8)));

@@ -203,3 +203,68 @@ async fn opened(sandbox: &Sandbox, script: &str) -> u32 {
     sandbox.put("open.py", script.as_bytes(), 0o644).await.unwrap();
     output(sandbox, "python3 open.py").await.parse().unwrap()
 }
+
+/// A guest that gets no processor for a while is no traitor: what works in its sandbox goes on.
+#[tokio::test]
+async fn a_guest_that_is_too_busy_to_open_a_terminal_keeps_its_sandbox() {
+    let wall = walls()[0];
+    if wall != As::Root.into() {
+        return eprintln!("SKIPPED: the guest is stopped from outside, which takes root");
+    }
+    let house = House::open(wall);
+    let sandbox = house.sandbox("one").await;
+    let guest = guest_of(&sandbox).await;
+    let lost = sandbox.lost();
+    guest.signal(rustix::process::Signal::STOP);
+    let refused = sandbox.terminal(plain_shell()).await;
+    guest.signal(rustix::process::Signal::CONT);
+    assert!(matches!(refused, Err(Error::Deadline(_))), "{refused:?}");
+    assert_eq!(output(&sandbox, "echo fine").await, "fine");
+    // What it opened afterwards was closed: all the terminals there are can be had.
+    let mut terminals = Vec::new();
+    for _ in 0..TERMINALS_MAX {
+        terminals.push(sandbox.terminal(plain_shell()).await.unwrap());
+    }
+    assert!(lost.borrow().is_none());
+}
+
+/// A process of the host.
+struct Process(rustix::process::Pid);
+
+impl Process {
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(self.0, signal).unwrap();
+    }
+}
+
+/// Process 1 of a sandbox, as the host has it: the first of those in one namespace with a program whose arguments nobody else has.
+async fn guest_of(sandbox: &Sandbox) -> Process {
+    let mark = format!("98{}.25", std::process::id());
+    let exec = livery_sandbox::Exec { background: true, ..livery_sandbox::Exec::new(["sleep", &mark]) };
+    sandbox.exec(exec, |_, _| {}).await.unwrap();
+    let processes = || {
+        let all =
+            std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        all.collect::<Vec<i32>>()
+    };
+    let space = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < PATIENCE, "no sleep {mark}");
+        let is_it = |pid: &i32| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|words| words == format!("sleep\0{mark}\0").as_bytes())
+        };
+        let Some(space_of_it) = processes().into_iter().find(is_it).and_then(space) else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let is_first = |pid: &i32| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default().to_owned();
+            space(*pid).as_ref() == Some(&space_of_it) && numbers.split_whitespace().last() == Some("1")
+        };
+        let first = processes().into_iter().find(is_first).unwrap();
+        return Process(rustix::process::Pid::from_raw(first).unwrap());
+    }
+}
