@@ -17,6 +17,7 @@ use livery_core::{Error, EventType, Result, RunStatus};
 use livery_sandbox::{Ended, READ_BYTES_MAX, Size, Terminal, TerminalSpec};
 use livery_store::{Holder, RunRow};
 use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio_util::sync::CancellationToken;
 
 use self::audit::Account;
 use crate::worker::Place;
@@ -34,6 +35,8 @@ pub const COMMAND_BYTES_MAX: usize = 4096;
 const NOTE_MAX: Duration = Duration::from_secs(10);
 /// Between two questions to a terminal that shows nothing.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
+/// Most characters of a guest's reason that are passed on.
+const REASON_CHARS_MAX: usize = 200;
 /// What a person gets who names no command, and what one gets who is a program.
 const USUAL: &str = "exec ${SHELL:-sh} -i";
 const USUAL_PLAIN: &str = "cat | sh";
@@ -68,6 +71,8 @@ pub enum ShellEnd {
     TimeLimit,
     /// The key that opened it may do so no more.
     Revoked,
+    /// Whether the key may still do so could not be found out.
+    Unchecked,
     /// This node stops.
     Stopping,
     /// The run ended.
@@ -99,6 +104,7 @@ impl ShellEnd {
             Self::Idle => "idle",
             Self::TimeLimit => "time_limit",
             Self::Revoked => "key_revoked",
+            Self::Unchecked => "key_unchecked",
             Self::Stopping => "server_stopping",
             Self::RunOver => "run_over",
             Self::SandboxGone => "sandbox_gone",
@@ -148,6 +154,8 @@ pub struct Shell {
     tier: Tier,
     /// How far was read, and what makes it harmless.
     reading: Mutex<(u64, Sieve)>,
+    /// Cancelled when the run lets go of the sandbox.
+    leaving: CancellationToken,
     _seat: OwnedSemaphorePermit,
 }
 
@@ -192,12 +200,13 @@ impl ShellOf {
             return Err(Error::Conflict { code: "no_shell", detail });
         }
         let seat = place.seats.clone().try_acquire_owned().map_err(|_| too_many())?;
-        let account = Account::open(&platform, &caller, &row, tier).await?;
+        // Its end is told in the run's log even if the answer to its beginning comes too late: where that was not written, no end
+        // is either.
+        let account = Account::open(&platform, &caller, &row, tier).await?.in_log_of(place.log.clone());
         if !account.tell(&place.log, EventType::ShellOpened, NOTE_MAX).await {
             account.close(ShellEnd::Failed);
             return Err(not_noted(&platform, &row).await);
         }
-        let account = account.in_log_of(place.log.clone());
         let terminal = match place.terminal(spec(&new)).await {
             Ok(terminal) => terminal,
             Err(error) => {
@@ -206,7 +215,7 @@ impl ShellOf {
             }
         };
         let reading = Mutex::new((0, Sieve::new(Keep::Display)));
-        Ok(Shell { account, terminal, tier, reading, _seat: seat })
+        Ok(Shell { account, terminal, tier, reading, leaving: place.leaving, _seat: seat })
     }
 }
 
@@ -258,11 +267,21 @@ async fn not_noted(platform: &Platform, row: &RunRow) -> Error {
 }
 
 fn not_started(error: &livery_sandbox::Error) -> Error {
-    let code = match error {
-        livery_sandbox::Error::Lost(_) | livery_sandbox::Error::LauncherGone => "no_sandbox",
-        _ => "shell_failed",
-    };
-    Error::Conflict { code, detail: format!("the shell could not be started: {error}") }
+    use livery_sandbox::Error as Sandbox;
+    let failed = |code, why: &str| Error::Conflict { code, detail: format!("the shell could not be started: {why}") };
+    match error {
+        Sandbox::Deadline(_) => {
+            let detail = "the sandbox did not start the shell in time; it may be busy".to_owned();
+            Error::Unavailable { detail, retry_after_s: 5 }
+        }
+        Sandbox::Lost(_) | Sandbox::LauncherGone => failed("no_sandbox", &error.to_string()),
+        // The guest's own words.
+        Sandbox::Guest { reason, .. } => {
+            let reason = livery_core::terminal::text(reason.as_bytes());
+            failed("shell_failed", &reason.chars().take(REASON_CHARS_MAX).collect::<String>())
+        }
+        _ => failed("shell_failed", &error.to_string()),
+    }
 }
 
 impl Shell {
@@ -339,6 +358,12 @@ impl Shell {
         }
     }
 
+    /// Resolves when the run lets go of the sandbox: then the shell is to be closed, while the run's log still takes its end.
+    pub async fn let_go(&self) -> ShellEnd {
+        self.leaving.cancelled().await;
+        self.gone().await
+    }
+
     /// Hangs it up and has it written down why. Without this it is as if the person were gone.
     pub fn close(mut self, end: ShellEnd) {
         self.account.end = end;
@@ -346,5 +371,24 @@ impl Shell {
 
     async fn gone(&self) -> ShellEnd {
         self.account.why_gone().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guests_words_are_made_harmless_and_a_busy_sandbox_is_no_fault() {
+        let reason = format!("no\u{1b}]52;c;c3RvbGVu\u{7} such\u{1b}[6n file{}", "!".repeat(1000));
+        let Error::Conflict { code, detail } = not_started(&livery_sandbox::Error::Guest { errno: 2, reason }) else {
+            panic!("no conflict");
+        };
+        assert_eq!(code, "shell_failed");
+        assert!(detail.contains("no such file!") && detail.len() < 300, "{detail:?}");
+        assert!(!detail.chars().any(char::is_control), "{detail:?}");
+        let busy = not_started(&livery_sandbox::Error::Deadline("starting"));
+        assert!(matches!(busy, Error::Unavailable { .. }), "{busy:?}");
+        assert_eq!(not_started(&livery_sandbox::Error::LauncherGone).code(), "no_sandbox");
     }
 }

@@ -33,6 +33,8 @@ pub const RATE_KEYS_MAX: usize = 100_000;
 pub const SHELL_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Heartbeats for which a person's side of a shell may say nothing at all.
 pub const SHELL_SILENT_BEATS_MAX: u32 = 3;
+/// Heartbeats in a row at which whether the key of a shell is still good may not be found out.
+pub const SHELL_UNCHECKED_BEATS_MAX: u32 = 3;
 
 /// Messages one trigger takes a second, and at once before that counts.
 pub const TRIGGER_RATE: (u32, u32) = (50, 100);

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::FusedFuture as _;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use livery_core::Error;
@@ -22,13 +23,14 @@ use livery_platform::shell::ws::{self, Event, Inlet, Kind, Sender};
 use livery_platform::shell::{Shell, ShellEnd};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, split};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::json;
-use crate::options::{SHELL_MESSAGE_BYTES_MAX, SHELL_SILENT_BEATS_MAX};
+use crate::options::{SHELL_MESSAGE_BYTES_MAX, SHELL_SILENT_BEATS_MAX, SHELL_UNCHECKED_BEATS_MAX};
 
 /// The subprotocol.
 pub(crate) const PROTOCOL: &str = "livery.shell.v1";
@@ -63,6 +65,7 @@ impl From<ShellEnd> for Over {
         let code = match end {
             ShellEnd::Stopping => Some(1001),
             ShellEnd::InvalidMessage | ShellEnd::Revoked => Some(1008),
+            ShellEnd::Unchecked => Some(1011),
             _ => None,
         };
         Self(end, code)
@@ -103,6 +106,15 @@ impl Clocks {
     fn since(&self, clock: &AtomicU64) -> Duration {
         Duration::from_millis(self.now().saturating_sub(clock.load(Ordering::Relaxed)))
     }
+
+    /// Why it is over by now: nobody is there, or nothing happens.
+    fn end(&self, heartbeat: Duration, idle: Duration) -> Option<ShellEnd> {
+        let is_deaf = self.is_deaf.load(Ordering::Relaxed);
+        if !is_deaf && self.since(&self.heard) > heartbeat * SHELL_SILENT_BEATS_MAX {
+            return Some(ShellEnd::Disconnected);
+        }
+        (self.since(&self.moved) >= idle).then_some(ShellEnd::Idle)
+    }
 }
 
 impl Session {
@@ -128,16 +140,26 @@ impl Session {
         let Over(end, code) = over;
         // Hung up first: what is said about it may take a moment.
         self.shell.close(end);
+        if writing.is_terminated() {
+            return;
+        }
         let last =
             json!({"type": "closed", "reason": end.as_str(), "exit_code": end.exit_code(), "signal": end.signal()});
-        let goodbye = async {
-            let _ = words.send(control(&last)).await;
-            let _ = words.send(Event::Close(Some(code.unwrap_or(1000)), end.as_str().to_owned())).await;
-            drop(words);
+        let last = [control(&last), Event::Close(Some(code.unwrap_or(1000)), end.as_str().to_owned())];
+        let saying = async {
+            // Ends the writer with the last of them.
+            let words = words;
+            tokio::join!(
+                async {
+                    for event in last {
+                        let _ = words.send(event).await;
+                    }
+                },
+                writing
+            );
         };
-        let is_done = matches!(end, ShellEnd::Disconnected);
-        // Who does not take it in time goes without.
-        let _ = timeout(CLOSING, async { tokio::join!(goodbye, writing, drain(&mut from, is_done)) }).await;
+        let hearing = drain(&mut from, matches!(end, ShellEnd::Disconnected));
+        part(saying, hearing, patience(end, self.app.options.write_stall, &self.app.draining)).await;
     }
 
     /// Everything at once, until the first of it ends.
@@ -156,7 +178,9 @@ impl Session {
             over = self.hear(from, words, typed, clocks) => over,
             end = self.types(typing, clocks) => end.into(),
             end = self.show(words, clocks) => end.into(),
+            end = self.shell.let_go() => end.into(),
             end = self.watch(words, clocks) => end.into(),
+            end = stay(self.app.options.heartbeat, || self.may_stay()) => end.into(),
             () = sleep_until(clocks.begun + self.app.options.shell_time) => ShellEnd::TimeLimit.into(),
         }
     }
@@ -249,27 +273,74 @@ impl Session {
         }
     }
 
-    /// At every heartbeat: a ping, whether anybody is there, whether anything happens, whether the key is still good.
+    /// Whether the key may still open shells.
+    async fn may_stay(&self) -> Result<bool, Error> {
+        match self.app.platform.authenticate(&self.bearer).await {
+            Ok(principal) => Ok(principal.require(Scope::RunsShell).is_ok()),
+            Err(Error::Unauthenticated { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// At every heartbeat: a ping, whether anybody is there, whether anything happens. Waits for nothing else.
     async fn watch(&self, words: &mpsc::Sender<Event>, clocks: &Clocks) -> ShellEnd {
         let options = &self.app.options;
         loop {
             sleep(options.heartbeat.min(options.shell_idle)).await;
-            let is_deaf = clocks.is_deaf.load(Ordering::Relaxed);
-            if !is_deaf && clocks.since(&clocks.heard) > options.heartbeat * SHELL_SILENT_BEATS_MAX {
-                return ShellEnd::Disconnected;
-            }
-            if clocks.since(&clocks.moved) >= options.shell_idle {
-                return ShellEnd::Idle;
-            }
-            match self.app.platform.authenticate(&self.bearer).await {
-                Ok(principal) if principal.require(Scope::RunsShell).is_ok() => {}
-                Ok(_) | Err(Error::Unauthenticated { .. }) => return ShellEnd::Revoked,
-                // Any other failure says nothing about the key.
-                Err(_) => {}
+            if let Some(end) = clocks.end(options.heartbeat, options.shell_idle) {
+                return end;
             }
             // A socket with something to take already has no need of a ping.
             let _ = words.try_send(Event::Ping(Vec::new()));
         }
+    }
+}
+
+/// Asks at every heartbeat whether the key is still good, each time for as long at most. A failure says nothing about it; several in a
+/// row are a key that nobody can speak for.
+async fn stay<F>(beat: Duration, may: impl Fn() -> F) -> ShellEnd
+where
+    F: Future<Output = Result<bool, Error>>,
+{
+    let mut failures = 0;
+    while failures < SHELL_UNCHECKED_BEATS_MAX {
+        sleep(beat).await;
+        match timeout(beat, may()).await {
+            Ok(Ok(true)) => failures = 0,
+            Ok(Ok(false)) => return ShellEnd::Revoked,
+            Ok(Err(_)) | Err(_) => failures += 1,
+        }
+    }
+    ShellEnd::Unchecked
+}
+
+/// How long the last words may wait to be taken. What a program showed before it ended is waited for like all it showed, unless the
+/// server stops.
+async fn patience(end: ShellEnd, stall: Duration, draining: &CancellationToken) {
+    if matches!(end, ShellEnd::Exited(_)) {
+        tokio::select! {
+            () = sleep(stall) => return,
+            () = draining.cancelled() => {}
+        }
+    }
+    sleep(CLOSING).await;
+}
+
+/// Says the last words while it hears what still comes, then waits for the other side's end. Who does not take them in time goes
+/// without.
+async fn part(saying: impl Future<Output = ()>, hearing: impl Future<Output = ()>, patience: impl Future<Output = ()>) {
+    tokio::pin!(saying, hearing, patience);
+    let mut is_heard = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut saying => break,
+            () = &mut hearing, if !is_heard => is_heard = true,
+            () = &mut patience => return,
+        }
+    }
+    if !is_heard {
+        let _ = timeout(CLOSING, hearing).await;
     }
 }
 
@@ -278,7 +349,7 @@ fn control(value: &serde_json::Value) -> Event {
 }
 
 /// Writes what is said; after a close nothing follows.
-async fn write(mut to: WriteHalf<Socket>, mut said: mpsc::Receiver<Event>) {
+async fn write(mut to: impl AsyncWrite + Unpin, mut said: mpsc::Receiver<Event>) {
     while let Some(event) = said.recv().await {
         let Some(bytes) = ws::encoded(&event, Sender::Upstream) else { return };
         if to.write_all(&bytes).await.is_err() || to.flush().await.is_err() {
@@ -292,7 +363,7 @@ async fn write(mut to: WriteHalf<Socket>, mut said: mpsc::Receiver<Event>) {
 }
 
 /// Waits for the other side's end, and throws away what comes before it.
-async fn drain(from: &mut ReadHalf<Socket>, is_done: bool) {
+async fn drain(from: &mut (impl AsyncRead + Unpin), is_done: bool) {
     let (mut left, mut room) = (if is_done { 0 } else { CLOSING_BYTES_MAX }, vec![0; READ_BYTES]);
     while left > 0 {
         match from.read(&mut room).await {
@@ -303,31 +374,4 @@ async fn drain(from: &mut ReadHalf<Socket>, is_done: bool) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_said_has_one_form() {
-        let read =
-            |text: &str| json::parse(text.as_bytes()).ok().and_then(|value| serde_json::from_value::<Said>(value).ok());
-        assert!(matches!(
-            read(r#"{"type":"resize","columns":97,"rows":31}"#),
-            Some(Said::Resize { columns: 97, rows: 31 })
-        ));
-        assert!(matches!(read(r#"{"type":"close"}"#), Some(Said::Close {})));
-        for wrong in [
-            "",
-            "{}",
-            "[]",
-            r#"{"type":"open"}"#,
-            r#"{"type":"close","why":"x"}"#,
-            r#"{"type":"resize","columns":97}"#,
-            r#"{"type":"resize","columns":97,"rows":31,"pixels":1}"#,
-            r#"{"type":"resize","columns":70000,"rows":31}"#,
-            r#"{"type":"resize","columns":-1,"rows":31}"#,
-            r#"{"type":"close","type":"resize"}"#,
-        ] {
-            assert!(read(wrong).is_none(), "{wrong}");
-        }
-    }
-}
+mod tests;

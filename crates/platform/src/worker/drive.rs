@@ -6,6 +6,7 @@
 
 mod asked;
 mod left;
+mod shells;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 use self::asked::Asked;
 use self::left::Left;
+pub(super) use self::shells::Deed;
 use super::egress::{REDACTED_MAX, quarantined};
 use super::hands::{Hands, Leaving};
 use super::patience::patiently;
@@ -52,7 +54,7 @@ pub(super) enum Signal {
     /// Several of them in one commit, with what becomes of an approval; told when they are written.
     Log(Vec<(EventType, serde_json::Value)>, Option<ApprovalChange>, Option<oneshot::Sender<()>>),
     /// Somebody else than the worker did something: for the log, and told when it is written.
-    Acted { actor: String, event_type: EventType, data: serde_json::Value, done: oneshot::Sender<()> },
+    Acted(Deed),
     /// A call waits for a person; nothing of it was done.
     Held,
     /// Somebody wants a snapshot of the workspace as it is between two steps.
@@ -90,6 +92,8 @@ struct Drive {
     tools: usize,
     /// Who waits for a snapshot.
     asked: Vec<Asked>,
+    /// People's shells that the log has open.
+    shells: Vec<shells::Open>,
     /// Calls that wait for a person.
     held: usize,
     /// Whether the run waited until this life, and for how long it did in all, in milliseconds.
@@ -115,6 +119,7 @@ pub(super) async fn drive(platform: Platform, claimed: ClaimedRun) {
         Ok((mut drive, first)) => {
             let outcome = Box::pin(drive.go(first)).await;
             drive.tasks.shutdown().await;
+            drive.hang_up(outcome.as_ref().err()).await;
             if matches!(outcome, Err(Let::Released | Let::Waiting)) && platform.config.snapshots {
                 drive.copies.take_last(&drive.hands, lease).await;
             }
@@ -183,6 +188,7 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     entry.listen(sender.clone());
     let drive = Drive {
         asked: Vec::new(),
+        shells: Vec::new(),
         outbox: Outbox::of_run(platform.clone(), &row).map_err(internal)?,
         tool_slots: Arc::new(Semaphore::new(platform.config.parallel_tools_max)),
         deadline: Instant::now() + left,
@@ -414,15 +420,7 @@ impl Drive {
                         self.platform.reached(EffectKind::SandboxFill, Phase::Committed);
                     }
                 }
-                Some(Signal::Acted { actor, event_type, data, done }) => {
-                    let mut written = self.writing(&self.state);
-                    written.event_of(actor, event_type, data.to_string()).await.map_err(|error| lost(&error.into()))?;
-                    self.write(written, None, Left::default()).await?;
-                    // A person in the sandbox may change files as well as a tool.
-                    self.hands.note_change();
-                    // Who asked may have been given up meanwhile.
-                    let _ = done.send(());
-                }
+                Some(Signal::Acted(deed)) => self.take_in(deed).await?,
                 Some(Signal::Snapshot(asked)) => {
                     self.ask(asked);
                     self.answer_asked().await;

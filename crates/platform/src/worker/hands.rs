@@ -103,6 +103,8 @@ pub(super) struct Hands {
     pub(super) terminals: Terminals,
     /// Seats for people's shells in it.
     pub(super) shells: Arc<Semaphore>,
+    /// Cancelled when the run lets go of the sandbox: people's shells are hung up.
+    pub(super) leaving: CancellationToken,
 }
 
 impl Hands {
@@ -142,6 +144,7 @@ impl Hands {
             door,
             terminals,
             shells: standing::seats(),
+            leaving: CancellationToken::new(),
         }
     }
 

@@ -11,8 +11,9 @@ use livery_core::id::RunId;
 use livery_sandbox::{Sandbox, Terminal, TerminalSpec};
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
-use super::drive::Signal;
+use super::drive::{Deed, Signal};
 use super::hands::Hands;
 use crate::shell::SHELLS_PER_RUN_MAX;
 
@@ -34,11 +35,23 @@ impl Standing {
         all.insert(run, Arc::downgrade(hands));
     }
 
+    /// From now on nobody comes in by these hands, and who is in is told to go.
+    pub(super) fn leave(&self, run: RunId, hands: &Arc<Hands>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A later life of the run may have entered its own.
+        if all.get(&run).is_some_and(|entered| std::ptr::eq(entered.as_ptr(), Arc::as_ptr(hands))) {
+            all.remove(&run);
+        }
+        drop(all);
+        hands.leaving.cancel();
+    }
+
     /// The run's sandbox, if it stands now.
     pub(crate) fn of(&self, run: RunId) -> Option<Place> {
         let hands = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&run)?.upgrade()?;
         let sandbox = hands.made().filter(|sandbox| sandbox.lost().borrow().is_none()).map(Arc::clone)?;
-        Some(Place { sandbox, log: RunLog { signals: hands.signals.clone() }, seats: Arc::clone(&hands.shells) })
+        let (log, seats) = (RunLog { signals: hands.signals.clone() }, Arc::clone(&hands.shells));
+        Some(Place { sandbox, log, seats, leaving: hands.leaving.clone() })
     }
 }
 
@@ -54,6 +67,8 @@ pub(crate) struct Place {
     pub(crate) log: RunLog,
     /// One for each shell.
     pub(crate) seats: Arc<Semaphore>,
+    /// Cancelled when the run lets go of it.
+    pub(crate) leaving: CancellationToken,
 }
 
 impl Place {
@@ -78,7 +93,7 @@ impl RunLog {
     /// Has an event of this actor written. `false`: it is not in the log after `patience`, or the run is over.
     pub(crate) async fn write(&self, actor: String, event_type: EventType, data: Value, patience: Duration) -> bool {
         let (done, written) = oneshot::channel();
-        let signal = Signal::Acted { actor, event_type, data, done };
+        let signal = Signal::Acted(Deed { actor, event_type, data, done });
         let sent = async { self.signals.send(signal).await.is_ok() && written.await.is_ok() };
         tokio::time::timeout(patience, sent).await.unwrap_or(false)
     }
