@@ -2,6 +2,7 @@
 //! terminal, and by a client that others wrote.
 
 mod client;
+mod ends;
 mod terminal;
 
 use std::io::Write as _;
@@ -30,7 +31,12 @@ fn server() -> (Server, Vec<&'static str>) {
 
 /// A run whose sandbox stands.
 fn standing(server: &Server, tier: &str) -> String {
-    let run = server.start_run(SHELL_AGENT, Some(&one_command(WAITS)), &json!({"sandbox": {"tier": tier}}));
+    standing_with(server, tier, &one_command(WAITS))
+}
+
+/// The same of a run that plays this script.
+fn standing_with(server: &Server, tier: &str, script: &str) -> String {
+    let run = server.start_run(SHELL_AGENT, Some(script), &json!({"sandbox": {"tier": tier}}));
     let begun = Instant::now();
     while !server.events(&run).iter().any(|event| event["type"] == "sandbox.started") {
         assert!(begun.elapsed() < PATIENCE, "{}", server.log());
@@ -197,11 +203,15 @@ fn the_command_line_is_a_terminal() {
         seat.until("left the shell");
         assert_eq!((seat.exit_code(), seat.settings()), (0, before.clone()), "{tier}");
 
-        // However it ends, the terminal is as it was.
+        // However it ends, the terminal is as it was, and what it was told to do is undone.
         let mut seat = Seat::take(&server, &["runs", "shell", &run], (80, 24));
-        seat.types("echo he''re\r");
-        seat.until("here");
+        seat.types("printf '\\033[?1049h\\033[?25l\\033[5;9r'; echo he''re\r");
+        assert!(seat.until("here\r").contains("\u{1b}[?1049h\u{1b}[?25l\u{1b}[5;9r"), "{tier}");
         seat.terminate();
+        let calm = seat.until("\u{1b}[0m");
+        for part in ["\u{1b}[?1049l", "\u{1b}[?25h", "\u{1b}[r", "\u{1b}[?2004l"] {
+            assert!(calm.contains(part), "{tier}: no {part:?} in {calm:?}");
+        }
         assert_eq!((seat.exit_code(), seat.settings()), (128 + 15, before), "{tier}");
     }
 }

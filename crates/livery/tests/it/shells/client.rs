@@ -60,6 +60,14 @@ impl Shell {
         let _ = self.stream.write_all(&encoded(event, Sender::Program).unwrap());
     }
 
+    /// Bytes as they are.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Goes without a word.
+    pub(super) fn cut(self) {}
+
     pub(super) fn types(&mut self, keys: &str) {
         self.send(&Event::Message(Kind::Binary, keys.as_bytes().to_vec()));
     }
