@@ -174,13 +174,17 @@ impl Platform {
         Ok(ShellOf { platform: self.clone(), caller: caller.clone(), row })
     }
 
-    /// Why a shell lost its sandbox: with its run, or without.
+    /// Why a shell lost its sandbox: with its run, with this node, or without either.
     async fn why_gone(&self, org: OrgId, run: RunId) -> ShellEnd {
         match self.store.get_run(org, run).await {
-            Ok(Some(row)) if !row.status.is_terminal() => ShellEnd::SandboxGone,
-            Ok(_) => ShellEnd::RunOver,
-            Err(_) => ShellEnd::SandboxGone,
+            Ok(row) if row.as_ref().is_none_or(|row| row.status.is_terminal()) => ShellEnd::RunOver,
+            _ => self.why_let_go(),
         }
+    }
+
+    /// Why a run that goes on lets go of its sandbox.
+    pub(crate) fn why_let_go(&self) -> ShellEnd {
+        if self.stop.is_cancelled() { ShellEnd::Stopping } else { ShellEnd::SandboxGone }
     }
 }
 

@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Drive, Left, Let, Signal, lost};
-use crate::shell::ShellEnd;
 
 /// How long people's shells may take to say how they ended, when the run lets go of its sandbox.
 const HANG_UP_MAX: Duration = Duration::from_secs(3);
@@ -92,7 +91,7 @@ impl Drive {
             }
         }
         for Open { actor, mut data } in std::mem::take(&mut self.shells) {
-            data["reason"] = json!(ShellEnd::SandboxGone.as_str());
+            data["reason"] = json!(self.platform.why_let_go().as_str());
             self.log_deed(actor, EventType::ShellClosed, &data).await?;
         }
         Ok(())
