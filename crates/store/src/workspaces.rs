@@ -60,6 +60,10 @@ statements! {
         order by s.created_at desc, s.id desc limit $5");
     LABEL = "update snapshots set origin = $3, name = $4 where id = $2 and (org_id = $1) is true";
     DELETE_SNAPSHOT = "delete from snapshots where id = $2 and (org_id = $1) is true returning file_id";
+    /// One that a run was given, or another snapshot has, stays.
+    DELETE_FILE = "delete from files where org_id = $1 and id = $2
+        and not exists (select 1 from run_files x where x.file_id = files.id)
+        and not exists (select 1 from snapshots s where s.file_id = files.id)";
     COUNT = "select count(*) from snapshots where (org_id = $1) is true and workspace_id = $2";
 }
 
@@ -193,6 +197,8 @@ pub enum Kept {
     },
     /// The workspace has [`SNAPSHOTS_MAX`]: it is not kept.
     TooMany,
+    /// It is kept already, because somebody asked for it before.
+    Already,
 }
 
 impl Tx {
@@ -267,7 +273,8 @@ impl Tx {
     }
 
     /// Has the present state kept until somebody deletes it, under a name or without one: the next save does not take its
-    /// place. [`Kept::Current`] with the snapshot; `None` when nothing was saved yet.
+    /// place. [`Kept::Current`] with the snapshot; `None` when nothing was saved yet. [`Kept::Already`] with the one it is kept
+    /// as, of which nothing changes.
     ///
     /// # Errors
     /// Those of the database.
@@ -280,6 +287,10 @@ impl Tx {
     ) -> Result<(Kept, Option<WorkspaceSnapshotRow>)> {
         let Some((head, _)) = self.hold_workspace(org, workspace, now).await? else { return Ok((Kept::Gone, None)) };
         let Some(head) = head else { return Ok((Kept::Current, None)) };
+        let present = self.snapshot_in(org, workspace, head).await?;
+        if present.as_ref().is_some_and(|row| row.origin == SnapshotOrigin::Command) {
+            return Ok((Kept::Already, present));
+        }
         if self.count_snapshots(org, workspace).await? >= u64::from(SNAPSHOTS_MAX) {
             return Ok((Kept::TooMany, None));
         }
@@ -392,7 +403,8 @@ impl Tx {
         origin: SnapshotOrigin,
         name: Option<&str>,
     ) -> Result<()> {
-        self.insert_file(&new.file).await?;
+        // The workspace's, whoever's key started the run.
+        self.insert_file(&FileRow { application: Some(application), ..new.file.clone() }).await?;
         let args = args![
             new.id,
             new.org,
@@ -421,11 +433,11 @@ impl Tx {
         Ok(())
     }
 
-    /// With the row of its file; the bytes are swept like all that no row names.
+    /// With the row of its file, unless somebody else has that; the bytes are swept like all that no row names.
     async fn drop_snapshot(&mut self, org: OrgId, snapshot: SnapshotId) -> Result<()> {
         let file: Option<(FileId,)> = self.fetch_optional(DELETE_SNAPSHOT, args![org, snapshot]).await?;
         match file {
-            Some((file,)) => self.remove_file(org, file).await,
+            Some((file,)) => self.execute(DELETE_FILE, args![org, file]).await.map(drop),
             None => Err(Error::NotFound { what: "snapshot" }),
         }
     }

@@ -3,8 +3,8 @@
 use futures_util::FutureExt;
 use livery_core::id::{EndUserId, FileId, OrgId, RunId, SnapshotId, WorkspaceId};
 use livery_store::{
-    EndUserRow, FileRow, Kept, NewSnapshot, Page, SNAPSHOTS_ASIDE_MAX, SNAPSHOTS_MAX, SnapshotOrigin, WorkspaceFilter,
-    WorkspaceRow,
+    EndUserRow, FileRole, FileRow, Kept, NewSnapshot, Page, SNAPSHOTS_ASIDE_MAX, SNAPSHOTS_MAX, SnapshotOrigin,
+    WorkspaceFilter, WorkspaceRow,
 };
 
 use crate::conformance;
@@ -203,5 +203,43 @@ conformance! {
             let kept = world.write(move |tx| async move { tx.keep_snapshot(&new, Some("named")).await }.boxed()).await;
             assert_eq!(kept, if number < SNAPSHOTS_MAX { Kept::Aside } else { Kept::TooMany });
         }
+    }
+
+    async fn a_snapshot_whose_file_a_run_was_given_goes_and_the_file_stays(world) {
+        let (workspace, first) = saved(&world).await;
+        let (org, file) = (world.one.org, first.file.id);
+        let run = world.queued().await;
+        world.write(move |tx| async move { tx.attach_file(org, run, FileRole::Input, "seed.tgz", file).await }.boxed()).await;
+        let second = snapshot(&world.one, workspace, 200);
+        assert_eq!(save(&world, Some(first.id), &second).await, Kept::Current);
+        assert_eq!(listed(&world, workspace).await, [(second.id, SnapshotOrigin::Run)]);
+        assert!(has_file(&world, &first).await, "it is that run's too");
+        let file = second.file.id;
+        world.write(move |tx| async move { tx.attach_file(org, run, FileRole::Input, "more.tgz", file).await }.boxed()).await;
+        assert!(world.write(move |tx| async move { tx.delete_workspace(org, workspace, at(5)).await }.boxed()).await);
+        assert!(has_file(&world, &second).await && world.store.get_workspace(org, workspace).await.unwrap().is_none());
+    }
+
+    async fn a_snapshot_is_of_the_application_of_its_workspace(world) {
+        let (workspace, first) = saved(&world).await;
+        let mut second = snapshot(&world.one, workspace, 200);
+        second.file.application = None;
+        assert_eq!(save(&world, Some(first.id), &second).await, Kept::Current);
+        let file = world.store.get_file(world.one.org, second.file.id).await.unwrap().unwrap();
+        assert_eq!(file.application, Some(world.one.app), "as a key of the whole organization leaves it");
+    }
+
+    async fn a_state_that_is_kept_already_keeps_its_name(world) {
+        let (workspace, first) = saved(&world).await;
+        let org = world.one.org;
+        let keep = |name| world.write(move |tx| async move { tx.keep_present(org, workspace, name, at(5)).await }.boxed());
+        assert_eq!(keep(Some("before")).await.0, Kept::Current);
+        for name in [Some("after"), None] {
+            let (kept, row) = keep(name).await;
+            assert_eq!((kept, row.map(|row| (row.id, row.name))), (Kept::Already, Some((first.id, Some("before".into())))));
+        }
+        // With another state it goes on.
+        assert_eq!(save(&world, Some(first.id), &snapshot(&world.one, workspace, 1)).await, Kept::Current);
+        assert_eq!(keep(Some("after")).await.0, Kept::Current);
     }
 }
