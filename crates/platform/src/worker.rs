@@ -9,6 +9,7 @@ mod egress;
 mod hands;
 mod leases;
 mod model;
+mod pack;
 mod patience;
 mod resume;
 mod running;

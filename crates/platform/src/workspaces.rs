@@ -10,7 +10,7 @@ mod wish;
 
 use livery_core::id::{SnapshotId, WorkspaceId};
 use livery_core::{Error, Result};
-use livery_store::{Kept, SNAPSHOTS_MAX, WorkspaceRow};
+use livery_store::{Kept, SNAPSHOTS_MAX, WorkspaceRow, WorkspaceSnapshotRow};
 use serde_json::json;
 
 pub use self::view::{NewSnapshot, RestoreWorkspace, SnapshotView, WorkspaceFilter, WorkspaceView};
@@ -114,6 +114,9 @@ impl Platform {
             Box::pin(async move {
                 let (kept, found) = tx.keep_present(org, id, new.name.as_deref(), now).await?;
                 let Some(found) = found else { return Err(not_kept(kept).into()) };
+                if kept == Kept::Already {
+                    return Err(already(&found).into());
+                }
                 let data = json!({"workspace": id, "snapshot": found.id, "name": found.name});
                 note(tx, org, "workspace.snapshot_created", now, actor, data).await?;
                 Ok(SnapshotView::from(found))
@@ -210,8 +213,17 @@ fn not_kept(kept: Kept) -> Error {
         Kept::Full { used_bytes } => conflict(format!(
             "the snapshots of the application have {used_bytes} bytes, and there is no room for more: delete some"
         )),
-        Kept::Current | Kept::Aside => conflict("no run has saved anything in this workspace yet".to_owned()),
+        Kept::Current | Kept::Aside | Kept::Already => {
+            conflict("no run has saved anything in this workspace yet".to_owned())
+        }
     }
+}
+
+/// A second name would take the first one's place.
+fn already(found: &WorkspaceSnapshotRow) -> Error {
+    let name = found.name.as_ref().map(|name| format!(" ({name:?})")).unwrap_or_default();
+    let detail = format!("this state is kept already, as {}{name}: nothing was saved since", found.id);
+    Error::Conflict { code: "conflict", detail }
 }
 
 fn told(row: &WorkspaceRow) -> serde_json::Value {

@@ -286,3 +286,134 @@ fn a_run_under_way_is_snapshot_between_two_steps() {
     let late = output(&mut server.command(&["workspaces", "snapshot", id, "--run", &run]));
     assert!(!late.status.success() && text(&late.stderr).contains("not under way"), "{}", text(&late.stderr));
 }
+
+/// Waits for an event of a run.
+fn seen(server: &mut Server, run: &str, event_type: &str) {
+    let (url, key, path) = (server.url.clone(), server.key.clone(), format!("/v1/runs/{run}/events?limit=1000"));
+    server.wait(|| {
+        let (_, page) = request(&url, &key, "GET", &path, &[], b"");
+        page["data"].as_array()?.iter().find(|event| event["type"] == event_type).map(drop)
+    });
+}
+
+#[test]
+fn the_file_of_a_snapshot_may_be_an_input_and_a_folder_in_its_place_makes_way() {
+    let server = Server::start(&[]);
+    let block = "rm -rf workspace.tgz; mkdir -p workspace.tgz/deep; echo two > notes.txt";
+    push(
+        &server,
+        "keeper",
+        "",
+        &[
+            ("write", "echo one > notes.txt"),
+            ("block", block),
+            ("look", "cat notes.txt; tar -tzf workspace.tgz | grep notes"),
+        ],
+    );
+    let ada = end_user(&server, "ada");
+    let saved = event(&server, &ran(&server, "keeper", "write", &ada), "workspace.saved");
+    let (workspace, snapshot) = (saved["workspace"].as_str().unwrap(), saved["snapshot"].as_str().unwrap());
+    let (_, page) = server.get(&format!("/v1/workspaces/{workspace}/snapshots"));
+    assert_eq!(page["data"][0]["id"], snapshot);
+    let file = json!({"files": [page["data"][0]["file"]]});
+    assert_eq!(printed(&server, &ran_with(&server, "keeper", "look", &ada, &file)), "one\n./notes.txt\n");
+    // Its snapshot goes, and with it nothing that a run was given; the run that saves ends as ever.
+    assert_eq!(event(&server, &ran(&server, "keeper", "block", &ada), "workspace.saved")["current"], true);
+    let after = ran_with(&server, "keeper", "look", &ada, &file);
+    assert_eq!(printed(&server, &after), "two\n./notes.txt\n", "in the place of the folder");
+    let gone = output(&mut server.command(&["workspaces", "rm", workspace]));
+    assert_eq!(gone.status.code(), Some(0), "{}", text(&gone.stderr));
+}
+
+#[test]
+fn a_run_whose_node_died_during_its_tool_is_saved_all_the_same() {
+    let mut server = Server::start(&[]);
+    push(&server, "keeper", "", &[("wait", "echo half > notes.txt; sleep 300"), ("look", "cat notes.txt")]);
+    let ada = end_user(&server, "ada");
+    let (_, run) = start(&server, "keeper", "wait", &ada, &json!({}));
+    let run = run["id"].as_str().unwrap().to_owned();
+    seen(&mut server, &run, "sandbox.started");
+    server.kill();
+    let server = Server::again(&server.data.clone(), &[]);
+    assert_eq!(server.ended(&run)["status"], "succeeded", "{}", server.log());
+    event(&server, &run, "tool.outcome_unknown");
+    assert_eq!(event(&server, &run, "workspace.saved")["current"], true);
+}
+
+/// A run that wrote once and then waits for its model, whose node dies with the workspace: the run, and a server after that.
+fn after_a_loss(home: &mut Server, flags: &[&str], is_copied: impl Fn() -> bool) -> (String, String, Server) {
+    home.kill();
+    let mut first = Server::again(&home.data, flags);
+    let turns = json!({"turns": [
+        {"tools": [{"name": "shell", "arguments": {"command": "echo one > notes.txt; mkdir outputs; echo r > outputs/report"}}]},
+        {"text": "done", "delay_ms": 20_000},
+    ]});
+    let look = json!({"turns": [{"tools": [{"name": "shell", "arguments": {"command": LOOK}}]}, {"text": "done"}]});
+    let files = json!({
+        "scripts/slow.yaml": base64(turns.to_string().as_bytes()),
+        "scripts/look.yaml": base64(look.to_string().as_bytes()),
+    });
+    let agent_md =
+        "---\nname: keeper\nmodel: scripted/slow\ntools: [shell]\nworkspace: {persist: end_user}\n---\nWork.\n";
+    let (status, saved) = first.post("/v1/agents", &json!({"agent_md": agent_md, "files": files}));
+    assert!(matches!(status, 200 | 201), "{saved}");
+    let ada = end_user(&first, "ada");
+    let (_, run) = start(&first, "keeper", "slow", &ada, &json!({}));
+    let run = run["id"].as_str().unwrap().to_owned();
+    seen(&mut first, &run, "tool.finished");
+    first.wait(|| is_copied().then_some(()));
+    // The row of a copy is written right after its bytes: a whole write later it is there.
+    end_user(&first, "bob");
+    end_user(&first, "carol");
+    first.kill();
+    let workspaces = home.data.join("sandboxes/workspaces");
+    std::fs::remove_dir_all(&workspaces).unwrap();
+    std::fs::create_dir(&workspaces).unwrap();
+    let second = Server::again(&home.data, flags);
+    assert_eq!(second.ended(&run)["status"], "succeeded", "{}", second.log());
+    assert_eq!(second.events(&run).iter().filter(|event| event["type"] == "tool.started").count(), 1);
+    (run, ada, second)
+}
+
+#[test]
+fn what_was_lost_with_its_node_is_said_to_be_unsaved() {
+    let mut home = Server::start(&[]);
+    let (run, ada, server) = after_a_loss(&mut home, &[], || true);
+    let unsaved = event(&server, &run, "workspace.unsaved");
+    assert_eq!(unsaved["code"], "sandbox_lost", "{unsaved}");
+    assert!(unsaved["workspace"].as_str().unwrap().starts_with("wsp_"), "{unsaved}");
+    assert_eq!(printed(&server, &ran(&server, "keeper", "look", &ada)), "");
+}
+
+#[test]
+fn a_run_that_asks_no_tool_after_the_loss_of_its_node_is_saved_from_its_copy() {
+    let mut home = Server::start(&[]);
+    let objects = home.data.with_file_name("objects");
+    std::fs::create_dir(&objects).unwrap();
+    std::fs::set_permissions(&objects, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let copies = objects.join("snapshots");
+    let find = move || {
+        let found = std::process::Command::new("find").arg(&copies).args(["-name", "*.tgz"]).output().unwrap();
+        !found.stdout.is_empty()
+    };
+    let (run, ada, server) = after_a_loss(&mut home, &["--objects", objects.to_str().unwrap()], find);
+    assert_eq!(event(&server, &run, "workspace.saved")["current"], true);
+    assert_eq!(event(&server, &run, "artifact.created")["path"], "report");
+    assert_eq!(printed(&server, &ran(&server, "keeper", "look", &ada)), "one\n");
+    // With copies after each step, an archive of one use is never another's.
+    let noise = "head -c 6000000 /dev/urandom > noise; sha256sum noise > sum";
+    let turn = |command: &str| json!({"tools": [{"name": "shell", "arguments": {"command": command}}]});
+    let turns = json!({"turns": [turn(noise), turn(noise), turn(noise), {"text": "done"}]});
+    let check = json!({"turns": [turn("sha256sum -c sum"), {"text": "done"}]});
+    let files = json!({
+        "scripts/noise.yaml": base64(turns.to_string().as_bytes()),
+        "scripts/check.yaml": base64(check.to_string().as_bytes()),
+    });
+    let agent_md =
+        "---\nname: keeper\nmodel: scripted/noise\ntools: [shell]\nworkspace: {persist: end_user}\n---\nWork.\n";
+    assert!(matches!(server.post("/v1/agents", &json!({"agent_md": agent_md, "files": files})).0, 200 | 201));
+    for _ in 0..3 {
+        assert_eq!(event(&server, &ran(&server, "keeper", "noise", &ada), "workspace.saved")["current"], true);
+        assert_eq!(printed(&server, &ran(&server, "keeper", "check", &ada)), "noise: OK\n");
+    }
+}

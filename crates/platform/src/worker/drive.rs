@@ -8,7 +8,7 @@ mod asked;
 mod left;
 mod shells;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use livery_core::agent::{ModelRef, SandboxSpec};
@@ -19,7 +19,7 @@ use livery_harness::{Decision, Effect, Input, Loop, Record, State};
 use livery_store::{ClaimedRun, Json, Lease, Progress, RunRow};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use self::asked::Asked;
@@ -27,7 +27,6 @@ use self::left::Left;
 pub(super) use self::shells::Deed;
 use super::egress::{REDACTED_MAX, quarantined};
 use super::hands::{Hands, Leaving};
-use super::patience::patiently;
 use super::resume::{self, Log};
 use super::running::Entry;
 use super::snapshot::Copies;
@@ -88,12 +87,16 @@ struct Drive {
     signals: mpsc::Receiver<Signal>,
     sender: mpsc::Sender<Signal>,
     tasks: JoinSet<()>,
+    /// The one that copies the workspace.
+    copying: Option<AbortHandle>,
     /// Effects under way that must not be torn: tools.
     tools: usize,
     /// Who waits for a snapshot.
     asked: Vec<Asked>,
     /// People's shells that the log has open.
     shells: Vec<shells::Open>,
+    /// What snapshots added to its time.
+    extended: Duration,
     /// Calls that wait for a person.
     held: usize,
     /// Whether the run waited until this life, and for how long it did in all, in milliseconds.
@@ -173,8 +176,8 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     let filled = sandbox == SandboxFate::Restarted;
     let recovery = resume::recovery(&platform, &row, &log, copy.as_ref());
     let (stood, tier) = (log.had_sandbox, log.tier);
+    let (persists, opened, changed) = (log.persists, log.opened, log.may_have_changed());
     let (redacted, held) = (log.redacted, log.held);
-    let (persists, opened, changed) = (log.persists, log.opened, !log.changes.is_empty());
     let workspace = super::hands::Left { stood, tier, filled, copy, redacted, held, persists, opened, changed };
     let hands = Hands::new(platform.clone(), &row, Arc::clone(&agent), spec, workspace, left, sender.clone());
     let first = match log.fork {
@@ -189,6 +192,7 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
     let drive = Drive {
         asked: Vec::new(),
         shells: Vec::new(),
+        extended: Duration::ZERO,
         outbox: Outbox::of_run(platform.clone(), &row).map_err(internal)?,
         tool_slots: Arc::new(Semaphore::new(platform.config.parallel_tools_max)),
         deadline: Instant::now() + left,
@@ -196,6 +200,7 @@ async fn prepare(platform: Platform, claimed: ClaimedRun, entry: Entry) -> Resul
         hands,
         copies: Arc::new(Copies::default()),
         tasks: JoinSet::new(),
+        copying: None,
         tools: 0,
         held: 0,
         waited,
@@ -320,14 +325,11 @@ impl Drive {
         let outbox = self.outbox.clone();
         let has_spilled = !spilled.is_empty();
         let platform = self.platform.clone();
+        let given_up = OnceLock::new();
         let step =
-            Arc::new(Step { platform, lease, head, events, spilled, artifacts, progress, end, approval, save, outbox });
-        let (store, began) = (&self.platform.store, Instant::now());
-        let attempt = |again| {
-            let step = Arc::clone(&step);
-            store.write_work(move |tx| Box::pin(async move { step.write(tx, again).await }))
-        };
-        let result = patiently(lease.run, "a step", &self.entry.signals.lost, attempt).await;
+            Step { platform, lease, head, events, spilled, artifacts, progress, end, approval, save, given_up, outbox };
+        let (step, began) = (Arc::new(step), Instant::now());
+        let result = step.commit(&self.entry.signals.lost).await;
         // What the store kept the run waiting is not the run's own time.
         self.deadline += began.elapsed().saturating_sub(WRITE_TIME);
         self.head = written;

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::drive::Signal;
 use super::egress::{Door, Earlier, Egress};
+use super::pack::{Packing, in_the_way, make_way};
 use super::patience::{patiently, read_patiently};
 use super::tools::terminal::Terminals;
 use super::workspace::{self, Opened};
@@ -32,6 +33,8 @@ pub(super) const WORKSPACE: &str = "/workspace";
 const PIDS_MAX: u32 = 256;
 /// How much longer than its run a sandbox may live, so that the run's own limit is the one that speaks.
 const WALL_CLOCK_MARGIN: Duration = Duration::from_secs(30);
+/// The same where its workspace is saved: what snapshots may add to its time, then artifacts, then packing.
+const SAVE_MARGIN: Duration = Duration::from_secs(300);
 
 /// How often a sandbox is asked for while launchers die.
 const CREATE_TRIES_MAX: u32 = 5;
@@ -105,6 +108,8 @@ pub(super) struct Hands {
     pub(super) shells: Arc<Semaphore>,
     /// Cancelled when the run lets go of the sandbox: people's shells are hung up.
     pub(super) leaving: CancellationToken,
+    /// Held by whoever packs the workspace.
+    pub(super) packing: Packing,
 }
 
 impl Hands {
@@ -145,6 +150,7 @@ impl Hands {
             terminals,
             shells: standing::seats(),
             leaving: CancellationToken::new(),
+            packing: Packing::default(),
         }
     }
 
@@ -169,9 +175,9 @@ impl Hands {
         launcher_is_back && reason == Some(LostReason::LauncherGone)
     }
 
-    /// Whether an earlier life of the run has left a workspace here.
+    /// Whether an earlier life of the run has left a workspace: here, or a copy of it.
     pub(super) const fn has_workspace(&self) -> bool {
-        self.workspace.filled
+        self.workspace.filled || self.workspace.copy.is_some()
     }
 
     /// Whether the workspace outlives the run.
@@ -182,6 +188,11 @@ impl Hands {
     /// The workspace that outlives the run, once it is open.
     pub(super) fn opened(&self) -> Option<Opened> {
         self.opened.get().copied()
+    }
+
+    /// The same, or what an earlier life opened and lost.
+    pub(super) fn last_opened(&self) -> Option<Opened> {
+        self.opened().or(self.workspace.opened)
     }
 
     /// Something may have changed the workspace.
@@ -230,7 +241,8 @@ impl Hands {
         spec.memory_mb = self.spec.memory_mb.into();
         spec.disk_mb = self.spec.disk_mb.into();
         spec.pids = PIDS_MAX;
-        spec.wall_clock = self.time + WALL_CLOCK_MARGIN;
+        let margin = if self.workspace.persists { SAVE_MARGIN } else { WALL_CLOCK_MARGIN };
+        spec.wall_clock = self.time + margin;
         let way_out = || Box::pin(Egress::of(&self.platform, &self.row, &self.spec.network, self.time));
         let egress = read_patiently(self.row.id, "the way out", self.time, way_out).await;
         let egress = egress.map_err(|error| unavailable(format!("its way out cannot be made: {}", error.code())))?;
@@ -324,10 +336,17 @@ impl Hands {
         let files = read_patiently(row.id, "the agent", self.time, files).await;
         for file in files.map_err(|error| internal(error.into()))? {
             if let Some((path, mode)) = place_of(&file.path, file.mode) {
-                if restored && file.path.starts_with("files/") && sandbox.stat(&path).await.is_ok() {
+                let theirs = restored && file.path.starts_with("files/");
+                if theirs && sandbox.stat(&path).await.is_ok() {
                     continue;
                 }
-                put(sandbox, &path, mode, file.bytes).await?;
+                match sandbox.put(&path, &file.bytes, mode).await {
+                    // What earlier runs made of the folder stays theirs: there is no place for the file any more.
+                    Err(error) if theirs && in_the_way(&error) => {
+                        tracing::info!(run = %row.id, path, %error, "a file of the agent is not laid into its workspace");
+                    }
+                    put => put.map_err(|error| not_laid(&path, &error))?,
+                }
                 self.platform.reached(EffectKind::SandboxFill, Phase::During);
             }
         }
@@ -338,9 +357,14 @@ impl Hands {
             // Nobody but the run's own end stops the wait: then this is dropped.
             let fetched = patiently(row.id, "an input file", &CancellationToken::new(), fetch).await;
             let fetched = fetched.map_err(|error| internal(error.into()))?;
-            let source = fetched.open().await.map_err(internal)?;
             let path = format!("{WORKSPACE}/{}", input.path);
-            sandbox.put_file(&path, source, 0o644).await.map_err(|error| not_laid(&path, &error))?;
+            let mut put = sandbox.put_file(&path, fetched.open().await.map_err(internal)?, 0o644).await;
+            if restored && put.as_ref().is_err_and(in_the_way) {
+                // What an earlier run made there goes: this run was given the file, and every later one would meet the same.
+                make_way(sandbox, &input.path).await;
+                put = sandbox.put_file(&path, fetched.open().await.map_err(internal)?, 0o644).await;
+            }
+            put.map_err(|error| not_laid(&path, &error))?;
         }
         Ok(())
     }
@@ -428,10 +452,6 @@ fn place_of(path: &str, mode: u32) -> Option<(String, u32)> {
         return Some((format!("{AGENT_DIR}/{path}"), 0o755));
     }
     path.starts_with("skills/").then(|| (format!("{AGENT_DIR}/{path}"), mode))
-}
-
-async fn put(sandbox: &Sandbox, path: &str, mode: u32, bytes: Vec<u8>) -> Result<(), RunError> {
-    sandbox.put(path, &bytes, mode).await.map_err(|error| not_laid(path, &error))
 }
 
 fn not_laid(path: &str, error: &livery_sandbox::Error) -> RunError {

@@ -45,6 +45,8 @@ pub(super) struct Log {
     pub(super) opened: Option<Opened>,
     /// Calls that may have changed the workspace, with the event of their end.
     pub(super) changes: Vec<(u64, String)>,
+    /// Whether one of them was ever begun, whatever came of it.
+    begun_change: bool,
     /// Calls that were held for a person and did not go on since.
     pub(super) held: BTreeSet<String>,
     /// Since when the run waits, if it does.
@@ -69,6 +71,7 @@ impl Log {
             persists: false,
             opened: None,
             changes: vec![],
+            begun_change: false,
             held: BTreeSet::new(),
             waiting_since: None,
             waited_ms: 0,
@@ -131,6 +134,9 @@ impl Log {
                 self.sandbox_node = node();
                 self.image = data["image"].as_str().map(str::to_owned);
             }
+            EventType::ToolStarted => {
+                self.begun_change |= changes_workspace(data["tool"].as_str().unwrap_or_default());
+            }
             EventType::ToolFinished | EventType::ToolOutcomeUnknown => {
                 let (tool, call) = (data["tool"].as_str().unwrap_or_default(), &data["call_id"]);
                 self.held.remove(call.as_str().unwrap_or_default());
@@ -145,6 +151,11 @@ impl Log {
 }
 
 impl Log {
+    /// Whether something may have changed the workspace, be it a call of which nothing more is known.
+    pub(super) const fn may_have_changed(&self) -> bool {
+        self.begun_change || !self.changes.is_empty()
+    }
+
     /// How long the run waited until `now`, in all, and whether it still did.
     pub(super) fn waited_until(&mut self, now: Timestamp) -> (u64, bool) {
         let since = self.waiting_since.take();

@@ -1,39 +1,29 @@
 //! Copies of a workspace, for the day its node is gone: taken after steps that may have changed it, laid back where the run
 //! goes on.
 //!
-//! A copy is packed and unpacked **inside** the run's sandbox, by its own user: a hostile archive can reach nothing that the
-//! run could not reach anyway, and this process sees nothing but bytes with a limit and a digest. A copy that is taken while
-//! further tools run may hold a part of their work; its event says up to where it is whole.
+//! A copy is packed and unpacked inside the run's sandbox ([`super::pack`]). A copy that is taken while further tools run may
+//! hold a part of their work; its event says up to where it is whole.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use livery_core::{Error, Result};
-use livery_sandbox::{Exec, Sandbox};
+use livery_sandbox::Sandbox;
 use livery_store::{Lease, SnapshotRow};
 
 use super::hands::Hands;
+use super::pack::{self, Failed, What};
 use crate::Platform;
-use crate::objects::Spooled;
 use crate::patience::Pauses;
 
 /// Largest copy, packed. A larger workspace is not copied, and the log of the node says so.
 const COPY_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Bytes moved at a time.
-const PIECE_BYTES: u32 = 1024 * 1024;
 /// The first pause after an object store refused a copy.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// Packing or unpacking.
-const TAR_TIME: Duration = Duration::from_secs(60);
 /// The last copy of a node that stops.
 const LAST_COPY_TIME: Duration = Duration::from_secs(15);
-/// Where the archive lies in the sandbox while it is moved.
-pub(super) const ARCHIVE: &str = "/workspace/.livery/copy.tgz";
-/// What `tar` answers when a file changed while it was read.
-pub(super) const FILE_CHANGED: i32 = 1;
 
 /// The copies of one run.
 #[derive(Debug, Default)]
@@ -93,16 +83,9 @@ impl Copies {
 async fn copy(hands: &Hands, lease: Lease, seq: u64) -> Result<()> {
     let Some(sandbox) = hands.made() else { return Ok(()) };
     let platform = &hands.platform;
-    let pack = format!(
-        "mkdir -p /workspace/.livery && tar -C /workspace --exclude=./.livery/copy.tgz -czf {ARCHIVE} . && exit 0; exit $?"
-    );
-    match run(sandbox, pack).await? {
-        0 | FILE_CHANGED => {}
-        code => return Err(Error::internal(format!("tar ended with {code}"))),
-    }
     // A name of its own for each attempt: a worker that lost its lease, or one that tries again, overwrites no other copy.
     let object_key = format!("snapshots/{}/{}/{seq}-{:032x}.tgz", lease.org, lease.run, platform.mint());
-    let packed = fetch(platform, sandbox, COPY_BYTES_MAX).await?;
+    let packed = pack::pack(platform, sandbox, &hands.packing, What::All, "", COPY_BYTES_MAX).await?;
     platform.objects.put(&object_key, &packed).await?;
     let (bytes, sha256) = (packed.bytes, packed.sha256.clone());
     let row = SnapshotRow { seq, object_key, bytes, sha256, created_at: platform.clock.now() };
@@ -118,28 +101,6 @@ async fn copy(hands: &Hands, lease: Lease, seq: u64) -> Result<()> {
     Ok(())
 }
 
-/// Runs a script in the sandbox; its exit code.
-pub(super) async fn run(sandbox: &Sandbox, script: String) -> Result<i32> {
-    let mut exec = Exec::new(["sh", "-c", script.as_str()]);
-    exec.cwd = Some("/".to_owned());
-    exec.timeout = TAR_TIME;
-    let result = sandbox.exec(exec, |_, _| {}).await.map_err(Error::internal)?;
-    result.exit_code.ok_or_else(|| Error::internal("tar was ended"))
-}
-
-/// Moves the archive out, piece by piece.
-pub(super) async fn fetch(platform: &Platform, sandbox: &Sandbox, bytes_max: u64) -> Result<Spooled> {
-    let mut spool = platform.objects.spool("the packed workspace", bytes_max).await?;
-    loop {
-        let part = sandbox.get(ARCHIVE, spool.bytes(), PIECE_BYTES).await.map_err(Error::internal)?;
-        // The run may go on writing to it; what counts is what was read.
-        if part.bytes.is_empty() {
-            return spool.finish().await;
-        }
-        spool.write(Bytes::from(part.bytes)).await?;
-    }
-}
-
 /// Lays a copy into a new sandbox.
 ///
 /// # Errors
@@ -149,11 +110,10 @@ pub(super) async fn restore(platform: &Platform, sandbox: &Sandbox, row: &Snapsh
         return Err(Error::internal("the copy of a workspace is larger than any"));
     }
     let packed = platform.objects.fetch(&row.object_key, row.bytes, &row.sha256).await?;
-    sandbox.put_file(ARCHIVE, packed.open().await?, 0o600).await.map_err(Error::internal)?;
-    match run(sandbox, format!("tar -C /workspace -xzf {ARCHIVE} && rm -f {ARCHIVE}")).await? {
-        0 => Ok(()),
-        code => Err(Error::internal(format!("tar ended with {code}"))),
-    }
+    pack::lay_out(platform, sandbox, &packed, What::All, "").await.map_err(|failed| match failed {
+        Failed::Refused(detail) => Error::internal(detail),
+        failed => failed.into(),
+    })
 }
 
 /// The newest copy of a run whose bytes are there.

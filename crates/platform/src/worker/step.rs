@@ -1,6 +1,7 @@
 //! One step of a run, written in one commit: events, what was spilled, artifacts, the row and the webhooks, all or nothing.
 
 use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 use livery_core::id::{AppId, ApprovalId, OrgId, RunId};
 use livery_core::{EventType, Timestamp};
@@ -41,10 +42,39 @@ pub(super) struct Step {
     pub(super) approval: Option<ApprovalChange>,
     /// What becomes of the workspace, and which event tells of it.
     pub(super) save: Option<(usize, Save)>,
+    /// Why the workspace is left as it was after all.
+    pub(super) given_up: OnceLock<&'static str>,
     pub(super) outbox: Outbox,
 }
 
 impl Step {
+    /// Writes it until it is written, or `lost`. A workspace whose new state the database refuses is left as it was, and the
+    /// event says so: that is no reason for a run not to end.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(super) async fn commit(self: &Arc<Self>, lost: &CancellationToken) -> Result<()> {
+        let store = &self.platform.store;
+        let attempt = |again| {
+            let step = Arc::clone(self);
+            store.write_work(move |tx| Box::pin(async move { step.write(tx, again).await }))
+        };
+        match patiently(self.lease.run, "a step", lost, attempt).await {
+            Err(error) if error_is_of_save(&error) && self.saves() => {
+                tracing::error!(run = %self.lease.run, %error, "a workspace could not be saved");
+                // Nobody else writes this step.
+                let _ = self.given_up.set(livery_core::Error::from(error).code());
+                patiently(self.lease.run, "a step", lost, attempt).await
+            }
+            written => written,
+        }
+    }
+
+    /// Whether it would change the state of a workspace.
+    fn saves(&self) -> bool {
+        self.given_up.get().is_none() && self.save.as_ref().is_some_and(|(_, save)| save.snapshot().is_some())
+    }
+
     /// Writes it. `again`: an earlier attempt failed, perhaps after the database had committed it.
     pub(super) async fn write(&self, tx: &mut Tx, again: bool) -> Result<()> {
         if again && self.is_written(tx).await? {
@@ -73,11 +103,12 @@ impl Step {
     async fn saved(&self, tx: &mut Tx) -> Result<Cow<'_, [NewEvent]>> {
         let Some((index, save)) = &self.save else { return Ok(Cow::Borrowed(&self.events)) };
         let Some((base, new)) = save.snapshot() else { return Ok(Cow::Borrowed(&self.events)) };
-        let kept = tx.save_workspace(base, new).await?;
         let mut events = self.events.clone();
-        if let Some(event) = events.get_mut(*index) {
-            *event = save.settle(event, kept)?;
-        }
+        let Some(event) = events.get_mut(*index) else { return Ok(Cow::Owned(events)) };
+        *event = match self.given_up.get() {
+            Some(code) => save.given_up(event, code)?,
+            None => save.settle(event, tx.save_workspace(base, new).await?)?,
+        };
         Ok(Cow::Owned(events))
     }
 
@@ -111,6 +142,12 @@ impl Step {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a write failed for good, and not for want of the lease: of what a step writes, only the state of a workspace
+/// stands in rows that others change too.
+const fn error_is_of_save(error: &Error) -> bool {
+    !matches!(error, Error::LeaseLost | Error::Closed)
 }
 
 /// A step being put together.

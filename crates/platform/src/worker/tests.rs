@@ -1,18 +1,24 @@
 //! Leases with a held clock: renewed too late, lost, given back, kept by a node through its own death; and runs that cannot
 //! be set up, or that nobody survives.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use livery_core::id::RunId;
-use livery_core::{Error, ErrorCode, Event, RunError, RunStatus, Timestamp};
-use livery_store::{ClaimedRun, Holder, Lease, RunRow};
+use livery_core::id::{RunId, SnapshotId, WorkspaceId};
+use livery_core::{Error, ErrorCode, Event, EventType, RunError, RunStatus, Timestamp};
+use livery_store::{ClaimedRun, Holder, Kept, Lease, NewEvent, NewSnapshot, Progress, RunRow, Terminal};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::running::Running;
+use super::step::Step;
+use super::workspace::Save;
 use super::{claim, drive, go_on, leases, setdown};
+use crate::end_users::NewEndUser;
 use crate::runs::StartRun;
 use crate::testing::{Node, parts};
+use crate::webhooks::Outbox;
 use crate::{Platform, Posted};
 
 /// How long anything may take before it counts as hanging.
@@ -278,4 +284,60 @@ async fn a_shell_that_has_no_sandbox_here_is_refused_with_where_to_ask() {
     assert!(matches!(node.platform.shell_of(&stranger, run).await, Err(Error::Forbidden { .. })));
     let audited = node.platform.store.org_events_after(node.caller.principal.org, 0, 1000).await.unwrap();
     assert!(audited.iter().all(|event| !event.event_type.contains("shell")), "what is refused is not opened");
+}
+
+#[tokio::test]
+async fn a_run_ends_although_the_database_refuses_its_workspace() {
+    let node = Node::new().await;
+    let run = node.claimed(QUICK).await;
+    let platform = &node.platform;
+    let new = NewEndUser { external_id: "ada".to_owned(), name: None, application: None };
+    let Posted::Fresh(user) = platform.create_end_user(&node.caller, new).await.unwrap() else { unreachable!() };
+    let (org, lease, now) = (run.lease.org, run.lease, at(0));
+    let workspace = WorkspaceId::from_bits(platform.mint());
+    let packed = platform.objects.spool_bytes("a workspace", bytes::Bytes::from_static(b"tgz")).await.unwrap();
+    let file = platform.keep_file(org, None, "workspace.tgz", "application/gzip", &packed).await.unwrap();
+    let id = SnapshotId::from_bits(platform.mint());
+    let new = NewSnapshot { org, workspace, id, run: None, file, quota_bytes: 100, at: now };
+    let twin = new.clone();
+    let user = user.id;
+    let written = platform.store.write(move |tx| {
+        Box::pin(async move {
+            tx.open_workspace(org, workspace, "hello", user, now).await?;
+            tx.save_workspace(None, &twin).await
+        })
+    });
+    assert_eq!(written.await.unwrap(), Kept::Current);
+    // The same one again has an id that is there already.
+    let save = Save::of(new);
+    let (event_type, data) = save.event();
+    assert_eq!(event_type, EventType::WorkspaceSaved);
+    let events = vec![
+        NewEvent::new(event_type, "worker", now, &data).unwrap(),
+        NewEvent::new(EventType::RunSucceeded, "worker", now, &json!({"output": {}})).unwrap(),
+    ];
+    let (usage, cost) = (run.run.usage, run.run.cost);
+    let end = Terminal { status: RunStatus::Succeeded, output: None, error: None, usage, cost, finished_at: now };
+    let step = Step {
+        platform: platform.clone(),
+        lease,
+        head: run.run.last_seq,
+        events,
+        spilled: Vec::new(),
+        artifacts: Vec::new(),
+        progress: Progress { usage, cost },
+        end: Some(end),
+        approval: None,
+        save: Some((0, save)),
+        given_up: OnceLock::new(),
+        outbox: Outbox::of_run(platform.clone(), &run.run).unwrap(),
+    };
+    Arc::new(step).commit(&CancellationToken::new()).await.unwrap();
+    assert_eq!(node.row(lease.run).await.status, RunStatus::Succeeded);
+    let unsaved = node.data_of(lease.run, "workspace.unsaved").await;
+    assert_eq!(
+        unsaved,
+        [json!({"workspace": workspace, "code": "conflict", "message": "the database refused the new state"})]
+    );
+    assert!(node.data_of(lease.run, "workspace.saved").await.is_empty());
 }

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::hands::Hands;
+use super::hands::{Hands, lost_or};
+use super::pack::{self, Failed, What};
 use super::patience::{patiently, read_patiently};
-use super::snapshot::{self, ARCHIVE};
 use crate::Platform;
 use crate::effects::{EffectKind, Phase};
 use crate::objects::Spooled;
@@ -27,8 +27,10 @@ use crate::workspaces::{FILE_NAME, FILE_TYPE, SNAPSHOT_BYTES_MAX};
 const COLLECT_MAX: Duration = Duration::from_secs(120);
 /// How often another state is looked for when the bytes of one went away between the look and the reading.
 const LOOKS_MAX: u32 = 3;
-/// What is not the workspace's: Livery's own folder, and outputs, which are the run's artifacts.
-const LEFT_OUT: &str = "--exclude=./.livery --exclude=./outputs";
+/// What an earlier life of the run left half done goes before a snapshot is laid out.
+const CLEAR: &str = "find /workspace -mindepth 1 -maxdepth 1 ! -name .livery -exec rm -rf {} + &&";
+/// Whatever the run left running is ended before its workspace is packed: nothing changes it any more.
+const END_ALL: &str = "kill -KILL -1 2>/dev/null; ";
 
 /// The workspace a run works in, and what it began with. As `workspace.opened` says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +59,8 @@ pub(super) async fn open(hands: &Hands, sandbox: &Sandbox) -> Result<Opened, Run
         let fetched = patiently(hands.row.id, "a saved workspace", &CancellationToken::new(), fetch).await;
         match fetched {
             Ok(packed) => {
-                lay(sandbox, &packed).await.map_err(|error| not_laid(&saved, &error))?;
+                let laid = pack::lay_out(platform, sandbox, &packed, What::Kept, CLEAR).await;
+                laid.map_err(|failed| not_laid(&saved, failed))?;
                 return Ok(opened);
             }
             // Another run may have saved meanwhile, and what this one wanted to read is gone.
@@ -95,26 +98,22 @@ async fn look(hands: &Hands) -> Result<(WorkspaceRow, Option<WorkspaceSnapshotRo
     Ok((opened, saved))
 }
 
-/// What an earlier life of the run left half done goes first.
-async fn lay(sandbox: &Sandbox, packed: &Spooled) -> livery_core::Result<()> {
-    sandbox.put_file(ARCHIVE, packed.open().await?, 0o600).await.map_err(Error::internal)?;
-    let script = format!(
-        "find /workspace -mindepth 1 -maxdepth 1 ! -name .livery -exec rm -rf {{}} + && \
-         tar -C /workspace {LEFT_OUT} -xzf {ARCHIVE} && rm -f {ARCHIVE}"
-    );
-    match snapshot::run(sandbox, script).await? {
-        0 => Ok(()),
-        code => Err(Error::internal(format!("tar ended with {code}"))),
+/// Only what `tar` refused would be refused again.
+fn not_laid(saved: &WorkspaceSnapshotRow, failed: Failed) -> RunError {
+    tracing::warn!(snapshot = %saved.id, ?failed, "a workspace cannot be laid out");
+    let said = |why: &str| {
+        let (id, bytes) = (saved.id, saved.file.bytes);
+        format!("the saved workspace ({id}, {bytes} bytes packed) cannot be laid out: {why}")
+    };
+    let passing = |why: &str| RunError::retryable(ErrorCode::SandboxUnavailable, said(why));
+    match failed {
+        Failed::Sandbox(error) => lost_or(&error, || passing(&error.to_string())),
+        Failed::Refused(why) => {
+            let advice = "it may need a larger sandbox.disk_mb, or another snapshot of it restored";
+            RunError::fatal(ErrorCode::AgentError, said(&format!("{why}; {advice}")))
+        }
+        Failed::Other(error) => passing(error.code()),
     }
-}
-
-fn not_laid(saved: &WorkspaceSnapshotRow, error: &Error) -> RunError {
-    tracing::warn!(snapshot = %saved.id, %error, "a workspace cannot be laid out");
-    let message = format!(
-        "the saved workspace ({}, {} bytes packed) cannot be laid out; it may need a larger sandbox.disk_mb",
-        saved.id, saved.file.bytes
-    );
-    RunError::fatal(ErrorCode::AgentError, message)
 }
 
 /// A snapshot of a run under way, whose bytes are kept; its row is the asker's to insert.
@@ -128,13 +127,14 @@ pub(super) async fn snap(hands: &Hands, lost: &CancellationToken) -> livery_core
     let conflict = |detail: &str| Error::Conflict { code: "conflict", detail: detail.to_owned() };
     let none = || conflict("the run has no sandbox now, so there is nothing that the next run would not begin with");
     let (sandbox, opened) = hands.made().zip(hands.opened()).ok_or_else(none)?;
-    let packed = archive(&hands.platform, sandbox, "").await?;
+    let packed = pack::pack(&hands.platform, sandbox, &hands.packing, What::Kept, "", SNAPSHOT_BYTES_MAX).await?;
     keep(&hands.platform, &hands.row, opened, &packed, lost).await
 }
 
 /// What the end of a run does to its workspace.
 pub(super) struct Save {
-    opened: Opened,
+    /// What it worked in; `None`: nobody knows any more.
+    opened: Option<Opened>,
     outcome: Result<NewSnapshot, Unsaved>,
 }
 
@@ -152,10 +152,15 @@ impl Unsaved {
         };
         Self { code: error.code(), message }
     }
+
+    fn lost(message: impl Into<String>) -> Self {
+        Self { code: "sandbox_lost", message: message.into() }
+    }
 }
 
 /// Packs what a run that succeeded leaves in its workspace and keeps the bytes; the state changes with the run's end. Never an
-/// error: a run that ended has ended. One that only read, or did not succeed, leaves the state as it was.
+/// error: a run that ended has ended, and why its workspace was not saved is in its log. One that only read, or did not
+/// succeed, leaves the state as it was.
 pub(super) async fn collect(
     platform: &Platform,
     row: &RunRow,
@@ -163,44 +168,39 @@ pub(super) async fn collect(
     status: RunStatus,
     lost: &CancellationToken,
 ) -> Option<Save> {
-    let wanted = status == RunStatus::Succeeded && hands.persists() && hands.may_have_changed();
-    if !wanted || (hands.made().is_none() && !hands.has_workspace()) {
+    if status != RunStatus::Succeeded || !hands.persists() || !hands.may_have_changed() {
         return None;
     }
-    // After a crash the workspace may wait for a sandbox that nobody has asked for yet.
-    let sandbox = hands.sandbox().await.ok()?;
-    let opened = hands.opened()?;
     platform.reached(EffectKind::WorkspaceSave, Phase::Before);
-    let packed = match tokio::time::timeout(COLLECT_MAX, Box::pin(pack(platform, &sandbox))).await {
+    let packed = match tokio::time::timeout(COLLECT_MAX, Box::pin(pack_last(hands))).await {
         Ok(packed) => packed,
-        Err(_) => Err(Error::internal(format!("packing it took longer than {} s", COLLECT_MAX.as_secs()))),
+        Err(_) => Err(Unsaved::of(&Error::internal(format!("packing took longer than {} s", COLLECT_MAX.as_secs())))),
     };
     let outcome = match packed {
-        Ok(packed) => keep(platform, row, opened, &packed, lost).await,
-        Err(error) => Err(error),
+        Ok((opened, packed)) => {
+            let kept = keep(platform, row, opened, &packed, lost).await;
+            kept.map_err(|error| Unsaved::of(&error))
+        }
+        Err(unsaved) => Err(unsaved),
     };
     platform.reached(EffectKind::WorkspaceSave, Phase::After);
-    Some(Save { opened, outcome: outcome.map_err(|error| Unsaved::of(&error)) })
+    Some(Save { opened: hands.last_opened(), outcome })
 }
 
-/// Nothing changes it any more: whatever the run left running is ended first.
-async fn pack(platform: &Platform, sandbox: &Sandbox) -> livery_core::Result<Spooled> {
-    archive(platform, sandbox, "kill -KILL -1 2>/dev/null; ").await
-}
-
-/// Packs a workspace as it is, after `first`.
-pub(super) async fn archive(platform: &Platform, sandbox: &Sandbox, first: &str) -> livery_core::Result<Spooled> {
-    let script = format!("{first}mkdir -p /workspace/.livery && tar -C /workspace {LEFT_OUT} -czf {ARCHIVE} .");
-    match snapshot::run(sandbox, script).await? {
-        0 | snapshot::FILE_CHANGED => {}
-        code => {
-            let detail = format!(
-                "tar ended with {code}: a file that cannot be read, or no room for the archive beside the files"
-            );
-            return Err(Error::Conflict { code: "conflict", detail });
-        }
+/// The last that is done with the sandbox. After a crash the workspace, or the copy of it, may wait for a sandbox that nobody
+/// has asked for yet; where there is neither, what the run did in it is lost, and nothing takes the place of the state before.
+async fn pack_last(hands: &Hands) -> Result<(Opened, Spooled), Unsaved> {
+    if hands.made().is_none() && !hands.has_workspace() {
+        return Err(Unsaved::lost("the workspace was lost with its node, and no copy of it is there"));
     }
-    snapshot::fetch(platform, sandbox, SNAPSHOT_BYTES_MAX).await
+    let sandbox = hands.sandbox().await.map_err(|error| Unsaved::lost(error.message))?;
+    let opened = hands.opened().ok_or_else(|| Unsaved::lost("what the run began with is not known any more"))?;
+    let pack = pack::pack(&hands.platform, &sandbox, &hands.packing, What::Kept, END_ALL, SNAPSHOT_BYTES_MAX).await;
+    let packed = pack.map_err(|failed| match failed {
+        Failed::Sandbox(error) => Unsaved::lost(error.to_string()),
+        failed => Unsaved::of(&failed.into()),
+    })?;
+    Ok((opened, packed))
 }
 
 /// Stores what was packed; the row comes with the transaction that names it.
@@ -225,6 +225,11 @@ pub(super) async fn keep(
 }
 
 impl Save {
+    #[cfg(test)]
+    pub(super) fn of(new: NewSnapshot) -> Self {
+        Self { opened: Some(Opened { workspace: new.workspace, snapshot: None }), outcome: Ok(new) }
+    }
+
     /// What the log says when the state changes as wanted.
     pub(super) fn event(&self) -> (EventType, Value) {
         match &self.outcome {
@@ -235,7 +240,7 @@ impl Save {
 
     /// The snapshot, and the state it was begun from.
     pub(super) fn snapshot(&self) -> Option<(Option<SnapshotId>, &NewSnapshot)> {
-        self.outcome.as_ref().ok().map(|new| (self.opened.snapshot, new))
+        self.outcome.as_ref().ok().map(|new| (self.opened.and_then(|opened| opened.snapshot), new))
     }
 
     /// The event of a step with what became of the snapshot.
@@ -245,7 +250,20 @@ impl Save {
     pub(super) fn settle(&self, event: &NewEvent, kept: Kept) -> livery_store::Result<NewEvent> {
         let Ok(new) = &self.outcome else { return Ok(event.clone()) };
         let (event_type, data) = self.told(new, kept);
-        let mut settled = NewEvent::new(event_type, event.actor.clone(), event.at, &data)?;
+        Self::changed(event, event_type, &data)
+    }
+
+    /// The same where the state could not be changed at all.
+    ///
+    /// # Errors
+    /// None in truth.
+    pub(super) fn given_up(&self, event: &NewEvent, code: &str) -> livery_store::Result<NewEvent> {
+        let (event_type, data) = self.unsaved(code, "the database refused the new state");
+        Self::changed(event, event_type, &data)
+    }
+
+    fn changed(event: &NewEvent, event_type: EventType, data: &Value) -> livery_store::Result<NewEvent> {
+        let mut settled = NewEvent::new(event_type, event.actor.clone(), event.at, data)?;
         settled.on_behalf_of = event.on_behalf_of.clone();
         Ok(settled)
     }
@@ -262,7 +280,7 @@ impl Save {
                 let data = json!({
                     "workspace": new.workspace,
                     "snapshot": new.id,
-                    "began_with": self.opened.snapshot,
+                    "began_with": self.opened.and_then(|opened| opened.snapshot),
                     "bytes": new.file.bytes,
                     "sha256": new.file.sha256,
                     "current": kept == Kept::Current,
@@ -271,12 +289,13 @@ impl Save {
             }
             Kept::Gone => self.unsaved("not_found", "the workspace was deleted meanwhile"),
             Kept::Full { used_bytes } => self.unsaved("quota_exceeded", &full(used_bytes)),
-            Kept::TooMany => self.unsaved("quota_exceeded", "the workspace has too many snapshots"),
+            Kept::TooMany | Kept::Already => self.unsaved("quota_exceeded", "the workspace has too many snapshots"),
         }
     }
 
     fn unsaved(&self, code: &str, message: &str) -> (EventType, Value) {
-        let data = json!({"workspace": self.opened.workspace, "code": code, "message": message});
+        let workspace = self.opened.map(|opened| opened.workspace);
+        let data = json!({"workspace": workspace, "code": code, "message": message});
         (EventType::WorkspaceUnsaved, data)
     }
 }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use livery_core::id::{RunId, SnapshotId};
-use livery_core::{Error, Result, RunStatus};
+use livery_core::id::{RunId, SnapshotId, WorkspaceId};
+use livery_core::{Error, EventType, Result, RunStatus};
 use livery_store::{Kept, NewSnapshot, RunRow, WorkspaceRow};
 use serde_json::{Value, json};
 
@@ -76,6 +76,15 @@ impl Platform {
         Ok(data.is_some_and(|data| !data["workspace"]["persist"].is_null()))
     }
 
+    /// The workspace that a run had opened by an event of its log.
+    async fn opened_by(&self, row: &RunRow, seq: u64) -> Result<Option<WorkspaceId>> {
+        let events = self.store.system_events_of(row.id).await?;
+        let opened = EventType::WorkspaceOpened.as_str();
+        let last = events.into_iter().rfind(|event| event.seq <= seq && event.event_type == opened);
+        let data = last.and_then(|event| event.data).map(|data| data.parse::<Value>()).transpose()?;
+        Ok(data.and_then(|data| data["workspace"].as_str()?.parse().ok()))
+    }
+
     async fn copied_elsewhere(&self, row: &RunRow, workspace: &WorkspaceRow) -> Result<NewSnapshot> {
         if row.status != RunStatus::Running {
             return Err(conflict("the run is not under way"));
@@ -83,6 +92,10 @@ impl Platform {
         let copy = self.store.newest_snapshot(row.org, row.id).await?;
         let none = || conflict("another node has the run, and made no copy of its workspace yet");
         let copy = copy.ok_or_else(none)?;
+        // What the run works in, not what has its name now: that may have been deleted and begun anew meanwhile.
+        if self.opened_by(row, copy.seq).await? != Some(workspace.id) {
+            return Err(conflict("the run does not work in this workspace"));
+        }
         let packed = self.objects.fetch(&copy.object_key, copy.bytes, &copy.sha256).await?;
         let file = self.keep_file(row.org, row.application, super::FILE_NAME, super::FILE_TYPE, &packed).await?;
         Ok(NewSnapshot {

@@ -14,8 +14,10 @@ pub(in crate::worker) type Asked = oneshot::Sender<Result<Snapped>>;
 
 /// Who may wait at a time.
 const ASKED_MAX: usize = 4;
-/// Longest time for one: the run stands still meanwhile.
+/// Longest time for one: the run stands still meanwhile. Who asks gives up earlier when a tool was waited for before.
 const SNAPSHOT_MAX: Duration = Duration::from_secs(60);
+/// What all of them together may add to a run's time; beyond it they are the run's own loss.
+const EXTENSION_MAX: Duration = Duration::from_secs(120);
 
 impl Drive {
     /// Remembers somebody who asks.
@@ -37,18 +39,24 @@ impl Drive {
         let waiting = std::mem::take(&mut self.asked);
         let (hands, signals) = (Arc::clone(&self.hands), self.entry.signals.clone());
         let began = tokio::time::Instant::now();
-        for asked in waiting {
+        for mut asked in waiting {
             let snap = Box::pin(workspace::snap(&hands, &signals.lost));
             let snapped = tokio::select! {
+                biased;
                 // Its end comes first; who asked hears that it ended.
                 () = signals.cancel.cancelled() => return,
                 () = signals.lost.cancelled() => return,
+                () = self.platform.stop.cancelled() => return,
+                // Nobody waits for this one any more.
+                () = asked.closed() => continue,
                 snapped = tokio::time::timeout(SNAPSHOT_MAX, snap) => snapped,
             };
             let late = Error::Unavailable { detail: "taking the snapshot took too long".to_owned(), retry_after_s: 5 };
             let _ = asked.send(snapped.unwrap_or(Err(late)));
         }
         // That somebody looked is not the run's own time.
-        self.deadline += began.elapsed();
+        let extension = began.elapsed().min(EXTENSION_MAX.saturating_sub(self.extended));
+        self.extended += extension;
+        self.deadline += extension;
     }
 }

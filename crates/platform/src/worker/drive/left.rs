@@ -43,8 +43,12 @@ impl Untold {
 
 impl Drive {
     /// Keeps what a run leaves that is about to end.
-    pub(super) async fn collect(&self, terminal: Option<&Terminal>) -> Untold {
+    pub(super) async fn collect(&mut self, terminal: Option<&Terminal>) -> Untold {
         let Some(end) = terminal else { return Untold { artifacts: Artifacts::default(), save: None } };
+        // A copy would be of use to nobody now. Where it packs, it lets go of the sandbox before the workspace is saved.
+        if let Some(copying) = self.copying.take() {
+            copying.abort();
+        }
         let (platform, row, hands, lost) = (&self.platform, &self.row, &self.hands, &self.entry.signals.lost);
         let artifacts = artifacts::collect(platform, row, hands, end.status, lost).await;
         let save = Box::pin(workspace::collect(platform, row, hands, end.status, lost)).await;
@@ -55,6 +59,7 @@ impl Drive {
     pub(super) fn note_change(&self, decision: &Decision) -> bool {
         let changed = decision.records.iter().any(|record| match record {
             Record::ToolFinished(data) => data.refused.is_none() && resume::changes_workspace(&data.tool),
+            Record::ToolOutcomeUnknown(data) => resume::changes_workspace(&data.tool),
             _ => false,
         });
         if changed {
@@ -67,7 +72,8 @@ impl Drive {
     pub(super) fn copy_workspace(&mut self) {
         if self.platform.config.snapshots && self.copies.want(self.head) {
             let (copies, hands, lease) = (Arc::clone(&self.copies), Arc::clone(&self.hands), self.lease);
-            self.tasks.spawn(async move { Box::pin(copies.take(&hands, lease)).await });
+            let copying = self.tasks.spawn(async move { Box::pin(copies.take(&hands, lease)).await });
+            self.copying = Some(copying);
         }
     }
 }
