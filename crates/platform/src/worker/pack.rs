@@ -93,7 +93,7 @@ pub(super) async fn pack(
 ) -> Result<Spooled, Failed> {
     let _alone = packing.lock().await;
     let archive = format!("{FOLDER}/{NAME}{:032x}", platform.mint());
-    let disk_bytes = u64::from(sandbox.spec().disk_mb).saturating_mul(1024 * 1024);
+    let disk_bytes = sandbox.spec().disk_mb.saturating_mul(1024 * 1024);
     let (code, said) = run(sandbox, &packing_script(ROOT, &archive, what, first, disk_bytes)).await?;
     if code != 0 {
         return Err(Failed::Refused(refusal(code)));
